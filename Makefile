@@ -1,0 +1,78 @@
+# Every target sets up what it needs from a fresh clone. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export MINISTACK_PORT ?= 4566
+export PORT ?= 8080
+
+VENV := .venv
+PY := $(VENV)/bin/python
+UV := $(VENV)/bin/uv
+export UV_COMPILE_BYTECODE := 1
+export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+GROUPS_LOCKED := lambdas agent dev emulator
+
+.PHONY: help setup test lint types check demo deploy-local serve stop-local lock clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+$(VENV)/.tool: requirements/uv.txt
+	@python=$$(for name in $${PYTHON:-python3.13 python3 python}; do \
+	    if "$$name" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null; \
+	    then command -v "$$name"; break; fi; done); \
+	if [ -z "$$python" ]; then \
+	    echo "Python 3.13 was not found: install it, or say where it is: make PYTHON=/path/to/python3.13" >&2; \
+	    exit 1; fi; \
+	echo "setting up: Python environment ($$python)"; \
+	"$$python" -m venv $(VENV)
+	@$(VENV)/bin/pip install -q --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.tool requirements/dev.txt
+	@echo "setting up: Python packages"
+	@$(UV) pip sync -q --require-hashes --python $(PY) requirements/dev.txt
+	@touch $@
+
+.local/emulator/.ready: $(VENV)/.tool requirements/emulator.txt
+	@echo "setting up: MiniStack, the embedded AWS"
+	@mkdir -p .local && $(UV) venv -q --clear --python $(PY) .local/emulator
+	@$(UV) pip sync -q --require-hashes --python .local/emulator/bin/python requirements/emulator.txt
+	@touch $@
+
+node_modules/.ready: $(VENV)/.dev package.json package-lock.json
+	@echo "setting up: CDK CLI"
+	@$(VENV)/bin/npm ci --silent --no-audit --no-fund
+	@touch $@
+
+setup: $(VENV)/.dev .local/emulator/.ready node_modules/.ready ## install everything into this folder
+
+test: setup ## all tests, on the stack deployed into MiniStack
+	@$(PY) -m pytest
+
+lint: $(VENV)/.dev ## ruff
+	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+
+types: $(VENV)/.dev ## mypy, strict
+	@$(PY) -m mypy
+
+demo: setup ## one whole sign-in, end to end, as a guest sees it
+	@$(PY) -m tests.e2e.demo
+
+deploy-local: setup ## MiniStack with the stack deployed; writes .local/outputs.json
+	@$(PY) -m infra.local deploy
+
+serve: setup ## the agent on http://127.0.0.1:$PORT, against deploy-local
+	@$(PY) -m infra.local serve
+
+stop-local: ## end MiniStack
+	@if [ -x $(PY) ]; then $(PY) -m infra.local stop; fi
+
+lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
+	@for group in $(GROUPS_LOCKED); do \
+	    $(UV) pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url \
+	        --python-version 3.13 --group pyproject.toml:$$group -o requirements/$$group.txt; done
+
+clean: stop-local ## remove what the other targets made
+	@rm -rf $(VENV) .local node_modules cdk.out
