@@ -1,0 +1,1 @@
+"""What the three Cognito custom-auth triggers share: the e-mail code and its ledger."""

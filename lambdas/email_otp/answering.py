@@ -1,0 +1,36 @@
+"""Answering a challenge: compare in memory, then let one conditional write decide."""
+
+from email_otp.challenge import Challenge
+from email_otp.code_key import CodeKeys
+from email_otp.ledger import Ledger
+from email_otp.observability import count
+from email_otp.user import User
+
+
+class Answerer:
+    """Decides answers for one stack."""
+
+    def __init__(self, ledger: Ledger, keys: CodeKeys, *, code_ttl_seconds: int) -> None:
+        self._ledger = ledger
+        self._keys = keys
+        self._ttl_seconds = code_ttl_seconds
+
+    def is_correct(self, challenge: Challenge, answer: object, user: User) -> bool:
+        """Decide one answer; a right one uses the code up, a wrong one is counted.
+
+        The code must be live, and the user's address still the one it was mailed to.
+        """
+        if self._ledger.now() >= challenge.expires_at(self._ttl_seconds):
+            count("AnswerExpired")
+            return False
+        key = self._keys.version(challenge.key_version)
+        # Not short-circuited: every answer costs the same work.
+        answered = challenge.is_answered_by(answer, key, user.key)
+        same_address = challenge.was_mailed_to(user.address, key)
+        if answered and same_address and user.known:
+            redeemed = self._ledger.redeem(user.key, challenge, challenge.answer_digest(key))
+            count("AnswerRedeemed" if redeemed else "AnswerRefused")
+            return redeemed
+        counted = self._ledger.count_wrong_answer(user.key, challenge)
+        count("AnswerWrong" if counted else "AnswerRefused")
+        return False

@@ -1,0 +1,142 @@
+"""The challenge: what one mailed code is made of, and how an answer is compared with it."""
+
+import hashlib
+import hmac
+import json
+import secrets
+import unicodedata
+from dataclasses import asdict, dataclass, replace
+from typing import Self
+
+LONG_CODE_DIGITS = 10
+"""Digits of the codes a user gets after too many wrong answers."""
+
+UNANSWERABLE = "unanswerable"
+"""Metadata of a challenge that no answer can meet (nothing was sent)."""
+
+_MAX_ANSWER_CHARACTERS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeKey:
+    """One version of the key that codes are derived from."""
+
+    version: str
+    secret: bytes
+
+    def __repr__(self) -> str:
+        """Name the version alone."""
+        return f"CodeKey(version={self.version!r})"
+
+    def digest(self, *fields: str) -> bytes:
+        """HMAC-SHA256 over length-prefixed fields, so that no two field lists collide.
+
+        Source: RFC 2104.
+        """
+        parts = [field.encode() for field in fields]
+        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
+        return hmac.digest(self.secret, message, hashlib.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """A code that is out, without the code.
+
+    It travels in Cognito's `challengeMetadata` and private parameters, which no client sees.
+    `issued_at` is epoch seconds. `max_attempts` is the number of answers one session may give.
+    `nonce` is new with every Create call.
+    """
+
+    id: str
+    issued_at: int
+    digits: int
+    max_attempts: int
+    key_version: str
+    address_digest: str
+    nonce: str
+
+    @classmethod
+    def new(cls, key: CodeKey, *, address: str, issued_at: int, digits: int, attempts: int) -> Self:
+        """Make a challenge with a fresh 128-bit id."""
+        return cls(
+            id=secrets.token_hex(16),
+            issued_at=issued_at,
+            digits=digits,
+            max_attempts=attempts,
+            key_version=key.version,
+            address_digest=address_digest(key, address),
+            nonce=secrets.token_hex(16),
+        )
+
+    @classmethod
+    def from_metadata(cls, metadata: str | None) -> Self | None:
+        """Read what `to_metadata` wrote; None where there is no challenge to answer.
+
+        Raises:
+            ValueError, TypeError: it is neither a challenge nor `UNANSWERABLE`.
+        """
+        if metadata == UNANSWERABLE:
+            return None
+        if not isinstance(metadata, str):
+            raise TypeError("challenge metadata is missing")
+        return cls(**json.loads(metadata))
+
+    def to_metadata(self) -> str:
+        """Write the challenge as compact JSON."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    def with_new_nonce(self) -> Self:
+        """The same code for another Create call."""
+        return replace(self, nonce=secrets.token_hex(16))
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the code is too long to be worth guessing."""
+        return self.digits >= LONG_CODE_DIGITS
+
+    def expires_at(self, ttl_seconds: int) -> int:
+        """The first epoch second at which the code no longer works."""
+        return self.issued_at + ttl_seconds
+
+    def code(self, key: CodeKey, user_key: str) -> str:
+        """Derive the code, leading zeros kept. The bias of the reduction is under 2**-220."""
+        number = int.from_bytes(key.digest("code", user_key, self.id))
+        return str(number % 10**self.digits).zfill(self.digits)
+
+    def is_answered_by(self, answer: object, key: CodeKey, user_key: str) -> bool:
+        """Compare an answer with the code in constant time."""
+        expected = self.code(key, user_key)
+        return hmac.compare_digest(expected.encode(), normalize_answer(answer).encode())
+
+    def was_mailed_to(self, address: str, key: CodeKey) -> bool:
+        """Whether `address` is the one the code went to."""
+        return hmac.compare_digest(self.address_digest, address_digest(key, address))
+
+    def answer_digest(self, key: CodeKey) -> str:
+        """Name the right answer to this very Create call, to recognise Cognito's repeat of it."""
+        return key.digest("answer", self.id, self.nonce).hex()
+
+
+def address_digest(key: CodeKey, address: str) -> str:
+    """A keyed digest of an address, blind to case."""
+    return key.digest("address", address.casefold()).hex()
+
+
+def normalize_answer(answer: object) -> str:
+    """Reduce what a person typed to ASCII digits; anything that cannot be a code becomes "".
+
+    Spaces and hyphens are dropped and every Unicode decimal digit counts as its value, since
+    people paste "123 456" and some keyboards write other digits.
+    """
+    if not isinstance(answer, str) or len(answer) > _MAX_ANSWER_CHARACTERS:
+        return ""
+    kept = [c for c in answer if not c.isspace() and unicodedata.category(c) != "Pd"]
+    digits = [unicodedata.decimal(c, None) for c in kept]
+    return "" if None in digits else "".join(map(str, digits))
+
+
+def mask(address: str) -> str:
+    """Shorten an address to what its owner recognises: `ada@example.com` is `a***@e***.com`."""
+    local, _, domain = address.casefold().rpartition("@")
+    host, _, top_level = domain.rpartition(".")
+    return f"{local[:1]}***@{host[:1]}***.{top_level}" if local and host else "***"

@@ -1,0 +1,57 @@
+"""AWS clients whose time-outs keep a trigger inside the 5 s that Cognito gives it.
+
+Each makes one try: Cognito itself repeats a trigger that fails, and every step is safe to
+repeat. The worst case of Create is one hung call of each kind, 3.1 s, plus the start.
+Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-working-with-lambda-triggers.html
+"""
+
+from typing import TYPE_CHECKING
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from types_boto3_cognito_idp import CognitoIdentityProviderClient
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sesv2 import SESV2Client
+
+CONNECT_TIMEOUT_SECONDS = 0.3
+READ_TIMEOUT_SECONDS = 0.4
+MAIL_READ_TIMEOUT_SECONDS = 1.0
+
+
+def dynamodb() -> "DynamoDBClient":
+    """The ledger's client."""
+    client: DynamoDBClient = boto3.client("dynamodb", config=_config(READ_TIMEOUT_SECONDS))
+    return client
+
+
+def secrets_manager() -> "SecretsManagerClient":
+    """The code key's client."""
+    client: SecretsManagerClient = boto3.client(
+        "secretsmanager", config=_config(READ_TIMEOUT_SECONDS)
+    )
+    return client
+
+
+def ses() -> "SESV2Client":
+    """The mailer's client: a second try could mail twice."""
+    client: SESV2Client = boto3.client("sesv2", config=_config(MAIL_READ_TIMEOUT_SECONDS))
+    return client
+
+
+def cognito() -> "CognitoIdentityProviderClient":
+    """The client that marks an address as verified."""
+    client: CognitoIdentityProviderClient = boto3.client(
+        "cognito-idp", config=_config(READ_TIMEOUT_SECONDS)
+    )
+    return client
+
+
+def _config(read_timeout_seconds: float) -> Config:
+    return Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=read_timeout_seconds,
+        retries={"total_max_attempts": 1},
+    )

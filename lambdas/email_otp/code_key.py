@@ -1,0 +1,41 @@
+"""The key that codes are derived from, read from Secrets Manager once a version and process."""
+
+from typing import TYPE_CHECKING
+
+from email_otp.challenge import CodeKey
+
+if TYPE_CHECKING:
+    from types_boto3_secretsmanager import SecretsManagerClient
+
+
+class CodeKeys:
+    """The versions of the code key that this process has met.
+
+    A process goes on issuing under the version it began with. That is harmless, since every
+    challenge names its version and Secrets Manager keeps the previous one readable.
+    """
+
+    def __init__(self, client: "SecretsManagerClient", secret_arn: str) -> None:
+        self._client = client
+        self._secret_arn = secret_arn
+        self._current: CodeKey | None = None
+        self._versions: dict[str, CodeKey] = {}
+
+    def current(self) -> CodeKey:
+        """The version to issue under."""
+        if self._current is None:
+            response = self._client.get_secret_value(SecretId=self._secret_arn)
+            self._current = CodeKey(
+                version=response["VersionId"], secret=response["SecretString"].encode()
+            )
+            self._versions[self._current.version] = self._current
+        return self._current
+
+    def version(self, version: str) -> CodeKey:
+        """The version a challenge was issued under."""
+        if version not in self._versions:
+            response = self._client.get_secret_value(SecretId=self._secret_arn, VersionId=version)
+            self._versions[version] = CodeKey(
+                version=version, secret=response["SecretString"].encode()
+            )
+        return self._versions[version]

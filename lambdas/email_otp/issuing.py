@@ -1,0 +1,88 @@
+"""Issuing a challenge: reserve a mail and send the code, or join the code already out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from email_otp.challenge import Challenge, CodeKey
+from email_otp.code_key import CodeKeys
+from email_otp.errors import DeliveryError
+from email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled, Undelivered
+from email_otp.mailer import SIMULATOR, Mailer, is_plain_address
+from email_otp.observability import count, logger
+from email_otp.settings import CreateSettings
+from email_otp.user import User
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What the first round of a sign-in found: a challenge, or None where nothing may be sent."""
+
+    challenge: Challenge | None
+    retry_after_seconds: int
+
+
+class Issuer:
+    """Issues challenges for one stack."""
+
+    def __init__(
+        self, ledger: Ledger, mailer: Mailer, keys: CodeKeys, settings: CreateSettings
+    ) -> None:
+        self._ledger = ledger
+        self._mailer = mailer
+        self._keys = keys
+        self._settings = settings
+
+    def issue(self, find_user: Callable[[CodeKey], User]) -> Issued:
+        """Find out what a sign-in's first round may do, and do it.
+
+        Raises:
+            DeliveryError: the mail could not be handed to SES.
+        """
+        key = self._keys.current()
+        user = find_user(key)
+        if user.known and not is_plain_address(user.address):
+            raise DeliveryError
+        outcome = self._ledger.reserve(
+            user.key,
+            Challenge.new(
+                key,
+                address=user.address,
+                issued_at=self._ledger.now(),
+                digits=self._settings.code_length,
+                attempts=self._settings.max_attempts,
+            ),
+            max_sends_per_hour=self._settings.max_sends_per_hour,
+            went_to_same_address=lambda challenge: challenge.was_mailed_to(
+                user.address, self._keys.version(challenge.key_version)
+            ),
+        )
+        match outcome:
+            case Reserved(challenge):
+                self._mail(user, outcome)
+                count("LongCodeSent" if challenge.is_long else "CodeSent")
+                return Issued(challenge, COOLDOWN_SECONDS)
+            case Joined(challenge, retry_after_seconds):
+                count("CodeJoined")
+                return Issued(challenge, retry_after_seconds)
+            case Throttled(retry_after_seconds):
+                count("SendThrottled")
+                return Issued(None, retry_after_seconds)
+            case Undelivered():
+                raise DeliveryError
+
+    def _mail(self, user: User, reserved: Reserved) -> None:
+        challenge = reserved.challenge
+        code = challenge.code(self._keys.version(challenge.key_version), user.key)
+        try:
+            self._mailer.send(user.address if user.known else SIMULATOR, code, user.locale)
+        except DeliveryError:
+            self._mark(user, reserved, sent=False)
+            raise
+        self._mark(user, reserved, sent=True)
+
+    def _mark(self, user: User, reserved: Reserved, *, sent: bool) -> None:
+        """Note the delivery. If that fails, a repeat after 4 s mails the same code once more."""
+        try:
+            self._ledger.delivered(user.key, reserved, sent=sent)
+        except Exception as error:
+            logger.warning("delivery not noted", error_type=type(error).__name__)

@@ -1,0 +1,67 @@
+"""Logs and metrics of the triggers: fixed messages, fixed keys, and no text of an exception."""
+
+import re
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from email_otp.errors import TriggerError
+
+logger = Logger()
+metrics = Metrics()
+
+_CORRELATION_ID = re.compile(r"[0-9A-Za-z-]{8,64}")
+
+type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
+
+
+def count(metric: str) -> None:
+    """Add one to a metric."""
+    metrics.add_metric(metric, MetricUnit.Count, 1)
+
+
+def correlate(client_metadata: dict[str, str]) -> None:
+    """Take the caller's correlation id into the logs, if it looks like one."""
+    correlation_id = client_metadata.get("correlation_id")
+    if isinstance(correlation_id, str) and _CORRELATION_ID.fullmatch(correlation_id):
+        logger.append_keys(correlation_id=correlation_id)
+
+
+def trigger(handler: Handler) -> Handler:
+    """Log a handler's failure once, without its text, and raise a fixed one instead.
+
+    Exception texts of AWS clients hold addresses. The event is never logged, whatever the
+    environment says.
+    """
+
+    @wraps(handler)
+    def run(event: dict[str, Any], context: Any) -> dict[str, Any]:
+        failure = TriggerError()
+        try:
+            return handler(event, context)
+        except Exception as error:
+            if isinstance(error, TriggerError):
+                failure = type(error)()
+            _log(error.__cause__ or error)
+            count("TriggerFailed")
+        finally:
+            if metrics.provider.metric_set:
+                metrics.flush_metrics()
+        raise failure
+
+    logged: Handler = logger.inject_lambda_context(run, clear_state=True, log_event=False)
+    return logged
+
+
+def _log(error: BaseException) -> None:
+    response = getattr(error, "response", {})
+    logger.error(
+        "trigger failed",
+        error_type=type(error).__name__,
+        error_code=response.get("Error", {}).get("Code"),
+        where=[f"{at.name}:{at.lineno}" for at in traceback.extract_tb(error.__traceback__)],
+    )
