@@ -1,0 +1,1 @@
+"""The stack, its constructs, and the embedded AWS it is tested in."""

@@ -1,0 +1,113 @@
+"""Builds what a trigger function ships: its handler, the shared package, Powertools, bytecode."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+_ROOT = Path(__file__).resolve().parents[1]
+_SOURCES = _ROOT / "lambdas"
+_LOCK_FILE = _ROOT / "requirements" / "lambdas.txt"
+_CACHE = _ROOT / ".local" / "bundles"
+
+
+class BundlingError(Exception):
+    """A bundle could not be built; the message says what went wrong and what to do."""
+
+
+def build(handler: str, *, sources: Path = _SOURCES, cache: Path = _CACHE) -> Path:
+    """Build a function's bundle, or find the one built before from the same sources.
+
+    The same sources give the same files byte for byte, so that CDK deploys only what changed.
+
+    Args:
+        handler: module name of the handler, `define_auth_challenge` for example.
+        sources: folder with the handlers and the `email_otp` package.
+        cache: folder the bundles are kept in.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        BundlingError: a source is missing or the packages cannot be installed.
+    """
+    module = sources / f"{handler}.py"
+    files = [module, *sorted(path for path in (sources / "email_otp").rglob("*") if _ships(path))]
+    if not module.is_file() or len(files) == 1:
+        raise BundlingError(f"{module} or the email_otp package beside it is missing: restore it")
+    packages = _packages(cache)
+    digest = hashlib.sha256(packages.name.encode())
+    for file in files:
+        content = file.read_bytes()
+        digest.update(f"\0{file.relative_to(sources)}\0{len(content)}\0".encode() + content)
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(packages, folder, dirs_exist_ok=True)
+        for file in files:
+            target = folder / file.relative_to(sources)
+            target.parent.mkdir(exist_ok=True, parents=True)
+            shutil.copyfile(file, target)
+        _compile(folder, folder / module.name, folder / "email_otp")
+
+    return _once(cache / f"{handler}-{digest.hexdigest()[:16]}", fill)
+
+
+def _packages(cache: Path) -> Path:
+    """The locked packages for Lambda's arm64 Python, built once a lock file."""
+
+    def fill(folder: Path) -> None:
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config"]
+        command += ["--target", str(folder), "--requirements", str(_LOCK_FILE), "--require-hashes"]
+        command += ["--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_28"]
+        command += ["--only-binary", ":all:", "--no-compile-bytecode"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise BundlingError(
+                f"the Lambdas' packages could not be installed, run `make setup` and check "
+                f"the connection to the package index:\n{done.stderr.strip()}"
+            )
+        # Scripts name this machine's Python, and RECORD lists them.
+        shutil.rmtree(folder / "bin", ignore_errors=True)
+        for surplus in (folder / ".lock", *folder.glob("*.dist-info/RECORD")):
+            surplus.unlink(missing_ok=True)
+        _compile(folder, folder)
+
+    return _once(
+        cache / f"packages-{hashlib.sha256(_LOCK_FILE.read_bytes()).hexdigest()[:16]}", fill
+    )
+
+
+def _compile(folder: Path, *parts: Path) -> None:
+    """Write bytecode that stays valid although CDK dates every file in the zip 1980."""
+    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(folder), "-p", "/var/task", *map(str, parts)]
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    done = subprocess.run(  # noqa: S603
+        command, capture_output=True, text=True, check=False, env=environment
+    )
+    if done.returncode:
+        raise BundlingError(f"a Lambda source does not compile:\n{done.stdout}{done.stderr}")
+
+
+def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
+    """Fill a folder under another name first, so that a cut-off build leaves none half done."""
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
+            built = Path(unfinished, "bundle")
+            built.mkdir()
+            fill(built)
+            try:
+                built.rename(folder)
+            except OSError:
+                if not folder.exists():  # otherwise another synth was faster
+                    raise
+    return folder
+
+
+def _ships(path: Path) -> bool:
+    return path.is_file() and "__pycache__" not in path.parts

@@ -1,0 +1,273 @@
+"""A user pool whose only way in is a code by e-mail, ready to drop into any stack."""
+
+import math
+
+from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cognito as cognito
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_secretsmanager as secretsmanager
+from constructs import Construct
+
+from infra import bundling
+from infra.otp_ledger import OtpLedger
+from infra.settings import Settings
+
+
+class EmailOtpUserPool(Construct):
+    """A user pool, its app client and the three triggers that sign users in by e-mailed code.
+
+    Attributes:
+        user_pool: the pool.
+        user_pool_client: the public app client browsers and the agent use.
+        ledger_table: what decides about sends and answers.
+        code_key: the secret that codes are derived from.
+        define_auth_challenge: the trigger that picks the next step.
+        create_auth_challenge: the trigger that mails the code.
+        verify_auth_challenge_response: the trigger that judges an answer.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        sender: str,
+        app_name: str = Settings.app_name,
+        code_length: int = Settings.code_length,
+        code_ttl_seconds: int = Settings.code_ttl_seconds,
+        max_attempts: int = Settings.max_attempts,
+        max_sends_per_hour: int = Settings.max_sends_per_hour,
+        access_token_minutes: int = Settings.access_token_minutes,
+        refresh_token_days: int = Settings.refresh_token_days,
+        refresh_token_rotation: bool = Settings.refresh_token_rotation,
+        ledger_table: dynamodb.ITable | None = None,
+        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
+        local: bool = False,
+    ) -> None:
+        """Create the pool.
+
+        Args:
+            scope: the construct it belongs to.
+            construct_id: its name there.
+            sender: the address codes come from, verified in SES in this account and region.
+            app_name: how the mails name the app; the sender's domain when empty.
+            code_length: digits of a code, 6 to 10.
+            code_ttl_seconds: how long a code works, 60 to 600.
+            max_attempts: answers a session may give, 1 to 3.
+            max_sends_per_hour: mails all users together may cause in an hour.
+            access_token_minutes: life of the access and ID tokens, 5 to 1440.
+            refresh_token_days: life of the refresh token, 1 to 3650.
+            refresh_token_rotation: a refresh replaces the refresh token.
+            ledger_table: a table with the partition key `sub` (string) and the time-to-live
+                attribute `expires_at`; by default the construct makes its own.
+            removal_policy: what happens to the pool and the ledger with the stack; with RETAIN
+                the pool also refuses deletion.
+            local: the stack goes into MiniStack, which authorises mails in another way.
+
+        Raises:
+            SettingsError: a value is out of range.
+        """
+        super().__init__(scope, construct_id)
+        settings = Settings(
+            sender=sender,
+            app_name=app_name,
+            code_length=code_length,
+            code_ttl_seconds=code_ttl_seconds,
+            max_attempts=max_attempts,
+            max_sends_per_hour=max_sends_per_hour,
+            access_token_minutes=access_token_minutes,
+            refresh_token_days=refresh_token_days,
+            refresh_token_rotation=refresh_token_rotation,
+            local=local,
+        )
+        self.ledger_table = (
+            ledger_table or OtpLedger(self, "Ledger", removal_policy=removal_policy).table
+        )
+        # Losing the key costs only the codes now out, so it goes with the stack.
+        self.code_key = secretsmanager.Secret(
+            self,
+            "CodeKey",
+            description="Key the sign-in codes are derived from",
+            generate_secret_string=secretsmanager.SecretStringGenerator(
+                password_length=64, exclude_punctuation=True
+            ),
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self._add_triggers(settings)
+        self.user_pool = self._user_pool(removal_policy)
+        self.user_pool_client = self._client(settings)
+        self._let_verify_mark_addresses()
+
+    def _add_triggers(self, settings: Settings) -> None:
+        ledger_and_key = {
+            "LEDGER_TABLE_NAME": self.ledger_table.table_name,
+            "CODE_KEY_SECRET_ARN": self._code_key_arn,
+            "CODE_TTL_SECONDS": str(settings.code_ttl_seconds),
+        }
+        self.define_auth_challenge = self._trigger(
+            "DefineAuthChallenge", "define_auth_challenge", memory_size=512, environment={}
+        )
+        self.create_auth_challenge = self._trigger(
+            "CreateAuthChallenge",
+            "create_auth_challenge",
+            memory_size=1024,
+            environment={
+                **ledger_and_key,
+                "SENDER": settings.sender,
+                "APP_NAME": settings.app_name,
+                "CODE_LENGTH": str(settings.code_length),
+                "MAX_ATTEMPTS": str(settings.max_attempts),
+                "MAX_SENDS_PER_HOUR": str(settings.max_sends_per_hour),
+            },
+        )
+        self.verify_auth_challenge_response = self._trigger(
+            "VerifyAuthChallengeResponse",
+            "verify_auth_challenge_response",
+            memory_size=1024,
+            environment=ledger_and_key,
+        )
+        for statement in (
+            self._ledger_statement("dynamodb:GetItem", "dynamodb:UpdateItem"),
+            self._code_key_statement(),
+            self._mail_statement(settings),
+        ):
+            self.create_auth_challenge.add_to_role_policy(statement)
+        for statement in (
+            self._ledger_statement("dynamodb:UpdateItem"),
+            self._code_key_statement(),
+        ):
+            self.verify_auth_challenge_response.add_to_role_policy(statement)
+
+    def _trigger(
+        self, name: str, handler: str, *, memory_size: int, environment: dict[str, str]
+    ) -> lambda_.Function:
+        log_group = logs.LogGroup(
+            self,
+            f"{name}Logs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        # A role of our own: the one CDK makes may write to every log group of the account.
+        role = iam.Role(
+            self, f"{name}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")
+        )
+        log_group.grant_write(role)
+        return lambda_.Function(
+            self,
+            name,
+            code=lambda_.Code.from_asset(str(bundling.build(handler))),
+            handler=f"{handler}.handler",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=lambda_.Architecture.ARM_64,
+            memory_size=memory_size,
+            # What Cognito waits for a trigger.
+            timeout=Duration.seconds(5),
+            role=role,
+            log_group=log_group,
+            environment={
+                "POWERTOOLS_SERVICE_NAME": handler,
+                "POWERTOOLS_METRICS_NAMESPACE": "EmailOtp",
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+                **environment,
+            },
+        )
+
+    def _user_pool(self, removal_policy: RemovalPolicy) -> cognito.UserPool:
+        return cognito.UserPool(
+            self,
+            "UserPool",
+            sign_in_aliases=cognito.SignInAliases(email=True),
+            # Homoglyphs aside, ADA@ and ada@ are one guest. Immutable once created.
+            sign_in_case_sensitive=False,
+            standard_attributes=cognito.StandardAttributes(
+                email=cognito.StandardAttribute(required=True, mutable=True)
+            ),
+            self_sign_up_enabled=False,
+            account_recovery=cognito.AccountRecovery.NONE,
+            # CDK would switch it on for every sign-in alias.
+            auto_verify=cognito.AutoVerifiedAttrs(email=False, phone=False),
+            lambda_triggers=cognito.UserPoolTriggers(
+                define_auth_challenge=self.define_auth_challenge,
+                create_auth_challenge=self.create_auth_challenge,
+                verify_auth_challenge_response=self.verify_auth_challenge_response,
+            ),
+            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            removal_policy=removal_policy,
+        )
+
+    def _client(self, settings: Settings) -> cognito.UserPoolClient:
+        token_life = Duration.minutes(settings.access_token_minutes)
+        # A guest who answers in the code's last second must still find her session.
+        session_minutes = math.ceil((settings.code_ttl_seconds + 60) / 60)
+        return self.user_pool.add_client(
+            "Client",
+            auth_flows=cognito.AuthFlow(custom=True),
+            auth_session_validity=Duration.minutes(min(max(session_minutes, 3), 15)),
+            disable_o_auth=True,
+            generate_secret=False,
+            prevent_user_existence_errors=True,
+            enable_token_revocation=True,
+            access_token_validity=token_life,
+            id_token_validity=token_life,
+            refresh_token_validity=Duration.days(settings.refresh_token_days),
+            # The longest Cognito allows: two tabs, or a lost answer, may use the old one again.
+            refresh_token_rotation_grace_period=(
+                Duration.seconds(60) if settings.refresh_token_rotation else None
+            ),
+            read_attributes=cognito.ClientAttributes().with_standard_attributes(
+                email=True, email_verified=True, fullname=True, locale=True
+            ),
+            # By default a user may also write her address, and so take another's.
+            write_attributes=cognito.ClientAttributes().with_standard_attributes(
+                fullname=True, locale=True
+            ),
+        )
+
+    def _let_verify_mark_addresses(self) -> None:
+        # In the role's own policy this would be circular: the pool names the function, the
+        # function waits for that policy.
+        policy = iam.Policy(
+            self,
+            "MarkAddressVerified",
+            statements=[
+                iam.PolicyStatement(
+                    actions=["cognito-idp:AdminUpdateUserAttributes"],
+                    resources=[self.user_pool.user_pool_arn],
+                )
+            ],
+        )
+        role = self.verify_auth_challenge_response.role
+        assert role is not None  # noqa: S101 - it was given one above
+        role.attach_inline_policy(policy)
+
+    def _ledger_statement(self, *actions: str) -> iam.PolicyStatement:
+        return iam.PolicyStatement(actions=list(actions), resources=[self.ledger_table.table_arn])
+
+    def _code_key_statement(self) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            actions=["secretsmanager:GetSecretValue"], resources=[self._code_key_arn]
+        )
+
+    def _mail_statement(self, settings: Settings) -> iam.PolicyStatement:
+        if settings.local:
+            # MiniStack authorises a mail against `*` and knows no ses:FromAddress.
+            return iam.PolicyStatement(actions=["ses:SendEmail"], resources=["*"])
+        # Every identity, because SES may also check the recipient's, as in its sandbox; the
+        # condition is what ties the function to its sender.
+        return iam.PolicyStatement(
+            actions=["ses:SendEmail"],
+            resources=[
+                Stack.of(self).format_arn(service="ses", resource="identity", resource_name="*")
+            ],
+            conditions={"StringEquals": {"ses:FromAddress": settings.sender}},
+        )
+
+    @property
+    def _code_key_arn(self) -> str:
+        # Its `Ref` is the ARN on AWS and the name in MiniStack; this is the ARN on both.
+        resource = self.code_key.node.default_child
+        assert isinstance(resource, secretsmanager.CfnSecret)  # noqa: S101
+        return resource.attr_id

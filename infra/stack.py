@@ -1,0 +1,98 @@
+"""The stack: the user pool with its triggers, the guests' table, the agent's permissions."""
+
+from aws_cdk import (
+    CfnOutput,
+    CliCredentialsStackSynthesizer,
+    DefaultStackSynthesizer,
+    RemovalPolicy,
+    Stack,
+)
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ses as ses
+from constructs import Construct
+
+from infra.email_otp_user_pool import EmailOtpUserPool
+from infra.guest_table import GuestTable
+from infra.settings import Settings
+
+
+class EmailOtpStack(Stack):
+    """Everything that is deployed, composed from the constructs beside this file."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, settings: Settings) -> None:
+        super().__init__(
+            scope,
+            construct_id,
+            description="E-mail-code sign-in for Amazon Cognito",
+            # MiniStack's bootstrap roles may not publish assets; there the CLI does it itself.
+            synthesizer=(
+                CliCredentialsStackSynthesizer() if settings.local else DefaultStackSynthesizer()
+            ),
+        )
+        removal_policy = RemovalPolicy[settings.removal_policy.upper()]
+        self.sign_in = EmailOtpUserPool(
+            self,
+            "SignIn",
+            sender=settings.sender,
+            app_name=settings.app_name,
+            code_length=settings.code_length,
+            code_ttl_seconds=settings.code_ttl_seconds,
+            max_attempts=settings.max_attempts,
+            max_sends_per_hour=settings.max_sends_per_hour,
+            access_token_minutes=settings.access_token_minutes,
+            refresh_token_days=settings.refresh_token_days,
+            refresh_token_rotation=settings.refresh_token_rotation,
+            removal_policy=removal_policy,
+            local=settings.local,
+        )
+        self.guests = GuestTable(self, "Guests", removal_policy=removal_policy)
+        if settings.create_sender_identity:
+            ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(settings.sender))
+        agent_policy = self._agent_policy()
+        self._add_outputs(
+            UserPoolId=self.sign_in.user_pool.user_pool_id,
+            UserPoolClientId=self.sign_in.user_pool_client.user_pool_client_id,
+            GuestsTableName=self.guests.table.table_name,
+            OtpLedgerTableName=self.sign_in.ledger_table.table_name,
+            DefineAuthChallengeFunctionName=self.sign_in.define_auth_challenge.function_name,
+            CreateAuthChallengeFunctionName=self.sign_in.create_auth_challenge.function_name,
+            VerifyAuthChallengeResponseFunctionName=(
+                self.sign_in.verify_auth_challenge_response.function_name
+            ),
+            AgentPolicyArn=agent_policy.managed_policy_arn,
+        )
+        if settings.local:
+            role = iam.Role(
+                self,
+                "AgentRole",
+                assumed_by=iam.AccountRootPrincipal(),
+                managed_policies=[agent_policy],
+            )
+            self._add_outputs(AgentRoleArn=role.role_arn)
+
+    def _agent_policy(self) -> iam.ManagedPolicy:
+        """What an agent that signs guests in needs, and nothing more."""
+        return iam.ManagedPolicy(
+            self,
+            "AgentPolicy",
+            description="Sign guests in by e-mailed code and keep their guest records",
+            statements=[
+                iam.PolicyStatement(
+                    actions=[
+                        "cognito-idp:AdminCreateUser",
+                        "cognito-idp:AdminInitiateAuth",
+                        "cognito-idp:AdminRespondToAuthChallenge",
+                        "cognito-idp:AdminSetUserPassword",
+                    ],
+                    resources=[self.sign_in.user_pool.user_pool_arn],
+                ),
+                iam.PolicyStatement(
+                    actions=["dynamodb:GetItem", "dynamodb:UpdateItem"],
+                    resources=[self.guests.table.table_arn],
+                ),
+            ],
+        )
+
+    def _add_outputs(self, **values: str) -> None:
+        for name, value in values.items():
+            CfnOutput(self, name, value=value)
