@@ -14,7 +14,7 @@ from email_otp import clients
 from email_otp.challenge import UNANSWERABLE, Challenge, mask
 from email_otp.code_key import CodeKeys
 from email_otp.issuing import Issuer
-from email_otp.ledger import Ledger
+from email_otp.ledger import COOLDOWN_SECONDS, Ledger
 from email_otp.mailer import Mailer
 from email_otp.observability import correlate, logger, trigger
 from email_otp.settings import CreateSettings
@@ -47,7 +47,8 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     if wrong_answers:
         challenge = Challenge.from_metadata(request.session[-1].challenge_metadata)
         challenge = challenge.with_new_nonce() if challenge else None
-        retry_after_seconds = 0
+        cooled_at = challenge.issued_at + COOLDOWN_SECONDS if challenge else 0
+        retry_after_seconds = max(0, cooled_at - ledger.now())
     else:
         issued = issuer.issue(
             lambda key: User.from_event(

@@ -29,8 +29,10 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     sign_in.response.fail_authentication = step == "fail"
     if step == "challenge":
         sign_in.response.challenge_name = CUSTOM_CHALLENGE
-    else:
-        count("SignedIn" if step == "issue_tokens" else "SignInFailed")
+    if step == "issue_tokens":
+        count("SignedIn")
+    elif not rounds:
+        count("SignInStarted")
     logger.info("sign-in step chosen", step=step, rounds=len(rounds))
     return event
 

@@ -1,0 +1,221 @@
+"""Whole sign-ins against the deployed triggers, as any caller of Cognito's API makes them."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import jwt
+import pytest
+from botocore.exceptions import ClientError
+
+from infra import local
+from tests.deployment import Deployment, other_than
+
+
+def test_right_code_gives_tokens_signed_by_the_pool(stack: Deployment) -> None:
+    address = stack.new_user()
+    challenge = stack.initiate(address)
+    assert challenge["ChallengeName"] == "CUSTOM_CHALLENGE"
+
+    tokens = stack.respond(address, challenge, stack.code_mailed_to(address))[
+        "AuthenticationResult"
+    ]
+
+    pool, region = stack.outputs["UserPoolId"], stack.outputs["region"]
+    keys = jwt.PyJWKClient(f"{stack.outputs['endpoint_url']}/{pool}/.well-known/jwks.json")
+    claims = jwt.decode(
+        tokens["AccessToken"],
+        keys.get_signing_key_from_jwt(tokens["AccessToken"]).key,
+        algorithms=["RS256"],
+        issuer=f"https://cognito-idp.{region}.amazonaws.com/{pool}",
+    )
+    assert claims["sub"] == stack.attributes(address)["sub"]
+    assert claims["client_id"] == stack.outputs["UserPoolClientId"]
+    assert claims["token_use"] == "access"
+
+
+def test_first_sign_in_marks_the_address_as_verified(stack: Deployment) -> None:
+    address = stack.new_user()
+    assert stack.attributes(address)["email_verified"] == "false"
+
+    challenge = stack.initiate(address)
+    stack.respond(address, challenge, stack.code_mailed_to(address))
+
+    assert stack.attributes(address)["email_verified"] == "true"
+
+
+def test_challenge_tells_what_a_caller_may_know_and_no_more(stack: Deployment) -> None:
+    address = stack.new_user()
+    parameters = stack.initiate(address)["ChallengeParameters"]
+
+    expires_at = int(parameters.pop("expires_at"))
+    parameters.pop("USERNAME", None)
+    assert parameters == {
+        "delivery": "EMAIL",
+        "destination": "g***@e***.com",
+        "code_length": "6",
+        "attempts_left": "3",
+        "status": "sent",
+        "retry_after_seconds": "30",
+    }
+    item = stack.ledger_item(address)
+    assert expires_at == int(item["issued_at"]["N"]) + 300
+
+
+def test_right_code_after_a_wrong_one_signs_in(stack: Deployment) -> None:
+    address = stack.new_user()
+    challenge = stack.initiate(address)
+    code = stack.code_mailed_to(address)
+
+    again = stack.respond(address, challenge, other_than(code))
+    assert again["ChallengeParameters"]["attempts_left"] == "2"
+    assert "AuthenticationResult" in stack.respond(address, again, code)
+
+
+def test_three_wrong_codes_end_the_session(stack: Deployment) -> None:
+    address = stack.new_user()
+    challenge = stack.initiate(address)
+    wrong = other_than(stack.code_mailed_to(address))
+    challenge = stack.respond(address, challenge, wrong)
+    challenge = stack.respond(address, challenge, wrong)
+
+    with pytest.raises(ClientError) as refused:
+        stack.respond(address, challenge, wrong)
+    assert refused.value.response["Error"]["Code"] == "NotAuthorizedException"
+
+
+def test_used_code_opens_no_second_session(stack: Deployment) -> None:
+    """T04: the same code in a session that joined the challenge before it was used."""
+    address = stack.new_user()
+    first, second = stack.initiate(address), stack.initiate(address)
+    code = stack.code_mailed_to(address)
+    assert "AuthenticationResult" in stack.respond(address, first, code)
+
+    assert "AuthenticationResult" not in stack.respond(address, second, code)
+    assert stack.initiate(address)["ChallengeParameters"]["status"] == "throttled"
+
+
+def test_code_of_another_user_is_refused(stack: Deployment) -> None:
+    """T05: a code belongs to the user it was mailed to."""
+    ada, bob = stack.new_user(), stack.new_user()
+    stack.initiate(ada)
+    challenge = stack.initiate(bob)
+
+    refused = stack.respond(bob, challenge, stack.code_mailed_to(ada))
+
+    assert "AuthenticationResult" not in refused
+
+
+def test_session_within_the_cooldown_joins_the_code_already_mailed(stack: Deployment) -> None:
+    """T09: a repeat finds the same code and mails nothing."""
+    address = stack.new_user()
+    with ThreadPoolExecutor() as pool:
+        challenges = list(pool.map(stack.initiate, [address] * 4))
+
+    assert {each["ChallengeParameters"]["status"] for each in challenges} == {"sent"}
+    assert len(stack.mails_to(address)) == 1
+    code = stack.code_mailed_to(address)
+    assert "AuthenticationResult" in stack.respond(address, challenges[-1], code)
+
+
+def test_new_code_is_mailed_after_the_cooldown_and_using_it_kills_the_older(
+    stack: Deployment,
+) -> None:
+    """T07: redeeming kills every code issued up to then."""
+    address = stack.new_user()
+    older = stack.initiate(address)
+    older_code = stack.code_mailed_to(address)
+    stack.age_ledger(address, 31)
+    newer = stack.initiate(address)
+    newer_code = stack.code_mailed_to(address)
+    assert len(stack.mails_to(address)) == 2
+
+    assert "AuthenticationResult" in stack.respond(address, newer, newer_code)
+    assert "AuthenticationResult" not in stack.respond(address, older, older_code)
+
+
+def test_mail_bombing_stops_at_five_and_leaves_the_last_code_usable(stack: Deployment) -> None:
+    """T10: five mails in fifteen minutes; the guest still gets in with the last one."""
+    address = stack.new_user()
+    for _ in range(8):
+        challenge = stack.initiate(address)
+        stack.age_ledger(address, 31)
+    assert len(stack.mails_to(address)) == 5
+
+    assert challenge["ChallengeParameters"]["status"] == "sent"
+    code = stack.code_mailed_to(address)
+    assert "AuthenticationResult" in stack.respond(address, challenge, code)
+
+
+def test_ten_wrong_answers_make_codes_long_and_kill_the_short_one(stack: Deployment) -> None:
+    """T02, T03: wrong answers add up over sessions; neither a code nor a sign-in forgets them."""
+    address = stack.new_user()
+    short = stack.initiate(address)
+    short_code = stack.code_mailed_to(address)
+    for _ in range(5):
+        challenge = stack.initiate(address)
+        challenge = stack.respond(address, challenge, other_than(short_code))
+        stack.respond(address, challenge, other_than(short_code))
+    assert "AuthenticationResult" not in stack.respond(address, short, short_code)
+
+    stack.age_ledger(address, 31)
+    long = stack.initiate(address)
+
+    assert long["ChallengeParameters"]["code_length"] == "10"
+    assert long["ChallengeParameters"]["attempts_left"] == "1"
+    long_code = stack.code_mailed_to(address)
+    assert len(long_code) == 10
+    assert "AuthenticationResult" in stack.respond(address, long, long_code)
+    stack.age_ledger(address, 31)
+    assert stack.initiate(address)["ChallengeParameters"]["code_length"] == "10"
+
+
+def test_changed_address_refuses_the_code_sent_to_the_old_one(stack: Deployment) -> None:
+    """T31: the code proves the address it went to, not the one put in its place."""
+    address = stack.new_user()
+    # MiniStack remembers what was typed at the start of the flow: the address will be gone.
+    sub = stack.attributes(address)["sub"]
+    challenge = stack.initiate(sub)
+    code = stack.code_mailed_to(address)
+    stack.cognito.admin_update_user_attributes(
+        UserPoolId=stack.outputs["UserPoolId"],
+        Username=sub,
+        UserAttributes=[{"Name": "email", "Value": f"other-{address}"}],
+    )
+
+    assert "AuthenticationResult" not in stack.respond(sub, challenge, code)
+    assert stack.attributes(sub)["email_verified"] == "false"
+
+
+def test_mail_that_ses_refuses_is_told_and_sent_by_the_next_try(stack: Deployment) -> None:
+    """T11: the sender is not verified; then it is, and the same challenge is mailed."""
+    address = stack.new_user()
+    # MiniStack keeps a deployed identity in the stores of both API versions.
+    stack.client("sesv2").delete_email_identity(EmailIdentity=local.SENDER)
+    stack.client("ses").delete_identity(Identity=local.SENDER)
+    try:
+        with pytest.raises(ClientError, match="ERR_EMAIL_DELIVERY_FAILED"):
+            stack.initiate(address)
+    finally:
+        stack.client("sesv2").create_email_identity(EmailIdentity=local.SENDER)
+    assert stack.ledger_item(address)["delivery"] == {"S": "failed"}
+
+    challenge = stack.initiate(address)
+
+    assert challenge["ChallengeParameters"]["status"] == "sent"
+    code = stack.code_mailed_to(address)
+    assert "AuthenticationResult" in stack.respond(address, challenge, code)
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [("es-MX", "Su código"), ("de", "Ihr Anmeldecode"), ("fr_CA", "connexion"), ("ja", "コード")],
+)
+def test_mail_is_in_the_language_of_the_users_locale(
+    stack: Deployment, locale: str, words: str
+) -> None:
+    address = stack.new_user(locale=locale)
+    stack.initiate(address)
+
+    (mail,) = stack.mails_to(address)
+
+    assert words in mail["Subject"]
+    assert stack.code_mailed_to(address) not in mail["Subject"]
