@@ -70,7 +70,11 @@ def deploy(
 
 @contextlib.contextmanager
 def deployed(
-    directory: Path, *, port: int | None = None, context: Mapping[str, str] | None = None
+    directory: Path,
+    *,
+    port: int | None = None,
+    context: Mapping[str, str] | None = None,
+    report: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[dict[str, str]]:
     """A deployment of one's own that ends with the block, or with this process if that is first.
 
@@ -78,12 +82,19 @@ def deployed(
         directory: an empty folder for its files.
         port: where MiniStack listens on loopback; a free port by default.
         context: settings of the stack, beside those a local deployment needs.
+        report: called with a line whenever there is progress.
 
     Yields:
         What `deploy` returns.
     """
     try:
-        yield deploy(directory, port=port or free_port(), context=context, end_with_us=True)
+        yield deploy(
+            directory,
+            port=port or free_port(),
+            context=context,
+            end_with_us=True,
+            report=report,
+        )
     finally:
         ministack.stop(directory)
 

@@ -1,0 +1,100 @@
+"""The agent as its users reach it: a process on loopback, spoken to over HTTP."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra import local
+
+_START_SECONDS = 30
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass
+class Conversation:
+    """One chat of one browser: a session id, and a bearer token once signed in."""
+
+    url: str
+    access_token: str | None = None
+    session_id: str = field(default_factory=lambda: f"session-{uuid.uuid4()}")
+
+    def stream(self, prompt: str, code: str | None = None) -> Iterator[dict[str, Any]]:
+        """Say something; yields the answer's chunks as they arrive.
+
+        Raises:
+            httpx.HTTPStatusError: the agent refused the request before the stream.
+        """
+        with httpx.stream(
+            "POST",
+            f"{self.url}/invocations",
+            json={"prompt": prompt} | ({"code": code} if code else {}),
+            headers=self.headers(),
+            timeout=30,
+        ) as response:
+            if response.is_error:
+                response.read()
+                response.raise_for_status()
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line.removeprefix("data: "))
+
+    def say(self, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
+        """Say something; returns all the answer's chunks."""
+        return list(self.stream(prompt, code))
+
+    def headers(self) -> dict[str, str]:
+        """The headers a browser sends."""
+        headers = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": self.session_id}
+        if self.access_token:
+            headers["Authorization"] = f"Bearer {self.access_token}"
+        return headers
+
+
+def text_of(chunks: list[dict[str, Any]]) -> str:
+    """What the agent said."""
+    return "".join(chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta")
+
+
+def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
+    """The outputs of the tools it used."""
+    return [chunk["output"] for chunk in chunks if chunk["type"] == "tool-output-available"]
+
+
+@contextlib.contextmanager
+def running_agent(directory: Path, outputs: dict[str, str]) -> Iterator[str]:
+    """Run the agent on a free loopback port against a deployment; yields its address."""
+    port = local.free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (directory / "agent.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "agent.main"],
+            cwd=_ROOT,
+            env=local.agent_environment(directory, outputs) | {"PORT": str(port)},
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _wait_until_ready(process, url, directory / "agent.log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            httpx.get(f"{url}/ping", timeout=5)
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"the agent did not start:\n{log.read_text()}")

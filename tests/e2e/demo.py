@@ -1,0 +1,141 @@
+"""The main job, end to end: a guest chats, signs in by e-mailed code and sees her own record.
+
+`make demo` runs it: everything is real, on this machine alone. It exits 0 if all of it worked.
+"""
+
+import json
+import sys
+import tempfile
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from infra import local
+from tests.agent_process import Conversation, running_agent
+from tests.deployment import Deployment, code_in, other_than
+
+ADDRESS = "ada@example.com"
+QUESTION = "Can you show me my profile?"
+_TOKENS = ("id_token", "access_token", "refresh_token")
+
+
+def main() -> None:
+    """Set the stage, play, and say how long it took."""
+    started_at = time.monotonic()
+
+    def report(line: str) -> None:
+        print(f"[{time.monotonic() - started_at:4.0f} s] {line}", flush=True)
+
+    with tempfile.TemporaryDirectory(prefix="email-otp-demo-") as folder:
+        directory = Path(folder)
+        try:
+            with local.deployed(directory, report=report) as outputs:
+                report("starting the agent")
+                with running_agent(directory, outputs) as url:
+                    report(f"the agent answers on {url}")
+                    play(Deployment(outputs), url)
+        except local.LocalError as error:
+            sys.exit(f"error: {error}")
+    report("done: signed in by e-mailed code, on this machine alone")
+
+
+def play(stack: Deployment, url: str) -> None:
+    """Play the guest.
+
+    Args:
+        stack: The deployment, for its mails and its keys.
+        url: Where the agent answers.
+
+    Raises:
+        AssertionError: something is not as it must be; the text says what.
+    """
+    guest = Conversation(url)
+    _say(guest, QUESTION)
+    sign_in_started_at = time.monotonic()
+    _say(guest, f"I'm Ada Lovelace, {ADDRESS}")
+    mail = stack.mails_to(ADDRESS)[-1]
+    _show_mail(mail)
+    code = code_in(mail)
+    _say(guest, "", code=other_than(code))
+    outputs = _say(guest, "", code=code)
+    sign_in_seconds = time.monotonic() - sign_in_started_at
+
+    event = next((each for each in outputs if each.get("event_type") == "auth_tokens"), None)
+    if event is None:
+        raise AssertionError("the stream brought no TokenDeliveryEvent")
+    print("\nThe browser checks what it was given against the pool's public keys:")
+    for name in ("id_token", "access_token"):
+        claims = _verified_claims(stack, event[name])
+        told = {key: claims[key] for key in ("token_use", "sub", "exp")}
+        print(f"  {name}: signature and issuer are right, {told}")
+        if claims["sub"] != event["cognito_sub"]:
+            raise AssertionError(f"the {name} is not hers")
+
+    member = Conversation(url, access_token=event["access_token"])
+    print("\nThe browser asks again, in a new session, with `Authorization: Bearer`:")
+    records = [each for each in _say(member, QUESTION) if each.get("guest_id")]
+    if not records or records[0]["guest_id"] != event["guest_id"]:
+        raise AssertionError("the agent did not show her own guest record")
+    print(f"\nSign-in took {sign_in_seconds:.2f} s, the wrong code included.")
+
+
+def _say(conversation: Conversation, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
+    """Say something and print the answer as it arrives; returns the tools' outputs."""
+    print(f"\n  guest  {prompt or f'[code box] {code}'}")
+    outputs, text = [], ""
+    for chunk in conversation.stream(prompt, code):
+        match chunk["type"]:
+            case "text-delta":
+                text += chunk["delta"]
+            case "text-end":
+                print(_wrapped("  agent  ", text))
+                text = ""
+            case "tool-input-available":
+                print(f"    call   {chunk['toolName']}({_short(chunk['input'])})")
+            case "tool-output-available":
+                outputs.append(chunk["output"])
+                print(_wrapped("    gives  ", _short(chunk["output"])))
+            case "error" | "tool-output-error":
+                raise AssertionError(f"the agent failed: {chunk['errorText']}")
+    return [output for output in outputs if isinstance(output, dict)]
+
+
+def _show_mail(mail: dict[str, Any]) -> None:
+    print(f"\n  mail   to {mail['To'][0]}: {mail['Subject']}")
+    print(textwrap.indent(mail["BodyText"].strip(), "         | ", lambda _line: True))
+
+
+def _short(value: Any) -> str:
+    """A tool's input or output on a line, tokens shortened."""
+    if isinstance(value, dict):
+        value = {
+            key: f"{text[:8]}... ({len(text)} characters)" if key in _TOKENS else text
+            for key, text in value.items()
+        }
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _wrapped(label: str, text: str) -> str:
+    return textwrap.fill(
+        text, 100, initial_indent=label, subsequent_indent=" " * len(label), break_long_words=False
+    )
+
+
+def _verified_claims(stack: Deployment, raw: str) -> dict[str, Any]:
+    pool, region = stack.outputs["UserPoolId"], stack.outputs["region"]
+    keys = jwt.PyJWKClient(f"{stack.outputs['endpoint_url']}/{pool}/.well-known/jwks.json")
+    claims: dict[str, Any] = jwt.decode(
+        raw,
+        keys.get_signing_key_from_jwt(raw).key,
+        algorithms=["RS256"],
+        issuer=f"https://cognito-idp.{region}.amazonaws.com/{pool}",
+        options={"verify_aud": False},
+    )
+    return claims
+
+
+if __name__ == "__main__":
+    main()
