@@ -53,7 +53,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
         issued = issuer.issue(
             lambda key: User.from_event(
                 user_name=sign_in.user_name,
-                user_attributes=request.user_attributes,
+                user_attributes=request.get("userAttributes"),
                 user_not_found=request.user_not_found,
                 key=key,
             )

@@ -41,7 +41,7 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     if challenge:
         user = User.from_event(
             user_name=sign_in.user_name,
-            user_attributes=request.user_attributes,
+            user_attributes=request.get("userAttributes"),
             user_not_found=request.user_not_found,
             key=keys.version(challenge.key_version),
         )
