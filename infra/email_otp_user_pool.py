@@ -15,6 +15,8 @@ from infra import bundling
 from infra.otp_ledger import OtpLedger
 from infra.settings import Settings
 
+METRICS_NAMESPACE = "EmailOtp"
+
 
 class EmailOtpUserPool(Construct):
     """A user pool, its app client and the three triggers that sign users in by e-mailed code.
@@ -169,7 +171,7 @@ class EmailOtpUserPool(Construct):
             log_group=log_group,
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
-                "POWERTOOLS_METRICS_NAMESPACE": "EmailOtp",
+                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
                 **environment,
             },

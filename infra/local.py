@@ -174,6 +174,7 @@ def _cdk_deploy(
     settings = {
         "local": "true",
         "sender": SENDER,
+        "app_name": "Guest desk",
         "create_sender_identity": "true",
         "removal_policy": "destroy",
         **context,

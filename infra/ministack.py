@@ -129,6 +129,9 @@ def stop(directory: Path) -> bool:
         time.sleep(0.05)
     # Lambdas that outlived it.
     _end_group(running.pid, signal.SIGKILL)
+    for process in [each for each in _ENDING_WITH_US if each.pid == running.pid]:
+        _ENDING_WITH_US.remove(process)
+        process.communicate()
     return True
 
 

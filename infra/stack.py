@@ -13,6 +13,7 @@ from constructs import Construct
 
 from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.guest_table import GuestTable
+from infra.monitoring import Monitoring
 from infra.settings import Settings
 
 
@@ -48,6 +49,14 @@ class EmailOtpStack(Stack):
         self.guests = GuestTable(self, "Guests", removal_policy=removal_policy)
         if settings.create_sender_identity:
             ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(settings.sender))
+        if settings.alarm_email:
+            Monitoring(
+                self,
+                "Monitoring",
+                sign_in=self.sign_in,
+                max_sends_per_hour=settings.max_sends_per_hour,
+                alarm_email=settings.alarm_email,
+            )
         agent_policy = self._agent_policy()
         self._add_outputs(
             UserPoolId=self.sign_in.user_pool.user_pool_id,
