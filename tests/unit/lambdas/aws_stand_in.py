@@ -1,0 +1,242 @@
+"""The AWS that unit tests call: boto3's real clients, answered in memory at the wire.
+
+Requests are made, checked and signed, and replies and errors read, by botocore itself; only the
+sending is replaced. So errors have AWS's shapes, and no test touches the network.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.compat import HTTPHeaders
+
+from tests.unit.lambdas.dynamodb_expressions import (
+    Item,
+    NotUnderstood,
+    check_values,
+    holds,
+    updated,
+)
+
+TABLE = "ledger"
+SECRET_ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:code-key"
+FIRST_KEY_VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"
+FIRST_KEY = "example-key-not-a-secret"
+
+
+class Died(BaseException):
+    """The Lambda was killed in the middle of a call."""
+
+
+@dataclass(frozen=True)
+class Mail:
+    """A mail that SES took."""
+
+    sender: str
+    to: str
+    subject: str
+    text: str
+    html: str
+
+    @property
+    def code(self) -> str:
+        """The code, alone on its line."""
+        [code] = re.findall(r"(?m)^\d+$", self.text)
+        return str(code)
+
+
+@dataclass
+class Refusal(Exception):  # noqa: N818 - AWS's answer, not a fault of the stand-in
+    """An error that an AWS service answers with."""
+
+    code: str
+    status: int = 400
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+type Fault = Callable[[], None]
+
+
+class StandIn:
+    """DynamoDB's ledger table, SES, Secrets Manager and Cognito.
+
+    Attributes:
+        calls: the operations called, in order.
+        faults: what happens before an operation is carried out; a fault stays until removed.
+        after: what happens once an operation was carried out, before its reply arrives.
+    """
+
+    def __init__(self) -> None:
+        self.items: dict[str, Item] = {}
+        self.mails: list[Mail] = []
+        self.verified: list[dict[str, Any]] = []
+        self.key_versions = {FIRST_KEY_VERSION: FIRST_KEY}
+        self.calls: list[str] = []
+        self.faults: dict[str, Fault] = {}
+        self.after: dict[str, Fault] = {}
+
+    def rotate_key(self) -> str:
+        """Make a new version of the code key the current one, and return its name."""
+        version = f"{secrets.token_hex(16)}EXAMPLE"
+        self.key_versions[version] = f"another-key-{len(self.key_versions)}"
+        return version
+
+    def answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
+        """Carry one operation out.
+
+        Raises:
+            Refusal: the service refuses it.
+            NotUnderstood: a test made the triggers call what this does not know.
+        """
+        self.calls.append(operation)
+        if fault := self.faults.get(operation):
+            fault()
+        match operation:
+            case "UpdateItem":
+                reply = self._update_item(request)
+            case "TransactWriteItems":
+                reply = self._transact_write_items(request)
+            case "GetItem":
+                item = self.items.get(request["Key"]["sub"]["S"])
+                reply = {"Item": item} if item else {}
+            case "SendEmail":
+                reply = self._send_email(request)
+            case "GetSecretValue":
+                reply = self._get_secret_value(request)
+            case "AdminUpdateUserAttributes":
+                self.verified.append(request)
+                reply = {}
+            case _:
+                raise NotUnderstood(operation)
+        if fault := self.after.get(operation):
+            fault()
+        return reply
+
+    def _update_item(self, update: dict[str, Any]) -> dict[str, Any]:
+        old = self._refusing_item(update)
+        if old is None:
+            self._write(update)
+            return {}
+        more = {"Item": old} if old and _wants_old(update) else {}
+        raise Refusal("ConditionalCheckFailedException", more=more)
+
+    def _transact_write_items(self, request: dict[str, Any]) -> dict[str, Any]:
+        updates = [each["Update"] for each in request["TransactItems"]]
+        reasons: list[dict[str, Any]] = []
+        for update in updates:
+            old = self._refusing_item(update)
+            reason: dict[str, Any] = {"Code": "None"}
+            if old is not None:
+                reason = {
+                    "Code": "ConditionalCheckFailed",
+                    "Message": "The conditional request failed",
+                }
+                if old and _wants_old(update):
+                    reason["Item"] = old
+            reasons.append(reason)
+        if any(reason["Code"] != "None" for reason in reasons):
+            raise Refusal("TransactionCanceledException", more={"CancellationReasons": reasons})
+        for update in updates:
+            self._write(update)
+        return {}
+
+    def _refusing_item(self, update: dict[str, Any]) -> Item | None:
+        if update["TableName"] != TABLE:
+            raise NotUnderstood(update["TableName"])
+        expressions = [update["UpdateExpression"], update["ConditionExpression"]]
+        check_values(expressions, update["ExpressionAttributeValues"])
+        old = self.items.get(update["Key"]["sub"]["S"], {})
+        allowed = holds(update["ConditionExpression"], old, update["ExpressionAttributeValues"])
+        return None if allowed else old
+
+    def _write(self, update: dict[str, Any]) -> None:
+        key: Item = update["Key"]
+        old = self.items.get(key["sub"]["S"], key)
+        new = updated(update["UpdateExpression"], old, update["ExpressionAttributeValues"])
+        self.items[key["sub"]["S"]] = new
+
+    def _send_email(self, request: dict[str, Any]) -> dict[str, Any]:
+        simple = request["Content"]["Simple"]
+        [address] = request["Destination"]["ToAddresses"]
+        self.mails.append(
+            Mail(
+                sender=request["FromEmailAddress"],
+                to=address,
+                subject=simple["Subject"]["Data"],
+                text=simple["Body"]["Text"]["Data"],
+                html=simple["Body"]["Html"]["Data"],
+            )
+        )
+        return {"MessageId": "example"}
+
+    def _get_secret_value(self, request: dict[str, Any]) -> dict[str, Any]:
+        version = request.get("VersionId", list(self.key_versions)[-1])
+        if request["SecretId"] != SECRET_ARN or version not in self.key_versions:
+            raise Refusal("ResourceNotFoundException")
+        return {"VersionId": version, "SecretString": self.key_versions[version]}
+
+
+class _Wire:
+    """Takes the place of the network under every client that boto3 makes."""
+
+    def __init__(self) -> None:
+        self.aws = StandIn()
+
+    def send(self, request: AWSPreparedRequest, event_name: str, **_: Any) -> AWSResponse:
+        operation = event_name.rpartition(".")[2]
+        try:
+            status, body = 200, self.aws.answer(operation, json.loads(_bytes(request)))
+        except Refusal as refusal:
+            message = "refused, and this text quotes ada@example.com and 314159"
+            body = {"__type": refusal.code, "message": message, "Message": message} | refusal.more
+            status = refusal.status
+        headers = HTTPHeaders.from_dict({"Content-Type": "application/x-amz-json-1.0"})
+        return AWSResponse(request.url, status, headers, _Body(json.dumps(body).encode()))
+
+
+class _Body:
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        yield self._body
+
+
+_WIRE = _Wire()
+
+
+def session() -> boto3.Session:
+    """A boto3 session whose clients are answered by the AWS that `renew` made last."""
+    answered = boto3.Session()
+    answered.events.register("before-send", _WIRE.send)  # type: ignore[arg-type]
+    return answered
+
+
+def renew() -> StandIn:
+    """An empty AWS, called from now on."""
+    _WIRE.aws = StandIn()
+    return _WIRE.aws
+
+
+def refuse(code: str, status: int = 400, **more: Any) -> Fault:
+    """A fault: the service answers with an error."""
+
+    def fault() -> None:
+        raise Refusal(code, status, more)
+
+    return fault
+
+
+def _bytes(request: AWSPreparedRequest) -> bytes:
+    if not isinstance(request.body, bytes):
+        raise NotUnderstood(f"a body of type {type(request.body).__name__}")
+    return request.body
+
+
+def _wants_old(update: dict[str, Any]) -> bool:
+    return update.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"

@@ -1,0 +1,47 @@
+"""What the tests of the triggers share: an AWS in memory, a clock, and the three triggers."""
+
+from collections.abc import Iterator
+
+import boto3
+import pytest
+from hypothesis import settings
+
+from tests.unit.lambdas import aws_stand_in
+from tests.unit.lambdas.aws_stand_in import StandIn
+from tests.unit.lambdas.sign_in import ENVIRONMENT, Clock, Lambdas, aws_session, handler_modules
+
+# The same examples on every run, and none that depends on the machine's speed.
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
+
+# Before the test modules, whose imports must find the triggers' environment.
+handler_modules()
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The triggers' environment, and nothing of the machine's."""
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
+    """An empty AWS under every boto3 client."""
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+    yield aws_stand_in.renew()
+    aws_stand_in.renew()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The triggers' clock."""
+    return Clock()
+
+
+@pytest.fixture
+def lambdas(aws: StandIn, clock: Clock) -> Lambdas:  # noqa: ARG001 - it lies under boto3
+    """A warm process of each trigger."""
+    return Lambdas(clock)

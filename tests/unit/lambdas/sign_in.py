@@ -1,0 +1,216 @@
+"""The three triggers in one process, and events to call them with."""
+
+import copy
+import importlib
+import json
+import sys
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.unit.lambdas import aws_stand_in
+from tests.unit.lambdas.aws_stand_in import SECRET_ARN, TABLE
+
+EVENTS = Path(__file__).resolve().parents[2] / "events"
+SUB = "11111111-2222-3333-4444-555555555555"
+EVENTS_ISSUED_AT = 1767225600
+"""When the challenges in tests/events were issued, epoch seconds."""
+
+ENVIRONMENT = {
+    "LEDGER_TABLE_NAME": TABLE,
+    "CODE_KEY_SECRET_ARN": SECRET_ARN,
+    "CODE_TTL_SECONDS": "300",
+    "CODE_LENGTH": "6",
+    "MAX_ATTEMPTS": "3",
+    "MAX_SENDS_PER_HOUR": "1000",
+    "SENDER": "login@example.com",
+    "APP_NAME": "Harbour Rooms",
+    "POWERTOOLS_SERVICE_NAME": "email-otp",
+    "POWERTOOLS_METRICS_NAMESPACE": "EmailOtp",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "example",
+    "AWS_SECRET_ACCESS_KEY": "example",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+CONTEXT = SimpleNamespace(
+    function_name="trigger",
+    memory_limit_in_mb=256,
+    invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:trigger",
+    aws_request_id="00000000-0000-0000-0000-000000000000",
+)
+
+type Event = dict[str, Any]
+
+
+def saved_event(name: str) -> Event:
+    """An event of tests/events, by its file's name."""
+    event: Event = json.loads((EVENTS / f"{name}.json").read_text())
+    return event
+
+
+@dataclass
+class Clock:
+    """The triggers' clock: epoch seconds, moved by tests."""
+
+    at: float = EVENTS_ISSUED_AT
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@cache
+def aws_session() -> boto3.Session:
+    """The session to put in the place of boto3's default one."""
+    return aws_stand_in.session()
+
+
+@cache
+def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
+    """Define, Create and Verify, imported as Lambda imports them: with their environment set."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+        names = ("define_auth_challenge", "create_auth_challenge", "verify_auth_challenge_response")
+        for name in names:
+            sys.modules.pop(name, None)
+        define, create, verify = (importlib.import_module(name) for name in names)
+        return define, create, verify
+
+
+class Lambdas:
+    """One warm process of each trigger. Several may stand side by side, each with its key cache."""
+
+    def __init__(self, clock: Clock, **settings: Any) -> None:
+        from email_otp.answering import Answerer
+        from email_otp.code_key import CodeKeys
+        from email_otp.issuing import Issuer
+        from email_otp.ledger import Ledger
+        from email_otp.mailer import Mailer
+
+        self.define_module, self.create_module, self.verify_module = handler_modules()
+        self.settings = replace(self.create_module.settings, **settings)
+        ttl_seconds = self.settings.code_ttl_seconds
+        dynamodb, ses, secrets_manager = _clients()
+        self.ledger = Ledger(dynamodb, TABLE, code_ttl_seconds=ttl_seconds, clock=clock)
+        mailer = Mailer(
+            ses,
+            sender=self.settings.sender,
+            app_name=self.settings.app_name,
+            code_ttl_seconds=ttl_seconds,
+        )
+        create_keys = CodeKeys(secrets_manager, SECRET_ARN)
+        self.issuer = Issuer(self.ledger, mailer, create_keys, self.settings)
+        self.verify_keys = CodeKeys(secrets_manager, SECRET_ARN)
+        self.answerer = Answerer(self.ledger, self.verify_keys, code_ttl_seconds=ttl_seconds)
+
+    def define(self, event: Event) -> Event:
+        """Call Define and return its response."""
+        return _response(self.define_module.handler(_through_json(event), CONTEXT))
+
+    def create(self, event: Event) -> Event:
+        """Call Create and return its response."""
+        module: Any = self.create_module
+        module.settings, module.ledger, module.issuer = self.settings, self.ledger, self.issuer
+        return _response(module.handler(_through_json(event), CONTEXT))
+
+    def verify(self, event: Event) -> bool:
+        """Call Verify and return whether it took the answer."""
+        module: Any = self.verify_module
+        module.keys, module.answerer = self.verify_keys, self.answerer
+        correct = _response(module.handler(_through_json(event), CONTEXT))["answerCorrect"]
+        assert isinstance(correct, bool)
+        return correct
+
+
+@dataclass(frozen=True)
+class Guest:
+    """Who signs in: a user of the pool, or a name nobody has."""
+
+    name: str = SUB
+    email: str | None = "ada@example.com"
+    locale: str | None = None
+    email_verified: str = "false"
+
+    def first_round(self) -> Event:
+        """Create's event of a new sign-in."""
+        return self._event("create_first_round", session=[])
+
+    def later_round(self, created: Event, *, rounds: int = 1) -> Event:
+        """Create's event after wrong answers to what an earlier Create returned."""
+        return self._event("create_later_round", session=[answered(created)] * rounds)
+
+    def decided(self, rounds: list[Event]) -> Event:
+        """Define's event after some rounds."""
+        return self._event("define_first_round", session=rounds)
+
+    def answer(self, created: Event, answer: object) -> Event:
+        """Verify's event for an answer to what Create returned."""
+        return self._event(
+            "verify_right_answer",
+            privateChallengeParameters=created["privateChallengeParameters"],
+            challengeAnswer=answer,
+        )
+
+    def _event(self, template: str, **request: Any) -> Event:
+        event = saved_event(template)
+        event["userName"] = self.name
+        event["request"] |= request
+        if self.email is None:
+            event["request"] |= {"userAttributes": {}, "userNotFound": True}
+        else:
+            attributes = {
+                "sub": self.name,
+                "email": self.email,
+                "email_verified": self.email_verified,
+                "cognito:user_status": "CONFIRMED",
+            }
+            if self.locale is not None:
+                attributes["locale"] = self.locale
+            event["request"]["userAttributes"] = attributes
+        return event
+
+
+ADA = Guest()
+BOB = Guest(name="22222222-3333-4444-5555-666666666666", email="bob@example.com")
+NOBODY = Guest(name="nobody@example.com", email=None)
+
+
+def answered(created: Event, *, correct: bool = False) -> Event:
+    """One entry of a later event's `session`."""
+    return {
+        "challengeName": "CUSTOM_CHALLENGE",
+        "challengeResult": correct,
+        "challengeMetadata": created["challengeMetadata"],
+    }
+
+
+def wrong(code: str) -> str:
+    """A code of the same length that is another one."""
+    return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
+
+
+@cache
+def _clients() -> tuple[Any, Any, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in ENVIRONMENT.items():
+            patch.setenv(name, value)
+        patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+        from email_otp import clients
+
+        return clients.dynamodb(), clients.ses(), clients.secrets_manager()
+
+
+def _through_json(event: Event) -> Event:
+    """Lambda hands an event over as JSON: no test may rely on shared objects."""
+    return copy.deepcopy(event)
+
+
+def _response(event: Event) -> Event:
+    response: Event = json.loads(json.dumps(event))["response"]
+    return response

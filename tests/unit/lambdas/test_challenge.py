@@ -1,0 +1,195 @@
+"""The challenge: how a code is derived, typed and compared."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from email_otp.challenge import (
+    UNANSWERABLE,
+    Challenge,
+    CodeKey,
+    address_digest,
+    mask,
+    normalize_answer,
+)
+
+KEY = CodeKey(version="v1", secret=b"example-key")
+
+
+def _challenge(*, digits: int = 6, key: CodeKey = KEY) -> Challenge:
+    return Challenge.new(key, address="ada@example.com", issued_at=1000, digits=digits, attempts=3)
+
+
+def _leading_zero() -> tuple[Challenge, str]:
+    while True:
+        challenge = _challenge()
+        code = challenge.code(KEY, "sub")
+        if code.startswith("0"):
+            return challenge, code
+
+
+@given(st.integers(6, 10))
+def test_code_has_exactly_its_digits(digits: int) -> None:
+    code = _challenge(digits=digits).code(KEY, "sub")
+    assert len(code) == digits
+    assert code.isascii()
+    assert code.isdigit()
+
+
+def test_code_depends_on_the_key_the_user_and_the_challenge() -> None:
+    """T05: a code says nothing about another user's or another challenge's."""
+    challenge = _challenge(digits=10)
+    others = {
+        challenge.code(CodeKey(version="v1", secret=b"other"), "sub"),
+        challenge.code(KEY, "other"),
+        _challenge(digits=10).code(KEY, "sub"),
+    }
+    assert challenge.code(KEY, "sub") not in others
+    assert challenge.code(KEY, "sub") == challenge.code(KEY, "sub")
+
+
+def test_digest_does_not_confuse_field_boundaries() -> None:
+    assert KEY.digest("ab", "c") != KEY.digest("a", "bc")
+    assert KEY.digest("a", "") != KEY.digest("a")
+
+
+def test_code_key_prints_without_its_secret() -> None:
+    assert "example-key" not in f"{KEY!r} {KEY} {[KEY]}"
+
+
+def test_leading_zeros_are_part_of_the_code() -> None:
+    """T08."""
+    challenge, code = _leading_zero()
+    assert challenge.is_answered_by(code, KEY, "sub")
+    assert not challenge.is_answered_by(code.lstrip("0"), KEY, "sub")
+    assert not challenge.is_answered_by("0" + code, KEY, "sub")
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "123456",
+        "123 456",
+        " 1 2 3 4 5 6 ",
+        "123-456",
+        "123\u2013456",
+        "123\u00a0456",
+        "123456\r\n",
+        "\uff11\uff12\uff13\uff14\uff15\uff16",
+        "\u0661\u0662\u0663\u0664\u0665\u0666",
+        "\u09672\u0969456",
+    ],
+)
+def test_a_code_may_be_typed_in_many_forms(typed: str) -> None:
+    """T08: spaces, hyphens, full-width, Arabic and other digits."""
+    assert normalize_answer(typed) == "123456"
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "",
+        " ",
+        "-",
+        "12345\x00",
+        "\x00",
+        "12345a",
+        "12345\u00b2",
+        "\u2460\u2461\u2462\u2463\u2464\u2465",
+        "+123456",
+        "123.456",
+        "1" * 65,
+        "1" * 10_000_000,
+        None,
+        123456,
+        123456.0,
+        True,
+        ["123456"],
+        {"code": "123456"},
+        b"123456",
+    ],
+    ids=lambda typed: repr(typed)[:20],
+)
+def test_what_cannot_be_a_code_becomes_nothing(typed: object) -> None:
+    """T08: empty, NUL, 10 MB, other characters, not a string."""
+    assert normalize_answer(typed) == ""
+
+
+@given(st.one_of(st.none(), st.integers(), st.text(max_size=80), st.lists(st.text())))
+def test_no_answer_but_the_code_is_right(answer: object) -> None:
+    """T08."""
+    challenge = _challenge()
+    code = challenge.code(KEY, "sub")
+    assert challenge.is_answered_by(answer, KEY, "sub") == (normalize_answer(answer) == code)
+
+
+@pytest.mark.parametrize("length", [0, 1, 5, 7, 10])
+def test_a_code_of_another_length_is_wrong(length: int) -> None:
+    """T08: wrong length."""
+    challenge = _challenge()
+    code = (challenge.code(KEY, "sub") * 2)[:length]
+    assert not challenge.is_answered_by(code, KEY, "sub")
+
+
+def test_expires_a_second_after_the_last_valid_one() -> None:
+    """T06."""
+    assert _challenge().expires_at(300) == 1300
+
+
+def test_metadata_carries_all_of_a_challenge_and_no_code_or_address() -> None:
+    challenge = _challenge(digits=10)
+    metadata = challenge.to_metadata()
+    assert Challenge.from_metadata(metadata) == challenge
+    assert "ada" not in metadata
+    assert challenge.code(KEY, "sub") not in metadata
+    assert len(metadata) < 2048
+
+
+def test_unanswerable_metadata_is_no_challenge() -> None:
+    assert Challenge.from_metadata(UNANSWERABLE) is None
+
+
+@pytest.mark.parametrize("metadata", [None, "", "null", "{}", "[1]", '"text"', '{"id":1}', "x"])
+def test_foreign_metadata_is_refused(metadata: str | None) -> None:
+    """T17."""
+    with pytest.raises((TypeError, ValueError)):
+        Challenge.from_metadata(metadata)
+
+
+def test_metadata_with_an_extra_field_is_refused() -> None:
+    """T17."""
+    fields = json.loads(_challenge().to_metadata()) | {"more": 1}
+    with pytest.raises(TypeError):
+        Challenge.from_metadata(json.dumps(fields))
+
+
+def test_a_new_nonce_keeps_the_code_and_renames_the_answer() -> None:
+    challenge = _challenge()
+    again = challenge.with_new_nonce()
+    assert again.code(KEY, "sub") == challenge.code(KEY, "sub")
+    assert again.answer_digest(KEY) != challenge.answer_digest(KEY)
+
+
+def test_address_digest_is_blind_to_case_alone() -> None:
+    """T13: upper case is the same address, a homoglyph is another."""
+    assert address_digest(KEY, "ADA@Example.com") == address_digest(KEY, "ada@example.com")
+    assert address_digest(KEY, "\u0430da@example.com") != address_digest(KEY, "ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("address", "masked"),
+    [
+        ("ada@example.com", "a***@e***.com"),
+        ("ADA@EXAMPLE.COM", "a***@e***.com"),
+        ("a@b.c", "a***@b***.c"),
+        ("ada@mail.example.co.uk", "a***@m***.uk"),
+        ("ada@localhost", "***"),
+        ("@example.com", "***"),
+        ("ada", "***"),
+        ("", "***"),
+    ],
+)
+def test_mask_shows_what_its_owner_recognises(address: str, masked: str) -> None:
+    assert mask(address) == masked

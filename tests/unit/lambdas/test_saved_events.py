@@ -1,0 +1,59 @@
+"""The events in tests/events, as a person pastes them into the Lambda console."""
+
+import pytest
+
+from tests.unit.lambdas.sign_in import EVENTS, Clock, Event, Lambdas, saved_event
+
+NAMES = sorted(path.stem for path in EVENTS.glob("*.json"))
+PUBLIC_PARAMETERS = {
+    "delivery",
+    "destination",
+    "code_length",
+    "expires_at",
+    "attempts_left",
+    "status",
+    "retry_after_seconds",
+}
+
+
+def assert_well_formed_definition(response: Event) -> None:
+    """Exactly one step is chosen."""
+    assert set(response) >= {"challengeName", "issueTokens", "failAuthentication"}
+    assert isinstance(response["issueTokens"], bool)
+    assert isinstance(response["failAuthentication"], bool)
+    challenged = response["challengeName"] == "CUSTOM_CHALLENGE"
+    assert [challenged, response["issueTokens"], response["failAuthentication"]].count(True) == 1
+
+
+def assert_well_formed_challenge(response: Event) -> None:
+    """Cognito wants text in every parameter, and a private one."""
+    public, private = response["publicChallengeParameters"], response["privateChallengeParameters"]
+    assert set(public) == PUBLIC_PARAMETERS
+    assert private
+    assert all(isinstance(value, str) for value in [*public.values(), *private.values()])
+    assert isinstance(response["challengeMetadata"], str)
+    assert public["status"] in {"sent", "throttled", "expired"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_event_gets_a_well_formed_response(lambdas: Lambdas, clock: Clock, name: str) -> None:
+    clock.at += 60
+    event = saved_event(name)
+    assert event["triggerSource"].endswith("_Authentication")
+    match name.partition("_")[0]:
+        case "define":
+            assert_well_formed_definition(lambdas.define(event))
+        case "create":
+            assert_well_formed_challenge(lambdas.create(event))
+        case "verify":
+            assert lambdas.verify(event) is (name == "verify_right_answer")
+        case _:
+            pytest.fail(f"{name} names no trigger")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("verify")])
+def test_saved_answers_are_refused_once_their_code_expired(
+    lambdas: Lambdas, clock: Clock, name: str
+) -> None:
+    clock.at += 365 * 24 * 3600
+    assert lambdas.verify(saved_event(name)) is False
