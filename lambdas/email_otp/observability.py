@@ -58,7 +58,8 @@ def trigger(handler: Handler) -> Handler:
 
 
 def _log(error: BaseException) -> None:
-    response = getattr(error, "response", {})
+    # botocore's time-outs have a `response` too, and it is None.
+    response = getattr(error, "response", None) or {}
     logger.error(
         "trigger failed",
         error_type=type(error).__name__,
