@@ -5,6 +5,7 @@ repeat. The worst case of Create is one hung call of each kind, 3.1 s, plus the 
 Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-working-with-lambda-triggers.html
 """
 
+import logging
 from typing import TYPE_CHECKING
 
 import boto3
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 0.3
 READ_TIMEOUT_SECONDS = 0.4
 MAIL_READ_TIMEOUT_SECONDS = 1.0
+
+# At DEBUG it logs whole requests, so codes and addresses; a function's log level sets the root's.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def dynamodb() -> "DynamoDBClient":
