@@ -147,12 +147,13 @@ class Ledger:
             went_to_same_address: Whether a challenge was mailed to the user's address.
         """
         item = self._send(user_key, challenge, _MAY_SEND_SHORT, max_sends_per_hour)
-        if item and self._has_many_wrong_answers(item):
+        if item and _has_many_wrong_answers(item, challenge.issued_at):
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
             item = self._send(user_key, challenge, _MAY_SEND, max_sends_per_hour)
         if item is None:
             return Reserved(challenge, mails=1)
-        return self._join(user_key, item, went_to_same_address)
+        # Judged by the same second as the send, or a limit that ends meanwhile is not seen.
+        return self._join(user_key, item, challenge.issued_at, went_to_same_address)
 
     def delivered(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
         """Write how the mail went, unless another one has been begun since."""
@@ -256,16 +257,19 @@ class Ledger:
                 time.sleep(random.uniform(0, _CONFLICT_PAUSE_SECONDS))  # noqa: S311
 
     def _join(
-        self, user_key: str, item: _Item, went_to_same_address: Callable[[Challenge], bool]
+        self,
+        user_key: str,
+        item: _Item,
+        now: int,
+        went_to_same_address: Callable[[Challenge], bool],
     ) -> Reserved | Joined | Throttled | Undelivered:
-        now = self.now()
         retry_after_seconds = self._retry_after_seconds(item, now)
         challenge = _last_challenge(item)
         if not (
             challenge
             and challenge.expires_at(self._ttl_seconds) > now
             and _integer(item, "redeemed_through") < challenge.issued_at
-            and (challenge.is_long or not self._has_many_wrong_answers(item))
+            and (challenge.is_long or not _has_many_wrong_answers(item, now))
             and went_to_same_address(challenge)
         ):
             return Throttled(retry_after_seconds)
@@ -300,10 +304,6 @@ class Ledger:
         quiet = last + QUIET_SECONDS
         wait = max(last + COOLDOWN_SECONDS, min(burst, quiet), min(day, quiet)) - now
         return wait if wait > 0 else _HOUR_SECONDS - now % _HOUR_SECONDS
-
-    def _has_many_wrong_answers(self, item: _Item) -> bool:
-        oldest = _integer(item, f"w{WRONG_ANSWERS - 1}")
-        return oldest > self.now() - WRONG_ANSWERS_SECONDS
 
     def _live_values(self, challenge: Challenge) -> _Item:
         now = self.now()
@@ -342,6 +342,10 @@ class Ledger:
 def _live(challenge: Challenge) -> str:
     """The condition under which an answer to this challenge is decided at all."""
     return _LIVE_LONG if challenge.is_long else _LIVE_SHORT
+
+
+def _has_many_wrong_answers(item: _Item, now: int) -> bool:
+    return _integer(item, f"w{WRONG_ANSWERS - 1}") > now - WRONG_ANSWERS_SECONDS
 
 
 def _last_challenge(item: _Item) -> Challenge | None:
