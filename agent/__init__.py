@@ -1,0 +1,1 @@
+"""The agent: a conversation in which a guest signs in with a code from her e-mail."""

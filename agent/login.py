@@ -1,0 +1,516 @@
+"""One sign-in with an e-mailed code: asks Cognito for the code and answers its challenge.
+
+Cognito's `Session` and the tokens never leave this module, except sealed in a `ClientOnly`.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import jwt
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from agent.guests import Guest, GuestStore
+from agent.observability import describe, pin_library_loggers
+from agent.sessions import Sessions
+from agent.settings import Settings
+from agent.stream import ClientOnly
+from agent.visitor_input import parse_address
+
+if TYPE_CHECKING:
+    from types_boto3_cognito_idp import CognitoIdentityProviderClient
+
+_log = logging.getLogger(__name__)
+
+DELIVERY_FAILED_TEXT = "ERR_EMAIL_DELIVERY_FAILED"
+"""What the Create trigger raises when the mail could not be sent; Cognito wraps it."""
+
+CODES_HIDDEN_AFTER_SECONDS = 600
+"""How long after a login's end digits in a visitor's messages still count as a code."""
+
+_THROTTLED_RETRY_SECONDS = 30
+_MAX_NAME_CHARS = 100
+_DECOY_CODE_LENGTH, _DECOY_TTL_SECONDS, _DECOY_ATTEMPTS = 6, 300, 3  # the stack's defaults
+_PENDING_LIMIT = 10_000
+_PENDING_IDLE_SECONDS = 3600
+
+_THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
+
+# Cognito's ways of saying that this user may not sign in. A visitor must not learn that.
+_NOT_ALLOWED = {
+    "NotAuthorizedException",
+    "UserNotFoundException",
+    "UserNotConfirmedException",
+    "PasswordResetRequiredException",
+}
+
+
+class ErrorCode(StrEnum):
+    """Why a step of the sign-in did not succeed."""
+
+    INVALID_EMAIL = "INVALID_EMAIL"
+    INVALID_OTP = "INVALID_OTP"
+    OTP_EXPIRED = "OTP_EXPIRED"
+    MAX_ATTEMPTS_EXCEEDED = "MAX_ATTEMPTS_EXCEEDED"
+    RATE_LIMITED = "RATE_LIMITED"
+    NO_LOGIN_PENDING = "NO_LOGIN_PENDING"
+    ERR_EMAIL_DELIVERY_FAILED = "ERR_EMAIL_DELIVERY_FAILED"
+    AUTH_SERVICE_ERROR = "AUTH_SERVICE_ERROR"
+    GUEST_CREATION_FAILED = "GUEST_CREATION_FAILED"
+
+
+MESSAGES: Mapping[ErrorCode, str] = {
+    ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
+    ErrorCode.INVALID_OTP: "That code is not right.",
+    ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
+    ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This code can no longer be used. A new one can be sent.",
+    ErrorCode.RATE_LIMITED: "Too many codes have been asked for. Please wait and try again.",
+    ErrorCode.NO_LOGIN_PENDING: "No sign-in is waiting for a code. A new code can be sent.",
+    ErrorCode.ERR_EMAIL_DELIVERY_FAILED: "The e-mail with the code could not be sent.",
+    ErrorCode.AUTH_SERVICE_ERROR: "Signing in does not work right now. Please try again soon.",
+    ErrorCode.GUEST_CREATION_FAILED: (
+        "The code was right, but the guest record could not be saved. Please sign in again."
+    ),
+}
+"""What a guest may be told; no exception's own text is ever among it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeSent:
+    """A code is out, or nobody may learn that it is not.
+
+    Attributes:
+        destination: The masked address.
+        code_length: Digits of the code.
+        expires_in_seconds: From now.
+        attempts_left: Answers this login may still give.
+        new_mail: False if the code mailed before is still the one to enter.
+    """
+
+    destination: str
+    code_length: int
+    expires_in_seconds: int
+    attempts_left: int
+    new_mail: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PendingCode:
+    """The number of digits of a code that is waited for, and how many answers are left."""
+
+    code_length: int
+    attempts_left: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A step that did not succeed, with what the visitor needs to go on."""
+
+    error_code: ErrorCode
+    attempts_left: int | None = None
+    retry_after_seconds: int | None = None
+
+    @property
+    def message(self) -> str:
+        """The fixed text for this error."""
+        return MESSAGES[self.error_code]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """The right code: the guest, and the `TokenDeliveryEvent` for her browser alone."""
+
+    guest: Guest
+    token_delivery: ClientOnly
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Challenge:
+    """A code that was asked for. Without a `session` it is a decoy that no answer meets."""
+
+    email: str
+    name: str
+    username: str
+    session: str | None = field(repr=False)
+    code_length: int
+    expires_at: int
+    attempts_left: int
+    correlation_id: str
+
+
+@dataclass(slots=True)
+class _PendingLogin:
+    """What is remembered of one chat's sign-in; the lock makes answers come one by one."""
+
+    challenge: _Challenge | None = None
+    codes_hidden_until: float = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class EmailOtpLogin:
+    """Drives `AdminInitiateAuth(CUSTOM_AUTH)` for the visitors of many chats.
+
+    Args:
+        cognito: A client that tries each call once; see `connect`.
+        guests: Where a guest's record is kept.
+        user_pool_id: The pool.
+        client_id: Its app client, one without a secret.
+        clock: Epoch seconds.
+    """
+
+    def __init__(
+        self,
+        cognito: CognitoIdentityProviderClient,
+        guests: GuestStore,
+        *,
+        user_pool_id: str,
+        client_id: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._cognito = cognito
+        self._guests = guests
+        self._user_pool_id = user_pool_id
+        self._client_id = client_id
+        self._clock = clock
+        self._pending = Sessions(
+            _PendingLogin, limit=_PENDING_LIMIT, idle_seconds=_PENDING_IDLE_SECONDS, clock=clock
+        )
+
+    def expects_code(self, session_id: str) -> bool:
+        """Whether digits this visitor types now may be a code."""
+        return self._clock() < self._pending.get(session_id).codes_hidden_until
+
+    def pending_code(self, session_id: str) -> PendingCode | None:
+        """Return what code this chat's visitor is to enter, or None if no login is pending."""
+        challenge = self._pending.get(session_id).challenge
+        return PendingCode(challenge.code_length, challenge.attempts_left) if challenge else None
+
+    def initiate(
+        self, session_id: str, *, email: str, name: str = "", locale: str | None = None
+    ) -> CodeSent | Refused:
+        """Have a code mailed; a login already pending in this chat is replaced.
+
+        Args:
+            session_id: The chat.
+            email: As typed; who exists is never told from the outcome.
+            name: For the guest record; kept here until the code is right.
+            locale: Language of the mail for a new user, such as `de`.
+        """
+        address = parse_address(email)
+        if address is None:
+            return Refused(ErrorCode.INVALID_EMAIL)
+        pending = self._pending.get(session_id)
+        with pending.lock:
+            before = pending.challenge
+            if before and before.email != address:
+                pending.challenge = None
+            # Set before the call: a mail may be on its way even if the call fails.
+            self._hide_codes_until(pending, self._clock())
+            correlation_id = uuid.uuid4().hex
+            logged = {"correlation_id": correlation_id}
+            try:
+                self._make_user(address, locale)
+                known_name = before.name if before and before.email == address else ""
+                outcome = self._ask_for_code(address, _tidy(name) or known_name, correlation_id)
+            except (ClientError, BotoCoreError) as error:
+                refused = _refusal(error)
+                _log.warning(
+                    "code request failed",
+                    extra=logged | describe(error) | {"outcome": refused.error_code},
+                )
+                return refused
+            if isinstance(outcome, Refused):
+                pending.challenge = None
+                _log.info("code request refused", extra=logged | {"outcome": outcome.error_code})
+                return outcome
+            _log.info("code requested", extra=logged)
+            pending.challenge = outcome
+            self._hide_codes_until(pending, outcome.expires_at)
+            return CodeSent(
+                destination=_mask(address),
+                code_length=outcome.code_length,
+                expires_in_seconds=max(0, outcome.expires_at - int(self._clock())),
+                attempts_left=outcome.attempts_left,
+                new_mail=before is None
+                or (before.email, before.expires_at) != (address, outcome.expires_at),
+            )
+
+    def verify(self, session_id: str, code: str) -> SignedIn | Refused:
+        """Answer the pending challenge once.
+
+        Args:
+            session_id: The chat.
+            code: ASCII digits. One of another length than the code was never mailed and costs
+                no attempt.
+        """
+        pending = self._pending.get(session_id)
+        with pending.lock:
+            challenge = pending.challenge
+            if challenge is None:
+                return Refused(ErrorCode.NO_LOGIN_PENDING)
+            if len(code) != challenge.code_length:
+                return Refused(ErrorCode.INVALID_OTP, attempts_left=challenge.attempts_left)
+            pending.challenge = None
+            try:
+                outcome = self._answer(challenge, code)
+            except (ClientError, BotoCoreError) as error:
+                refused = self._refused_answer(error, challenge)
+                if refused.error_code in (ErrorCode.AUTH_SERVICE_ERROR, ErrorCode.RATE_LIMITED):
+                    pending.challenge = challenge
+                _log.warning(
+                    "answer failed",
+                    extra=describe(error)
+                    | {"correlation_id": challenge.correlation_id, "outcome": refused.error_code},
+                )
+                return refused
+            if isinstance(outcome, _Challenge):
+                pending.challenge = outcome
+                outcome = Refused(ErrorCode.INVALID_OTP, attempts_left=outcome.attempts_left)
+            _log.info(
+                "code answered",
+                extra={
+                    "correlation_id": challenge.correlation_id,
+                    "outcome": (
+                        outcome.error_code if isinstance(outcome, Refused) else "SIGNED_IN"
+                    ),
+                },
+            )
+            return outcome
+
+    def _make_user(self, email: str, locale: str | None) -> None:
+        """Create the user if there is none, without any mail of Cognito's own."""
+        attributes = {"email": email, "email_verified": "false"}
+        if locale:
+            attributes["locale"] = locale
+        try:
+            created = self._cognito.admin_create_user(
+                UserPoolId=self._user_pool_id,
+                Username=email,
+                MessageAction="SUPPRESS",
+                UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
+            )
+        except self._cognito.exceptions.UsernameExistsException:
+            return
+        # Else the temporary password expires and may take the account with it. Nobody ever
+        # learns this one; the suffix meets any password policy.
+        self._cognito.admin_set_user_password(
+            UserPoolId=self._user_pool_id,
+            Username=created["User"]["Username"],
+            Password=f"{secrets.token_urlsafe(32)}aA1!",
+            Permanent=True,
+        )
+
+    def _ask_for_code(self, email: str, name: str, correlation_id: str) -> _Challenge | Refused:
+        try:
+            response = self._cognito.admin_initiate_auth(
+                UserPoolId=self._user_pool_id,
+                ClientId=self._client_id,
+                AuthFlow="CUSTOM_AUTH",
+                AuthParameters={"USERNAME": email},
+            )
+        except ClientError as error:
+            if _aws_code(error) not in _NOT_ALLOWED:
+                raise
+            _log.info(
+                "user may not sign in", extra=describe(error) | {"correlation_id": correlation_id}
+            )
+            response = None
+        parameters = response["ChallengeParameters"] if response else {}
+        if parameters.get("status") == "throttled":
+            return Refused(
+                ErrorCode.RATE_LIMITED,
+                retry_after_seconds=_number(parameters, "retry_after_seconds", 60),
+            )
+        decoy_expires_at = int(self._clock()) + _DECOY_TTL_SECONDS
+        return _Challenge(
+            email=email,
+            name=name,
+            username=parameters.get("USERNAME", email),
+            session=response["Session"] if response else None,
+            code_length=_number(parameters, "code_length", _DECOY_CODE_LENGTH),
+            expires_at=_number(parameters, "expires_at", decoy_expires_at),
+            attempts_left=_number(parameters, "attempts_left", _DECOY_ATTEMPTS),
+            correlation_id=correlation_id,
+        )
+
+    def _answer(self, challenge: _Challenge, code: str) -> SignedIn | Refused | _Challenge:
+        if challenge.session is None:
+            return self._wrong_answer(challenge, None, {})
+        response = self._cognito.admin_respond_to_auth_challenge(
+            UserPoolId=self._user_pool_id,
+            ClientId=self._client_id,
+            ChallengeName="CUSTOM_CHALLENGE",
+            Session=challenge.session,
+            ChallengeResponses={"USERNAME": challenge.username, "ANSWER": code},
+            ClientMetadata={"correlation_id": challenge.correlation_id},
+        )
+        if "AuthenticationResult" in response:
+            return self._sign_in(challenge, dict(response["AuthenticationResult"]))
+        return self._wrong_answer(challenge, response["Session"], response["ChallengeParameters"])
+
+    def _wrong_answer(
+        self, challenge: _Challenge, session: str | None, parameters: Mapping[str, str]
+    ) -> Refused | _Challenge:
+        attempts_left = _number(parameters, "attempts_left", challenge.attempts_left - 1)
+        expires_at = _number(parameters, "expires_at", challenge.expires_at)
+        if parameters.get("status") == "expired" or (
+            session is None and self._clock() >= expires_at
+        ):
+            return Refused(ErrorCode.OTP_EXPIRED)
+        if attempts_left <= 0:
+            return Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+        return replace(
+            challenge,
+            username=parameters.get("USERNAME", challenge.username),
+            session=session,
+            expires_at=expires_at,
+            attempts_left=attempts_left,
+        )
+
+    def _refused_answer(self, error: ClientError | BotoCoreError, challenge: _Challenge) -> Refused:
+        """Name why Cognito ended the login, which it does not say itself."""
+        if _aws_code(error) not in _NOT_ALLOWED:
+            return _refusal(error)
+        if self._clock() >= challenge.expires_at:
+            return Refused(ErrorCode.OTP_EXPIRED)
+        return Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+
+    def _sign_in(self, challenge: _Challenge, result: dict[str, Any]) -> SignedIn | Refused:
+        # Straight from Cognito over TLS, which stands in for the signature here: OpenID Connect
+        # Core, 3.1.3.7, rule 6. Tokens that a browser sends are verified in identity.py.
+        claims = jwt.decode(result["IdToken"], options={"verify_signature": False})
+        try:
+            guest = self._guests.record_login(
+                claims["sub"], email=claims.get("email", challenge.email), name=challenge.name
+            )
+        except Exception as error:  # whatever it was, the tokens are out and must not stay valid
+            _log.error(
+                "guest record not stored",
+                extra=describe(error) | {"correlation_id": challenge.correlation_id},
+            )
+            self._revoke(result["RefreshToken"], challenge.correlation_id)
+            return Refused(ErrorCode.GUEST_CREATION_FAILED)
+        token_delivery = {
+            "event_type": "auth_tokens",
+            "success": True,
+            "id_token": result["IdToken"],
+            "access_token": result["AccessToken"],
+            "refresh_token": result["RefreshToken"],
+            "expires_in": result["ExpiresIn"],
+            "guest_id": guest.guest_id,
+            "email": guest.email,
+            "cognito_sub": guest.cognito_sub,
+        }
+        return SignedIn(guest, ClientOnly(token_delivery))
+
+    def _revoke(self, refresh_token: str, correlation_id: str) -> None:
+        try:
+            self._cognito.revoke_token(Token=refresh_token, ClientId=self._client_id)
+        except (ClientError, BotoCoreError) as error:
+            _log.error(
+                "tokens not revoked", extra=describe(error) | {"correlation_id": correlation_id}
+            )
+
+    def _hide_codes_until(self, pending: _PendingLogin, ends_at: float) -> None:
+        pending.codes_hidden_until = max(
+            pending.codes_hidden_until, ends_at + CODES_HIDDEN_AFTER_SECONDS
+        )
+
+
+def connect(
+    settings: Settings, session: boto3.Session | None = None
+) -> tuple[EmailOtpLogin, GuestStore]:
+    """Make a login and the guests' store on real clients.
+
+    The Cognito client tries once: a second try would send a second mail or burn the `Session`.
+    Cognito itself may take three runs of a trigger, 5 s each, to answer.
+
+    Args:
+        settings: The deployment.
+        session: Other credentials than the environment's.
+    """
+    pin_library_loggers()
+    session = session or boto3.Session(region_name=settings.region)
+    cognito = session.client(
+        "cognito-idp",
+        endpoint_url=settings.endpoint_url,
+        config=Config(
+            connect_timeout=2,
+            read_timeout=17,
+            retries={"total_max_attempts": 1},
+            max_pool_connections=50,
+        ),
+    )
+    dynamodb = session.client(
+        "dynamodb",
+        endpoint_url=settings.endpoint_url,
+        config=Config(
+            connect_timeout=2,
+            read_timeout=3,
+            retries={"total_max_attempts": 3, "mode": "standard"},
+            max_pool_connections=50,
+        ),
+    )
+    guests = GuestStore(dynamodb, settings.guests_table_name)
+    login = EmailOtpLogin(
+        cognito,
+        guests,
+        user_pool_id=settings.user_pool_id,
+        client_id=settings.user_pool_client_id,
+    )
+    return login, guests
+
+
+def _refusal(error: ClientError | BotoCoreError) -> Refused:
+    """Map a failed call to what a visitor may be told of it."""
+    code = _aws_code(error)
+    if code in _THROTTLING:
+        return Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=_THROTTLED_RETRY_SECONDS)
+    # AWS wraps a trigger's error as UserLambdaValidationException, MiniStack as
+    # InvalidLambdaResponseException; both with the trigger's text inside.
+    if isinstance(error, ClientError) and DELIVERY_FAILED_TEXT in str(
+        error.response.get("Error", {}).get("Message", "")
+    ):
+        return Refused(ErrorCode.ERR_EMAIL_DELIVERY_FAILED)
+    if code == "InvalidParameterException" and isinstance(error, ClientError):
+        creating = error.operation_name == "AdminCreateUser"
+        return Refused(ErrorCode.INVALID_EMAIL if creating else ErrorCode.AUTH_SERVICE_ERROR)
+    return Refused(ErrorCode.AUTH_SERVICE_ERROR)
+
+
+def _aws_code(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def _number(parameters: Mapping[str, str], name: str, default: int) -> int:
+    """Return a challenge parameter, all of which are strings, as a whole number."""
+    value = parameters.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() else default
+
+
+def _tidy(name: str) -> str:
+    """Return a typed name on one line, without invisible characters, at most 100 long."""
+    printable = "".join(c if c.isprintable() else " " for c in name)
+    return " ".join(printable.split())[:_MAX_NAME_CHARS]
+
+
+def _mask(address: str) -> str:
+    """Shorten an address to what its owner recognises: `ada@example.com` is `a***@e***.com`.
+
+    Not taken from the challenge, so that a decoy cannot differ.
+    """
+    local, _, domain = address.partition("@")
+    host, _, top_level = domain.rpartition(".")
+    return f"{local[0]}***@{host[0]}***.{top_level}"

@@ -1,0 +1,309 @@
+"""The agent's HTTP service: `python -m agent.main` answers `POST /invocations` on loopback.
+
+A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the codes below>}`:
+400 `invalid_request`, `session_busy`; 401 `invalid_token` with `WWW-Authenticate`;
+403 `foreign_session`; 503 `keys_unavailable`.
+"""
+
+import asyncio
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from bedrock_agentcore.runtime import BedrockAgentCoreApp
+from bedrock_agentcore.runtime.context import RequestContext
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from strands import Agent
+from strands.models import Model
+
+from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
+from agent.observability import JsonFormatter, pin_library_loggers
+from agent.offline_model import OfflineModel
+from agent.sessions import Sessions
+from agent.settings import Settings, SettingsError, load_settings
+from agent.stream import Chunk, ui_message_chunks
+from agent.tools import EmailOtp, Turn, email_otp_tools
+
+_log = logging.getLogger(__name__)
+
+SESSION_BUSY = "The last message of this session is still being answered."
+MAX_BODY_BYTES = 65_536
+MAX_PROMPT_CHARS = 8_000
+MAX_CODE_CHARS = 64
+# The bounds AgentCore sets for a runtime session id.
+MIN_SESSION_ID_CHARS, MAX_SESSION_ID_CHARS = 33, 256
+# Optional; AgentCore passes no Accept-Language on.
+LOCALE_HEADER = "x-amzn-bedrock-agentcore-runtime-custom-locale"
+LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
+MAX_SESSIONS = 1_000
+SESSION_IDLE_SECONDS = 3_600
+# A sign-in takes a tool call or two; a model that loops ends here.
+MAX_MODEL_CALLS_PER_TURN = 8
+
+
+class RequestError(Exception):
+    """A request that is not answered with a stream."""
+
+    def __init__(self, status: int, code: str, error: str, **headers: str) -> None:
+        super().__init__(error)
+        self.status = status
+        self.code = code
+        self.error = error
+        self.headers = headers
+
+    def response(self) -> JSONResponse:
+        """Return it as JSON."""
+        return JSONResponse(
+            {"error": self.error, "code": self.code}, self.status, headers=self.headers
+        )
+
+
+@dataclass(slots=True)
+class Conversation:
+    """One session's chat: it belongs to the `sub`, or to the anonymous visitor, who began it."""
+
+    agent: Agent | None = None
+    cognito_sub: str | None = None
+    busy: bool = False
+
+
+def create_app(
+    settings: Settings,
+    *,
+    email_otp: EmailOtp | None = None,
+    verifier: TokenVerifier | None = None,
+    model: Model | None = None,
+    clock: Callable[[], float] = time.time,
+) -> BedrockAgentCoreApp:
+    """Compose the service.
+
+    Args:
+        settings: The deployment to work with.
+        email_otp: Instead of one on AWS clients.
+        verifier: Instead of one that fetches the pool's keys.
+        model: Instead of the one `settings.model_id` names.
+        clock: Epoch seconds.
+    """
+    pin_library_loggers()
+    email_otp = email_otp or EmailOtp.connect(settings)
+    verifier = verifier or TokenVerifier(
+        issuer=settings.issuer,
+        client_id=settings.user_pool_client_id,
+        keys=KeySet(lambda: fetch_jwks(settings.jwks_url), time.monotonic),
+        clock=clock,
+    )
+    model = model or _model(settings)
+    tools = email_otp_tools(email_otp)
+    prompt_file = Path(__file__).parent / "prompts" / "system.md"
+    system_prompt = prompt_file.read_text("utf-8").replace("{app_name}", settings.app_name)
+    conversations = Sessions(
+        Conversation, limit=MAX_SESSIONS, idle_seconds=SESSION_IDLE_SECONDS, clock=clock
+    )
+
+    def open_conversation(session_id: str, cognito_sub: str | None) -> Conversation:
+        conversation = conversations.get(session_id)
+        if conversation.agent is None:
+            conversation.cognito_sub = cognito_sub
+            conversation.agent = Agent(
+                model=model,
+                # Someone signed in has no sign-in to do.
+                tools=[*(tools if cognito_sub is None else tools[-1:])],
+                system_prompt=system_prompt,
+                callback_handler=None,  # the default one prints to the terminal
+            )
+        if conversation.cognito_sub != cognito_sub:
+            raise RequestError(
+                403, "foreign_session", "This session is another's: start a new one."
+            )
+        if conversation.busy:
+            raise RequestError(400, "session_busy", SESSION_BUSY)
+        return conversation
+
+    async def invoke(payload: object, context: RequestContext) -> Any:
+        try:
+            prompt, code = _parse(payload)
+            session_id = _session_id(context)
+            cognito_sub = await _signed_in_sub(verifier, context.request_headers or {})
+            conversation = open_conversation(session_id, cognito_sub)
+        except RequestError as refusal:
+            _log.info("request refused", extra={"outcome": refusal.code})
+            return refusal.response()
+        turn = email_otp.turn(
+            session_id,
+            prompt,
+            code=code,
+            cognito_sub=cognito_sub,
+            locale=_locale(context.request_headers or {}),
+        )
+        return _answer(conversation, turn)
+
+    app = BedrockAgentCoreApp(middleware=[Middleware(BoundedJsonBody)])
+    app.entrypoint(invoke)
+    return app
+
+
+async def _answer(conversation: Conversation, turn: Turn) -> AsyncGenerator[Chunk]:
+    """Stream one turn; one that did not end well leaves nothing in the history."""
+    agent = conversation.agent
+    if agent is None or conversation.busy:  # two requests were accepted before either began
+        yield {"type": "error", "errorText": SESSION_BUSY}
+        yield {"type": "finish"}
+        return
+    conversation.busy = True
+    before = len(agent.messages)
+    # Closed here and now, also when the browser goes away, so that the next turn finds the
+    # agent free.
+    events = aclosing(
+        cast(
+            AsyncGenerator[Any],
+            agent.stream_async(
+                turn.prompt,
+                invocation_state=turn.invocation_state,
+                limits={"turns": MAX_MODEL_CALLS_PER_TURN},
+            ),
+        )
+    )
+    try:
+        async with events as raw_events, aclosing(ui_message_chunks(raw_events)) as chunks:
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        last = agent.messages[-1] if agent.messages else None
+        if last and (last["role"] != "assistant" or any("toolUse" in b for b in last["content"])):
+            del agent.messages[before:]
+        conversation.busy = False
+
+
+def _parse(payload: object) -> tuple[str, str | None]:
+    if not isinstance(payload, dict):
+        raise _invalid('The body must be a JSON object: {"prompt": "...", "code": "..."}.')
+    prompt, code = payload.get("prompt"), payload.get("code")
+    if not isinstance(prompt, str):
+        raise _invalid("`prompt` must be a string; it may be empty beside a `code`.")
+    if code is not None and not isinstance(code, str):
+        raise _invalid("`code` must be a string.")
+    if len(prompt) > MAX_PROMPT_CHARS:
+        raise _invalid(f"`prompt` has {len(prompt)} characters, at most {MAX_PROMPT_CHARS}.")
+    if code is not None and len(code) > MAX_CODE_CHARS:
+        raise _invalid(f"`code` has {len(code)} characters, at most {MAX_CODE_CHARS}.")
+    try:
+        f"{prompt}{code}".encode()
+    except UnicodeEncodeError:
+        raise _invalid("The text must be valid Unicode, without lone surrogates.") from None
+    if not prompt.strip() and not code:
+        raise _invalid("`prompt` is empty and there is no `code`.")
+    return prompt, code or None
+
+
+def _session_id(context: RequestContext) -> str:
+    session_id = context.session_id or ""
+    if not MIN_SESSION_ID_CHARS <= len(session_id) <= MAX_SESSION_ID_CHARS:
+        raise _invalid(
+            "The header X-Amzn-Bedrock-AgentCore-Runtime-Session-Id must have "
+            f"{MIN_SESSION_ID_CHARS} to {MAX_SESSION_ID_CHARS} characters."
+        )
+    return session_id
+
+
+def _invalid(error: str) -> RequestError:
+    return RequestError(400, "invalid_request", error)
+
+
+async def _signed_in_sub(verifier: TokenVerifier, headers: Mapping[str, str]) -> str | None:
+    """Return whose token the request carries; None only if it carries none at all."""
+    authorization = headers.get("Authorization")
+    if authorization is None:
+        return None
+    scheme, _, access_token = authorization.partition(" ")
+    try:
+        if scheme.lower() != "bearer":
+            raise TokenError("token", "not a bearer token")
+        identity = await asyncio.to_thread(verifier.verify_access_token, access_token.strip())
+    except TokenError as error:
+        _log.info("access token refused", extra={"claim": error.claim})
+        raise RequestError(
+            401, "invalid_token", str(error), **{"WWW-Authenticate": error.www_authenticate}
+        ) from None
+    except KeysUnavailableError:
+        raise RequestError(
+            503, "keys_unavailable", "The sign-in cannot be checked right now. Please try again."
+        ) from None
+    return identity.cognito_sub
+
+
+def _locale(headers: Mapping[str, str]) -> str | None:
+    """Return the language the page asks mails in, or None."""
+    locale = {name.lower(): value for name, value in headers.items()}.get(LOCALE_HEADER, "")
+    return locale if LOCALE.fullmatch(locale) else None
+
+
+class BoundedJsonBody:
+    """Refuses a request body that is too large or no JSON, before the service parses it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the body, check it, and hand it on."""
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self._app(scope, receive, send)
+        body, more = bytearray(), True
+        while more and len(body) <= MAX_BODY_BYTES:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            refusal = _invalid(f"The body is larger than {MAX_BODY_BYTES} bytes.")
+            return await refusal.response()(scope, receive, send)
+        try:
+            json.loads(body)
+        except (ValueError, RecursionError):
+            return await _invalid("The body is not JSON.").response()(scope, receive, send)
+        replayed = False
+
+        async def replay() -> Message:
+            nonlocal replayed
+            if replayed:
+                return await receive()
+            replayed = True
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
+        return await self._app(scope, replay, send)
+
+
+def _model(settings: Settings) -> Model:
+    if settings.model_id is None:
+        return OfflineModel()
+    from strands.models import BedrockModel  # slow to import, and most runs need none
+
+    return BedrockModel(model_id=settings.model_id, region_name=settings.region)
+
+
+def main() -> int:
+    """Serve on the loopback address until stopped."""
+    try:
+        settings = load_settings(os.environ)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for who started it
+        return 2
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    create_app(settings).run(port=settings.port, host="127.0.0.1")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

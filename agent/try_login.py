@@ -1,0 +1,179 @@
+"""Signs in from the terminal: `python -m agent.try_login you@example.com`.
+
+Against `make deploy-local`, or with `--stack EmailOtp` against a stack on AWS.
+"""
+# ruff: noqa: T201 - it talks to a person at a terminal
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+
+from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
+from agent.login import EmailOtpLogin, ErrorCode, Refused, SignedIn, connect
+from agent.settings import Settings, SettingsError, load_settings
+from agent.stream import open_for_client
+from agent.visitor_input import hide_code_field
+
+OUTPUTS_FILE = Path(".local/outputs.json")
+_SESSION_ID = "terminal"
+_FINAL = {ErrorCode.OTP_EXPIRED, ErrorCode.MAX_ATTEMPTS_EXCEEDED, ErrorCode.NO_LOGIN_PENDING}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Sign in and print the verified claims; return 0 if it worked."""
+    options = _parse(arguments)
+    try:
+        settings, session = (
+            _stack_settings(options.stack, options.region)
+            if options.stack
+            else _local_settings(OUTPUTS_FILE)
+        )
+        login, _ = connect(settings, session)
+        signed_in = sign_in(login, options.email, name=options.name, locale=options.locale)
+        if signed_in is None:
+            return 1
+        _print_claims(settings, open_for_client(signed_in.token_delivery))
+    except (SettingsError, TokenError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeysUnavailableError:
+        print(f"The pool's keys could not be fetched: {settings.jwks_url}", file=sys.stderr)
+        return 1
+    except (EOFError, KeyboardInterrupt):
+        print("\nStopped.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def sign_in(
+    login: EmailOtpLogin,
+    email: str,
+    *,
+    name: str = "",
+    locale: str | None = None,
+    ask: Callable[[str], str] = input,
+) -> SignedIn | None:
+    """Have a code mailed and ask for it until it is right or can no longer be.
+
+    Args:
+        login: The flow.
+        email: Where the code goes.
+        name: For the guest record.
+        locale: Language of a new user's mails.
+        ask: Prints a prompt and returns what is typed.
+
+    Returns:
+        The sign-in, or None after saying why there is none.
+    """
+    sent = login.initiate(_SESSION_ID, email=email, name=name, locale=locale)
+    if isinstance(sent, Refused):
+        print(_explain(sent), file=sys.stderr)
+        return None
+    mail = (
+        "A mail with a code went"
+        if sent.new_mail
+        else "The code mailed before still holds; it went"
+    )
+    print(f"{mail} to {sent.destination}. It is valid for {sent.expires_in_seconds} seconds.")
+    while True:
+        _, typed = hide_code_field(ask(f"Code ({sent.code_length} digits): "))
+        (code,) = typed.values()
+        outcome = login.verify(_SESSION_ID, code.digits(sent.code_length))
+        if isinstance(outcome, SignedIn):
+            return outcome
+        print(_explain(outcome), file=sys.stderr)
+        if outcome.error_code in _FINAL or login.pending_code(_SESSION_ID) is None:
+            return None
+
+
+def _explain(refused: Refused) -> str:
+    details = []
+    if refused.attempts_left is not None:
+        details.append(f"tries left: {refused.attempts_left}")
+    if refused.retry_after_seconds is not None:
+        details.append(f"try again in {refused.retry_after_seconds} seconds")
+    suffix = f" ({', '.join(details)})" if details else ""
+    return f"{refused.error_code}: {refused.message}{suffix}"
+
+
+def _print_claims(settings: Settings, tokens: Mapping[str, Any]) -> None:
+    verifier = TokenVerifier(
+        issuer=settings.issuer,
+        client_id=settings.user_pool_client_id,
+        keys=KeySet(lambda: fetch_jwks(settings.jwks_url), time.monotonic),
+        clock=time.time,
+    )
+    print(f"\nSigned in. Guest number: {tokens['guest_id']}")
+    for token_use in ("id", "access"):
+        claims = verifier.verify(tokens[f"{token_use}_token"], token_use=token_use)
+        print(f"\nVerified claims of the {token_use} token:")
+        print(json.dumps(claims, indent=2, sort_keys=True))
+        expires_at = datetime.fromtimestamp(claims["exp"], UTC)
+        print(f"Valid until {expires_at:%Y-%m-%d %H:%M:%S} UTC.")
+
+
+def _local_settings(outputs_file: Path) -> tuple[Settings, boto3.Session]:
+    try:
+        outputs = json.loads(outputs_file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{outputs_file} is not there: run `make deploy-local` first, or pass --stack."
+        ) from None
+    session = boto3.Session(
+        aws_access_key_id="test",  # MiniStack takes any
+        aws_secret_access_key="test",  # noqa: S106
+        region_name=outputs["region"],
+    )
+    return _settings(outputs, outputs["region"], outputs["endpoint_url"]), session
+
+
+def _stack_settings(stack: str, region: str | None) -> tuple[Settings, boto3.Session]:
+    session = boto3.Session(region_name=region)
+    if session.region_name is None:
+        raise SettingsError("Which region is the stack in? Pass --region.")
+    try:
+        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    except ClientError as error:
+        reason = error.response["Error"].get("Message", "")
+        raise SettingsError(f"Stack {stack} in {session.region_name}: {reason}") from None
+    except BotoCoreError as error:
+        raise SettingsError(f"Stack {stack} cannot be looked up: {error}") from None
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    return _settings(outputs, session.region_name), session
+
+
+def _settings(outputs: Mapping[str, str], region: str, endpoint_url: str | None = None) -> Settings:
+    missing = {"UserPoolId", "UserPoolClientId", "GuestsTableName"} - outputs.keys()
+    if missing:
+        raise SettingsError(f"This stack has no output {', '.join(sorted(missing))}.")
+    return load_settings(
+        {
+            "USER_POOL_ID": outputs["UserPoolId"],
+            "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
+            "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
+            "AWS_REGION": region,
+            "AWS_ENDPOINT_URL": endpoint_url or "",
+        }
+    )
+
+
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m agent.try_login", description=__doc__)
+    parser.add_argument("email", help="where the code goes")
+    parser.add_argument("--name", default="", help="for the guest record")
+    parser.add_argument("--locale", help="language of a new user's mails, such as de")
+    parser.add_argument("--stack", help="a stack on AWS, such as EmailOtp")
+    parser.add_argument("--region", help="the stack's region, if not the configured one")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
