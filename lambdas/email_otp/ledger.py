@@ -20,10 +20,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from email_otp.challenge import LONG_CODE_DIGITS, Challenge
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 COOLDOWN_SECONDS = 30
 BURST_SENDS, BURST_SECONDS = 5, 15 * 60
@@ -39,8 +42,8 @@ REPEAT_SECONDS = 15
 
 _HOUR_SECONDS = 3600
 _EXPIRY_SECONDS = WRONG_ANSWERS_SECONDS + DAILY_SECONDS
-_CONFLICT_TRIES = 4
-_CONFLICT_PAUSE_SECONDS = 0.05
+_CONFLICT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Longest pauses before each new try: enough for 20 sends at once, 1.6 s at worst."""
 
 
 def _shift(prefix: str, length: int) -> str:
@@ -210,51 +213,44 @@ class Ledger:
         }
         if condition is _MAY_SEND_SHORT:
             values[":window"] = _number(now - WRONG_ANSWERS_SECONDS)
-        tries = 0
-        while True:
-            try:
-                self._client.transact_write_items(
-                    TransactItems=[
-                        {
-                            "Update": {
-                                "TableName": self._table_name,
-                                "Key": {"sub": {"S": user_key}},
-                                "UpdateExpression": _SEND,
-                                "ConditionExpression": condition,
-                                "ExpressionAttributeValues": values,
-                                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-                            }
-                        },
-                        {
-                            "Update": {
-                                "TableName": self._table_name,
-                                "Key": {"sub": {"S": f"stack#{now // _HOUR_SECONDS}"}},
-                                "UpdateExpression": _SEND_FOR_STACK,
-                                "ConditionExpression": _MAY_SEND_FOR_STACK,
-                                "ExpressionAttributeValues": {
-                                    ":zero": _number(0),
-                                    ":one": _number(1),
-                                    ":max_sends": _number(max_sends_per_hour),
-                                    ":expires_at": expires_at,
-                                },
-                            }
-                        },
-                    ]
+        send_for_user: TransactWriteItemTypeDef = {
+            "Update": {
+                "TableName": self._table_name,
+                "Key": {"sub": {"S": user_key}},
+                "UpdateExpression": _SEND,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
+                "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            }
+        }
+        send_for_stack: TransactWriteItemTypeDef = {
+            "Update": {
+                "TableName": self._table_name,
+                "Key": {"sub": {"S": f"stack#{now // _HOUR_SECONDS}"}},
+                "UpdateExpression": _SEND_FOR_STACK,
+                "ConditionExpression": _MAY_SEND_FOR_STACK,
+                "ExpressionAttributeValues": {
+                    ":zero": _number(0),
+                    ":one": _number(1),
+                    ":max_sends": _number(max_sends_per_hour),
+                    ":expires_at": expires_at,
+                },
+            }
+        }
+        try:
+            _despite_conflicts(
+                lambda: self._client.transact_write_items(
+                    TransactItems=[send_for_user, send_for_stack]
                 )
-                return None
-            except self._client.exceptions.TransactionCanceledException as canceled:
-                user, stack = canceled.response["CancellationReasons"]
-                if user["Code"] == "ConditionalCheckFailed":
-                    return dict(user["Item"])
-                if stack["Code"] == "ConditionalCheckFailed":
-                    return self._read(user_key)
-                # DynamoDB does not queue transactions on one item: the loser starts over.
-                # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
-                tries += 1
-                conflict = "TransactionConflict" in (user["Code"], stack["Code"])
-                if not conflict or tries == _CONFLICT_TRIES:
-                    raise
-                time.sleep(random.uniform(0, _CONFLICT_PAUSE_SECONDS))  # noqa: S311
+            )
+        except self._client.exceptions.TransactionCanceledException as canceled:
+            user, stack = canceled.response["CancellationReasons"]
+            if user["Code"] == "ConditionalCheckFailed":
+                return dict(user["Item"])
+            if stack["Code"] == "ConditionalCheckFailed":
+                return self._read(user_key)
+            raise
+        return None
 
     def _join(
         self,
@@ -325,18 +321,46 @@ class Ledger:
     def _update(self, user_key: str, update: str, condition: str, values: _Item) -> _Item | None:
         """Try one conditional write; None if it was made, else the item that refused it."""
         try:
-            self._client.update_item(
-                TableName=self._table_name,
-                Key={"sub": {"S": user_key}},
-                UpdateExpression=update,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            _despite_conflicts(
+                lambda: self._client.update_item(
+                    TableName=self._table_name,
+                    Key={"sub": {"S": user_key}},
+                    UpdateExpression=update,
+                    ConditionExpression=condition,
+                    ExpressionAttributeValues=values,
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
             )
         except self._client.exceptions.ConditionalCheckFailedException as refused:
             old: _Item = refused.response.get("Item", {})  # type: ignore[assignment]
             return old
         return None
+
+
+def _despite_conflicts(write: Callable[[], object]) -> None:
+    """Make a write. DynamoDB does not queue on an item in a transaction: the loser starts over.
+
+    Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+    """
+    for pause_seconds in _CONFLICT_PAUSES_SECONDS:
+        try:
+            write()
+        except ClientError as error:
+            if not _is_conflict(error):
+                raise
+        else:
+            return
+        time.sleep(random.uniform(0, pause_seconds))  # noqa: S311
+    write()
+
+
+def _is_conflict(error: ClientError) -> bool:
+    """Whether only another transaction stood in the way, so that nothing was decided."""
+    if error.response["Error"]["Code"] == "TransactionConflictException":
+        return True
+    reasons: list[dict[str, Any]] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+    codes = {reason["Code"] for reason in reasons}
+    return "TransactionConflict" in codes and "ConditionalCheckFailed" not in codes
 
 
 def _live(challenge: Challenge) -> str:
