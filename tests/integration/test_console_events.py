@@ -1,0 +1,87 @@
+"""README's console section: the shared test events, invoked on the deployed functions."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployment import Deployment, code_in, other_than
+
+_EVENTS = Path(__file__).resolve().parents[1] / "events"
+
+
+def _event(name: str) -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((_EVENTS / f"{name}.json").read_text())
+    return event
+
+
+def _invoke(stack: Deployment, trigger: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Press Test: returns the function's answer."""
+    answer = stack.client("lambda").invoke(
+        FunctionName=stack.outputs[f"{trigger}FunctionName"], Payload=json.dumps(event)
+    )
+    result: dict[str, Any] = json.loads(answer["Payload"].read())
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("define_first_round", {"challengeName": "CUSTOM_CHALLENGE"}),
+        ("define_after_right_answer", {"issueTokens": True}),
+        ("define_too_many_wrong_answers", {"failAuthentication": True}),
+        ("define_srp_first", {"failAuthentication": True}),
+    ],
+)
+def test_define_event_gives_what_the_readme_says(
+    stack: Deployment, name: str, expected: dict[str, Any]
+) -> None:
+    response = _invoke(stack, "DefineAuthChallenge", _event(name))["response"]
+    assert response | expected == response
+    assert bool(response["issueTokens"]) is ("issueTokens" in expected)
+
+
+def test_create_event_mails_once_and_its_parameters_make_the_verify_events_work(
+    stack: Deployment,
+) -> None:
+    event = _event("create_first_round")
+    address = event["request"]["userAttributes"]["email"]
+    created = _invoke(stack, "CreateAuthChallenge", event)["response"]
+    again = _invoke(stack, "CreateAuthChallenge", event)["response"]
+
+    assert created["publicChallengeParameters"]["status"] == "sent"
+    (mail,) = stack.mails_to(address)
+    first, second = (json.loads(each["challengeMetadata"]) for each in (created, again))
+    assert first.pop("nonce") != second.pop("nonce")
+    assert first == second
+
+    verify = _event("verify_wrong_answer")
+    verify["request"]["userAttributes"] = event["request"]["userAttributes"]
+    verify["request"]["privateChallengeParameters"] = created["privateChallengeParameters"]
+    verify["request"]["challengeAnswer"] = other_than(code_in(mail))
+    wrong = _invoke(stack, "VerifyAuthChallengeResponse", verify)
+    assert wrong["response"]["answerCorrect"] is False
+    verify["request"]["challengeAnswer"] = code_in(mail)
+    for _cognito_repeats in range(2):
+        right = _invoke(stack, "VerifyAuthChallengeResponse", verify)
+        assert right["response"]["answerCorrect"] is True
+
+
+def test_unknown_user_gets_the_same_shape_and_her_mail_goes_to_the_simulator(
+    stack: Deployment,
+) -> None:
+    """T15: what Cognito's PreventUserExistenceErrors sends, which MiniStack does not."""
+    before = len(stack.mails_to("success@simulator.amazonses.com"))
+    known = _invoke(stack, "CreateAuthChallenge", _event("create_first_round_with_locale"))
+    unknown = _invoke(stack, "CreateAuthChallenge", _event("create_user_not_found"))
+
+    for part in ("publicChallengeParameters", "privateChallengeParameters"):
+        assert known["response"][part].keys() == unknown["response"][part].keys()
+    assert unknown["response"]["publicChallengeParameters"]["status"] == "sent"
+    assert len(stack.mails_to("success@simulator.amazonses.com")) == before + 1
+
+
+def test_made_up_challenge_ends_in_the_fixed_text(stack: Deployment) -> None:
+    answer = _invoke(stack, "VerifyAuthChallengeResponse", _event("verify_right_answer"))
+    assert answer["errorMessage"] == "AUTH_SERVICE_ERROR"
