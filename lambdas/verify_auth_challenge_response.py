@@ -15,7 +15,7 @@ from email_otp.answering import Answerer
 from email_otp.challenge import Challenge
 from email_otp.code_key import CodeKeys
 from email_otp.ledger import Ledger
-from email_otp.observability import correlate, logger, trigger
+from email_otp.observability import correlate, count, logger, trigger
 from email_otp.settings import VerifySettings
 from email_otp.user import User
 
@@ -38,7 +38,9 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
     correlate(request.client_metadata)
     challenge = Challenge.from_metadata(request.private_challenge_parameters["challenge"])
     correct = False
-    if challenge:
+    if challenge and answerer.is_over(challenge):
+        count("AnswerExpired")
+    elif challenge:
         user = User.from_event(
             user_name=sign_in.user_name,
             user_attributes=request.get("userAttributes"),

@@ -2,7 +2,7 @@
 
 from email_otp.challenge import Challenge
 from email_otp.code_key import CodeKeys
-from email_otp.ledger import Ledger
+from email_otp.ledger import REPEAT_SECONDS, Ledger
 from email_otp.observability import count
 from email_otp.user import User
 
@@ -15,22 +15,32 @@ class Answerer:
         self._keys = keys
         self._ttl_seconds = code_ttl_seconds
 
+    def is_over(self, challenge: Challenge) -> bool:
+        """Whether the code expired so long ago that no answer can be right any more."""
+        return self._seconds_left(challenge) <= -REPEAT_SECONDS
+
     def is_correct(self, challenge: Challenge, answer: object, user: User) -> bool:
         """Decide one answer; a right one uses the code up, a wrong one is counted.
 
         The code must be live, and the user's address still the one it was mailed to.
         """
-        if self._ledger.now() >= challenge.expires_at(self._ttl_seconds):
-            count("AnswerExpired")
-            return False
         key = self._keys.version(challenge.key_version)
         # Not short-circuited: every answer costs the same work.
         answered = challenge.is_answered_by(answer, key, user.key)
         same_address = challenge.was_mailed_to(user.address, key)
-        if answered and same_address and user.known:
+        right = answered and same_address and user.known
+        if self._seconds_left(challenge) <= 0:
+            # Redeemed in its last seconds, and Cognito repeats the call whose reply it lost?
+            repeated = right and self._ledger.has_redeemed(user.key, challenge.answer_digest(key))
+            count("AnswerRedeemed" if repeated else "AnswerExpired")
+            return repeated
+        if right:
             redeemed = self._ledger.redeem(user.key, challenge, challenge.answer_digest(key))
             count("AnswerRedeemed" if redeemed else "AnswerRefused")
             return redeemed
         counted = self._ledger.count_wrong_answer(user.key, challenge)
         count("AnswerWrong" if counted else "AnswerRefused")
         return False
+
+    def _seconds_left(self, challenge: Challenge) -> int:
+        return challenge.expires_at(self._ttl_seconds) - self._ledger.now()

@@ -80,6 +80,9 @@ _REDEEM = (
     "SET redeemed_through=if_not_exists(s0,:issued), done_by=:answer, done_at=:now, "
     "expires_at=:expires_at"
 )
+# A write, so that Verify needs no permission to read.
+_UNCHANGED = "SET done_at=done_at"
+_HAS_REDEEMED = "done_by=:answer AND done_at>:repeat"
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +191,14 @@ class Ledger:
             refused_by.get("done_by") == {"S": answer_digest}
             and _integer(refused_by, "done_at") > self.now() - REPEAT_SECONDS
         )
+
+    def has_redeemed(self, user_key: str, answer_digest: str) -> bool:
+        """Whether this answer used its code up within the last 15 s; changes nothing."""
+        values: _Item = {
+            ":answer": {"S": answer_digest},
+            ":repeat": _number(self.now() - REPEAT_SECONDS),
+        }
+        return self._update(user_key, _UNCHANGED, _HAS_REDEEMED, values) is None
 
     def _send(
         self, user_key: str, challenge: Challenge, condition: str, max_sends_per_hour: int
