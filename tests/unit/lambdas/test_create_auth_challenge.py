@@ -1,0 +1,373 @@
+"""Create: the first round mails a code, later rounds show the challenge again."""
+
+from typing import Any
+
+import pytest
+
+from email_otp.challenge import UNANSWERABLE
+from email_otp.errors import TriggerError
+from tests.unit.lambdas.aws_stand_in import Died, StandIn, refuse
+from tests.unit.lambdas.sign_in import (
+    ADA,
+    BOB,
+    EVENTS_ISSUED_AT,
+    NOBODY,
+    Clock,
+    Event,
+    Guest,
+    Lambdas,
+    saved_event,
+)
+
+FIRST_ROUND_CALLS = ["TransactWriteItems", "SendEmail", "UpdateItem"]
+
+
+def _public(created: Event) -> dict[str, str]:
+    public: dict[str, str] = created["publicChallengeParameters"]
+    return public
+
+
+def test_first_round_mails_a_code_and_tells_what_its_caller_may_know(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    created = lambdas.create(saved_event("create_first_round"))
+    assert _public(created) == {
+        "delivery": "EMAIL",
+        "destination": "a***@e***.com",
+        "code_length": "6",
+        "expires_at": str(EVENTS_ISSUED_AT + 300),
+        "attempts_left": "3",
+        "status": "sent",
+        "retry_after_seconds": "30",
+    }
+    [mail] = aws.mails
+    assert mail.to == "ada@example.com"
+    assert mail.code not in str(created)
+
+
+def test_first_round_costs_one_transaction_one_mail_and_one_write(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    """And one read of the key in the life of a process."""
+    lambdas.create(ADA.first_round())
+    assert aws.calls == ["GetSecretValue", *FIRST_ROUND_CALLS]
+    lambdas.create(BOB.first_round())
+    assert aws.calls == ["GetSecretValue", *FIRST_ROUND_CALLS * 2]
+
+
+def test_later_round_shows_the_same_challenge_and_calls_nothing(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    created = lambdas.create(ADA.first_round())
+    aws.calls.clear()
+    for rounds, wait in ((1, "20"), (2, "0")):
+        clock.at = EVENTS_ISSUED_AT + 10 + 30 * (rounds - 1)
+        again = lambdas.create(ADA.later_round(created, rounds=rounds))
+        assert _public(again) == _public(created) | {
+            "attempts_left": str(3 - rounds),
+            "retry_after_seconds": wait,
+        }
+        assert lambdas.verify(ADA.answer(again, "0")) is False
+    assert aws.calls == ["GetSecretValue", "UpdateItem", "UpdateItem"]
+
+
+def test_later_round_says_when_the_code_has_expired(lambdas: Lambdas, clock: Clock) -> None:
+    """T06: the last valid second, and the next."""
+    created = lambdas.create(ADA.first_round())
+    clock.at += 299.9
+    assert _public(lambdas.create(ADA.later_round(created)))["status"] == "sent"
+    clock.at += 0.1
+    assert _public(lambdas.create(ADA.later_round(created)))["status"] == "expired"
+
+
+def test_mail_is_in_the_language_of_the_locale(lambdas: Lambdas, aws: StandIn) -> None:
+    lambdas.create(saved_event("create_first_round_with_locale"))
+    assert aws.mails[0].subject.startswith("Ihr Anmeldecode")
+
+
+def test_repeats_in_a_row_mail_one_code(lambdas: Lambdas, aws: StandIn, clock: Clock) -> None:
+    """T09: the trigger repeated three times within seconds."""
+    replies = []
+    for _ in range(3):
+        replies.append(lambdas.create(ADA.first_round()))
+        clock.at += 2
+    [mail] = aws.mails
+    assert [_public(reply)["status"] for reply in replies] == ["sent"] * 3
+    assert [_public(reply)["retry_after_seconds"] for reply in replies] == ["30", "28", "26"]
+    assert lambdas.verify(ADA.answer(replies[0], mail.code)) is True
+
+
+def test_any_repeats_reply_takes_the_one_mailed_code(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T09: Cognito keeps one reply of three, and the guest cannot know which."""
+    for kept in range(3):
+        clock.at += 3600
+        aws.mails.clear()
+        replies = [lambdas.create(ADA.first_round()) for _ in range(3)]
+        [mail] = aws.mails
+        assert lambdas.verify(ADA.answer(replies[kept], mail.code)) is True
+
+
+def test_repeat_while_the_mail_is_on_its_way_joins_it(lambdas: Lambdas, aws: StandIn) -> None:
+    """T09: the repeats run side by side with the first."""
+    beside: list[Event] = []
+
+    def repeat() -> None:
+        aws.after.clear()
+        beside.extend(lambdas.create(ADA.first_round()) for _ in range(2))
+
+    aws.after["SendEmail"] = repeat
+    first = lambdas.create(ADA.first_round())
+    [mail] = aws.mails
+    for reply in (first, *beside):
+        assert _public(reply)["status"] == "sent"
+    assert lambdas.verify(ADA.answer(beside[1], mail.code)) is True
+
+
+@pytest.mark.parametrize("seconds", [0, 3])
+def test_repeat_soon_after_a_death_waits_for_the_mail(
+    lambdas: Lambdas, aws: StandIn, clock: Clock, seconds: int
+) -> None:
+    """T33: the first Create may only be slow, so its mail is not sent twice at once."""
+    _die_before_mailing(lambdas, aws)
+    clock.at += seconds
+    assert _public(lambdas.create(ADA.first_round()))["status"] == "sent"
+    assert aws.mails == []
+
+
+def test_repeat_after_a_death_mails_the_same_code(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T33: Create dies between reserving and mailing; a repeat 4 s on takes over."""
+    _die_before_mailing(lambdas, aws)
+    clock.at += 4
+    created = lambdas.create(ADA.first_round())
+    again = lambdas.create(ADA.first_round())
+    [mail] = aws.mails
+    assert lambdas.verify(ADA.answer(created, mail.code)) is True
+    assert _public(again)["status"] == "sent"
+
+
+def test_repeat_after_a_death_past_the_mail_sends_the_same_code_again(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T33: the mail went out and its record did not; both mails work."""
+    aws.after["SendEmail"] = _die
+    with pytest.raises(Died):
+        lambdas.create(ADA.first_round())
+    aws.after.clear()
+    clock.at += 4
+    created = lambdas.create(ADA.first_round())
+    first, second = aws.mails
+    assert first.code == second.code
+    assert lambdas.verify(ADA.answer(created, first.code)) is True
+
+
+def test_one_code_is_mailed_at_most_three_times(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T33: deaths in a row do not bomb the guest, and the next code comes after the cooldown."""
+    aws.after["SendEmail"] = _die
+    for _ in range(3):
+        with pytest.raises(Died):
+            lambdas.create(ADA.first_round())
+        clock.at += 4
+    with pytest.raises(TriggerError, match=r"^ERR_EMAIL_DELIVERY_FAILED$"):
+        lambdas.create(ADA.first_round())
+    assert len(aws.mails) == 3
+    aws.after.clear()
+    clock.at += 30
+    lambdas.create(ADA.first_round())
+    assert aws.mails[3].code != aws.mails[0].code
+
+
+def test_slow_creates_late_record_leaves_a_newer_mail_alone(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T33: a Create that failed late must not undo what its repeat has done since."""
+
+    def overtaken() -> None:
+        aws.faults.clear()
+        clock.at += 4
+        lambdas.create(ADA.first_round())
+        refuse("MessageRejected")()
+
+    aws.faults["SendEmail"] = overtaken
+    with pytest.raises(TriggerError, match=r"^ERR_EMAIL_DELIVERY_FAILED$"):
+        lambdas.create(ADA.first_round())
+    lambdas.create(ADA.first_round())
+    assert len(aws.mails) == 1
+
+
+def test_throttled_round_holds_a_challenge_nothing_answers(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    created = lambdas.create(ADA.first_round())
+    lambdas.verify(ADA.answer(created, aws.mails[0].code))
+    clock.at += 10
+    throttled = lambdas.create(ADA.first_round())
+    assert _public(throttled) == {
+        "delivery": "EMAIL",
+        "destination": "a***@e***.com",
+        "code_length": "6",
+        "expires_at": "0",
+        "attempts_left": "0",
+        "status": "throttled",
+        "retry_after_seconds": "20",
+    }
+    assert throttled["challengeMetadata"] == UNANSWERABLE
+    assert lambdas.verify(ADA.answer(throttled, aws.mails[0].code)) is False
+    assert lambdas.create(ADA.later_round(throttled))["challengeMetadata"] == UNANSWERABLE
+
+
+@pytest.mark.parametrize(("ago", "wait"), [(0, 30), (29, 1), (29.99, 1)])
+def test_retry_after_is_told_to_the_second(
+    lambdas: Lambdas, clock: Clock, ago: float, wait: int
+) -> None:
+    lambdas.create(ADA.first_round())
+    clock.at += ago
+    assert _public(lambdas.create(ADA.first_round()))["retry_after_seconds"] == str(wait)
+
+
+def test_retry_after_does_not_jump_when_the_cooldown_ends_meanwhile(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """A refusal in the cooldown's last second is judged by that second."""
+    lambdas.create(ADA.first_round())
+    clock.at += 29.9
+
+    def a_moment_passes() -> None:
+        clock.at += 0.2
+
+    aws.faults["TransactWriteItems"] = a_moment_passes
+    assert _public(lambdas.create(ADA.first_round()))["retry_after_seconds"] == "1"
+
+
+@pytest.mark.parametrize("user_attributes", [{}, None, "missing"])
+def test_unknown_user_gets_what_a_known_one_gets(
+    lambdas: Lambdas, aws: StandIn, user_attributes: Any
+) -> None:
+    """T15: same shape, same work, and the mail goes to nobody."""
+    event = saved_event("create_user_not_found")
+    event["request"]["userAttributes"] = user_attributes
+    if user_attributes == "missing":
+        del event["request"]["userAttributes"]
+    known = _public(lambdas.create(ADA.first_round()))
+    known_calls, aws.calls = aws.calls[1:], []
+    assert _public(lambdas.create(event)) == known | {"destination": "n***@e***.com"}
+    assert aws.calls == known_calls
+    assert aws.mails[-1].to == "success@simulator.amazonses.com"
+    assert len(aws.mails[-1].text) == len(aws.mails[0].text)
+
+
+def test_unknown_user_meets_the_limits_of_a_known_one(lambdas: Lambdas, clock: Clock) -> None:
+    """T15: cooldown, joins and caps do not tell who exists either."""
+    for seconds in (0, 1, 28, 29, 30, 30, 30, 30, 30, 30, 600, 5):
+        clock.at += seconds
+        known, unknown = (_public(lambdas.create(who.first_round())) for who in (ADA, NOBODY))
+        assert unknown == known | {"destination": "n***@e***.com"}
+
+
+def test_unknown_name_in_another_case_is_the_same_user(lambdas: Lambdas, aws: StandIn) -> None:
+    """T13 and T15: the pool is case-insensitive."""
+    lambdas.create(NOBODY.first_round())
+    lambdas.create(Guest(name="NoBody@Example.COM", email=None).first_round())
+    assert len(aws.mails) == 1
+
+
+def test_ledger_holds_no_address_no_name_and_no_code(lambdas: Lambdas, aws: StandIn) -> None:
+    """T22's share of the ledger."""
+    for guest in (ADA, BOB, NOBODY):
+        lambdas.create(guest.first_round())
+    held = str(aws.items)
+    for secret in ("@", "example.com", "nobody", *(mail.code for mail in aws.mails)):
+        assert f"'{secret}'" not in held
+        assert secret.isdigit() or secret not in held
+
+
+def test_mail_goes_to_the_address_of_the_event_not_to_the_typed_one(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    """T13: the address in the event and the one typed differ."""
+    event = ADA.first_round()
+    event["userName"] = "mallory@example.com"
+    lambdas.create(event)
+    assert [mail.to for mail in aws.mails] == ["ada@example.com"]
+
+
+def test_changed_address_is_not_mailed_within_the_cooldown_and_joins_nothing(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T31: the address changed between two sign-ins."""
+    lambdas.create(ADA.first_round())
+    clock.at += 10
+    moved = lambdas.create(Guest(email="ada@example.net").first_round())
+    assert _public(moved)["status"] == "throttled"
+    assert len(aws.mails) == 1
+    back = lambdas.create(Guest(email="ADA@EXAMPLE.COM").first_round())
+    assert _public(back)["status"] == "sent"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ada@example.com\r\nBcc: eve@example.com",
+        "ada@example.com,eve@example.com",
+        "Ada <ada@example.com>",
+        "\u0430da@example.com",
+        "ada@ex\u00e4mple.com",
+        "a" * 300 + "@example.com",
+        "",
+    ],
+)
+def test_address_that_is_no_plain_one_is_not_mailed(
+    lambdas: Lambdas, aws: StandIn, address: str
+) -> None:
+    """T13."""
+    with pytest.raises(TriggerError, match=r"^ERR_EMAIL_DELIVERY_FAILED$"):
+        lambdas.create(Guest(email=address).first_round())
+    assert aws.mails == []
+    assert aws.items == {}
+
+
+def test_long_code_once_ten_answers_were_wrong(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T02 and T03: wrong answers add up over sessions and codes."""
+    for _ in range(10):
+        created = lambdas.create(ADA.first_round())
+        assert _public(created)["code_length"] == "6"
+        assert lambdas.verify(ADA.answer(created, "no")) is False
+        clock.at += 601
+    created = lambdas.create(ADA.first_round())
+    assert _public(created)["code_length"] == "10"
+    assert _public(created)["attempts_left"] == "1"
+    assert len(aws.mails[-1].code) == 10
+    assert lambdas.verify(ADA.answer(created, aws.mails[-1].code)) is True
+
+
+def test_new_process_reads_the_key_by_name_after_a_rotation(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T34: old and new processes side by side take each other's codes."""
+    old = lambdas
+    created = old.create(ADA.first_round())
+    aws.rotate_key()
+    new = Lambdas(clock)
+    joined = new.create(ADA.first_round())
+    assert _public(joined) == _public(created)
+    issued_by_new = new.create(BOB.first_round())
+    assert new.verify(ADA.answer(created, aws.mails[0].code)) is True
+    assert old.verify(BOB.answer(issued_by_new, aws.mails[1].code)) is True
+
+
+def _die() -> None:
+    raise Died
+
+
+def _die_before_mailing(lambdas: Lambdas, aws: StandIn) -> None:
+    aws.faults["SendEmail"] = _die
+    with pytest.raises(Died):
+        lambdas.create(ADA.first_round())
+    aws.faults.clear()
