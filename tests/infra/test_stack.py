@@ -1,0 +1,159 @@
+"""The stack: tables, outputs, the agent's policy, alarms, and the construct in a foreign stack."""
+
+import aws_cdk as cdk
+import pytest
+from aws_cdk import aws_dynamodb as dynamodb
+
+from infra.email_otp_user_pool import EmailOtpUserPool
+from infra.settings import SettingsError
+from tests.infra.conftest import Template
+
+OUTPUTS = {
+    "UserPoolId",
+    "UserPoolClientId",
+    "GuestsTableName",
+    "OtpLedgerTableName",
+    "DefineAuthChallengeFunctionName",
+    "CreateAuthChallengeFunctionName",
+    "VerifyAuthChallengeResponseFunctionName",
+    "AgentPolicyArn",
+}
+
+
+def test_outputs_are_the_contract(aws: Template, local: Template) -> None:
+    assert set(aws.body["Outputs"]) == OUTPUTS
+    assert set(local.body["Outputs"]) == OUTPUTS | {"AgentRoleArn"}
+    names = {
+        name: aws.body["Resources"][output["Value"]["Ref"]]["Type"]
+        for name, output in aws.body["Outputs"].items()
+    }
+    assert names["UserPoolClientId"] == "AWS::Cognito::UserPoolClient"
+    assert names["AgentPolicyArn"] == "AWS::IAM::ManagedPolicy"
+    for trigger in ("define_auth_challenge", "verify_auth_challenge_response"):
+        output = "".join(word.title() for word in trigger.split("_")) + "FunctionName"
+        function = aws.body["Outputs"][output]["Value"]["Ref"]
+        assert aws.body["Resources"][function]["Properties"]["Handler"] == f"{trigger}.handler"
+
+
+@pytest.mark.parametrize("key", ["sub", "cognito_sub"])
+def test_tables_are_on_demand_recoverable_and_kept(
+    aws: Template, tuned: Template, key: str
+) -> None:
+    table = aws.table(key)
+    properties = table["Properties"]
+    assert properties["AttributeDefinitions"] == [{"AttributeName": key, "AttributeType": "S"}]
+    assert properties["BillingMode"] == "PAY_PER_REQUEST"
+    assert properties["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+    assert (table["DeletionPolicy"], table["UpdateReplacePolicy"]) == ("Retain", "Retain")
+    assert tuned.table(key)["DeletionPolicy"] == "Delete"
+
+
+def test_ledger_items_lapse(aws: Template) -> None:
+    assert aws.table("sub")["Properties"]["TimeToLiveSpecification"] == {
+        "AttributeName": "expires_at",
+        "Enabled": True,
+    }
+
+
+def test_guests_never_lapse_and_resist_deletion(aws: Template, tuned: Template) -> None:
+    guests = aws.table("cognito_sub")["Properties"]
+    assert "TimeToLiveSpecification" not in guests
+    assert guests["DeletionProtectionEnabled"] is True
+    assert not tuned.table("cognito_sub")["Properties"].get("DeletionProtectionEnabled")
+
+
+def test_agent_policy_signs_in_and_keeps_guests_and_nothing_more(aws: Template) -> None:
+    policy = aws.only("AWS::IAM::ManagedPolicy")["Properties"]
+    assert policy["PolicyDocument"]["Statement"] == [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "cognito-idp:AdminCreateUser",
+                "cognito-idp:AdminInitiateAuth",
+                "cognito-idp:AdminRespondToAuthChallenge",
+                "cognito-idp:AdminSetUserPassword",
+            ],
+            "Resource": aws.arn(aws.only("AWS::Cognito::UserPool")),
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["dynamodb:GetItem", "dynamodb:UpdateItem"],
+            "Resource": aws.arn(aws.table("cognito_sub")),
+        },
+    ]
+    assert not {"Roles", "Users", "Groups"} & set(policy)
+
+
+def test_local_agent_role_has_the_agent_policy_alone(local: Template) -> None:
+    role = local.body["Resources"][local.body["Outputs"]["AgentRoleArn"]["Value"]["Fn::GetAtt"][0]]
+    assert role["Properties"]["ManagedPolicyArns"] == [
+        local.body["Outputs"]["AgentPolicyArn"]["Value"]
+    ]
+    assert "Policies" not in role["Properties"]
+
+
+def test_sender_identity_is_made_on_demand_alone(aws: Template, tuned: Template) -> None:
+    assert not aws.resources("AWS::SES::EmailIdentity")
+    identity = tuned.only("AWS::SES::EmailIdentity")["Properties"]
+    assert identity["EmailIdentity"] == "login@example.com"
+
+
+def test_alarms_need_an_address(aws: Template) -> None:
+    assert not aws.resources("AWS::CloudWatch::Alarm")
+    assert not aws.resources("AWS::SNS::Topic")
+
+
+def test_alarms_mail_the_team_near_the_cap_and_when_triggers_fail(tuned: Template) -> None:
+    """T10b, T11: the team hears of a used-up cap and of refused mails."""
+    (topic,) = tuned.resources("AWS::SNS::Topic")
+    subscription = tuned.only("AWS::SNS::Subscription")["Properties"]
+    assert subscription == {
+        "Endpoint": "ops@example.com",
+        "Protocol": "email",
+        "TopicArn": {"Ref": topic},
+    }
+    thresholds = {}
+    for alarm in tuned.resources("AWS::CloudWatch::Alarm").values():
+        properties = alarm["Properties"]
+        assert properties["AlarmActions"] == [{"Ref": topic}]
+        metrics = [each for each in properties["Metrics"] if "MetricStat" in each]
+        names = tuple(each["MetricStat"]["Metric"]["MetricName"] for each in metrics)
+        periods = {each["MetricStat"]["Period"] for each in metrics}
+        thresholds[names] = (properties["Threshold"], periods)
+    assert thresholds == {
+        ("CodeSent", "LongCodeSent"): (40, {3600}),
+        ("Errors", "Errors", "Errors"): (5, {300}),
+    }
+
+
+def test_ministack_gets_neither_bootstrap_roles_nor_less_than_aws(
+    aws: Template, local: Template
+) -> None:
+    def kinds(template: Template) -> list[str]:
+        return sorted(each["Type"] for each in template.body["Resources"].values())
+
+    assert kinds(local) == sorted([*kinds(aws), "AWS::IAM::Role"])
+
+
+def test_construct_drops_into_a_foreign_stack() -> None:
+    app = cdk.App(analytics_reporting=False)
+    stack = cdk.Stack(app, "Foreign")
+    own_ledger = dynamodb.Table(
+        stack,
+        "OwnLedger",
+        partition_key=dynamodb.Attribute(name="sub", type=dynamodb.AttributeType.STRING),
+    )
+    EmailOtpUserPool(stack, "SignIn", sender="login@example.com")
+    EmailOtpUserPool(
+        stack, "Second", sender="login@example.com", code_length=8, ledger_table=own_ledger
+    )
+    template = Template(app.synth().get_stack_by_name("Foreign").template)
+    assert len(template.resources("AWS::Cognito::UserPool")) == 2
+    assert len(template.resources("AWS::DynamoDB::Table")) == 2
+    assert template.body.get("Outputs", {}) == {}
+
+
+def test_construct_checks_its_inputs() -> None:
+    stack = cdk.Stack(cdk.App(), "Foreign")
+    with pytest.raises(SettingsError, match="code_length is 4: pass a whole number from 6 to 10"):
+        EmailOtpUserPool(stack, "SignIn", sender="login@example.com", code_length=4)
