@@ -1,10 +1,11 @@
-"""The stack that all tests share: deployed once, by the CDK CLI, into a MiniStack of its own."""
+"""What all tests share: the stack, deployed once into a MiniStack of its own, and the agent."""
 
 from collections.abc import Iterator
 
 import pytest
 
 from infra import local
+from tests.agent_process import running_agent
 from tests.deployment import Deployment
 
 
@@ -13,3 +14,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A deployment that ends with the test run."""
     with local.deployed(tmp_path_factory.mktemp("stack")) as outputs:
         yield Deployment(outputs)
+
+
+@pytest.fixture(scope="session")
+def agent_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The agent's address, against that stack and under its role alone."""
+    with running_agent(tmp_path_factory.mktemp("agent"), stack.outputs) as url:
+        yield url
