@@ -65,7 +65,9 @@ def find(directory: Path) -> MiniStack | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return MiniStack(**json.load(lock))
+            while not (content := lock.read()):  # the lock was taken this very moment
+                time.sleep(0.05)
+            return MiniStack(**json.loads(content))
     return None
 
 
@@ -84,6 +86,7 @@ def start(directory: Path, port: int, *, end_with_us: bool = False) -> MiniStack
     if not _PYTHON.exists():
         raise LocalError("MiniStack is not installed: run `make setup`")
     home = _lock_path(directory).parent
+    _lock_path(directory).unlink(missing_ok=True)
     shutil.rmtree(home / "tmp", ignore_errors=True)
     (home / "tmp").mkdir(parents=True)
     command = [str(_PYTHON), "-P", str(ROOT / "infra" / "ministack_guard.py")]

@@ -32,8 +32,7 @@ def _end_with_stdin() -> None:
 
 with open(sys.argv[1], "a+") as lock_file:
     _take(lock_file)
-    lock_file.truncate(0)
-    json.dump({"pid": os.getpid(), "port": int(os.environ["GATEWAY_PORT"])}, lock_file)
+    lock_file.write(json.dumps({"pid": os.getpid(), "port": int(os.environ["GATEWAY_PORT"])}))
     lock_file.flush()
     if sys.argv[2:] == ["until-stdin-closes"]:
         threading.Thread(target=_end_with_stdin, daemon=True).start()

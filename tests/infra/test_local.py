@@ -1,0 +1,122 @@
+"""Local deployments: what cuts one off breaks no later one, and what they print says what to do."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from infra import local, ministack
+from tests.deployment import Deployment
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "infra.local", command],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_deployment_after_one_cut_off_works_and_a_third_updates_it(tmp_path: Path) -> None:
+    port = local.free_port()
+    code = (
+        "import sys; from pathlib import Path; from infra import local\n"
+        "local.deploy(Path(sys.argv[1]), port=int(sys.argv[2]), "
+        "report=lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path), str(port)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as cut_off:
+        assert cut_off.stdout is not None
+        assert any("the template is ready" in line for line in cut_off.stdout)
+        time.sleep(0.3)
+        cut_off.kill()
+    try:
+        assert not (tmp_path / "outputs.json").exists()
+        first = local.deploy(tmp_path, port=port)
+        assert json.loads((tmp_path / "outputs.json").read_text()) == first
+        assert first["endpoint_url"] == f"http://127.0.0.1:{port}"
+
+        second = local.deploy(tmp_path, port=port, context={"code_length": "8"})
+        assert second == first
+        stack = Deployment(second)
+        environment = stack.client("lambda").get_function_configuration(
+            FunctionName=second["CreateAuthChallengeFunctionName"]
+        )["Environment"]["Variables"]
+        assert environment["CODE_LENGTH"] == "8"
+    finally:
+        ministack.stop(tmp_path)
+
+
+def test_failed_deployment_ends_with_a_sentence_and_the_reason(tmp_path: Path) -> None:
+    with (
+        pytest.raises(local.LocalError) as failed,
+        local.deployed(tmp_path, context={"code_length": "12"}),
+    ):
+        pass
+    first_line, *rest = str(failed.value).splitlines()
+    assert first_line == f"the stack was not deployed, the whole log is {tmp_path / 'cdk.log'}"
+    assert "error: code_length is 12: pass a whole number from 6 to 10" in rest
+    assert ministack.find(tmp_path) is None
+
+
+def test_agent_has_its_policy_alone(
+    stack: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Least privilege as MiniStack enforces it, through the profile `make serve` uses."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    environment = local.agent_environment(tmp_path, stack.outputs)
+    for name in [name for name in environment if name.startswith("AWS_")]:
+        monkeypatch.setenv(name, environment[name])
+    session = boto3.Session()
+    guests, ledger = stack.outputs["GuestsTableName"], stack.outputs["OtpLedgerTableName"]
+    dynamodb, cognito = session.client("dynamodb"), session.client("cognito-idp")
+
+    guest = {"cognito_sub": {"S": "someone"}}
+    assert "Item" not in dynamodb.get_item(TableName=guests, Key=guest)
+    dynamodb.update_item(TableName=guests, Key=guest)
+
+    for refused in (
+        lambda: dynamodb.get_item(TableName=ledger, Key={"sub": {"S": "someone"}}),
+        lambda: dynamodb.scan(TableName=guests),
+        lambda: dynamodb.delete_item(TableName=guests, Key=guest),
+        lambda: cognito.list_users(UserPoolId=stack.outputs["UserPoolId"]),
+        lambda: dynamodb.list_tables(),
+    ):
+        with pytest.raises(ClientError) as error:
+            refused()
+        assert error.value.response["Error"]["Code"].startswith("AccessDenied")
+
+
+def test_agent_environment_keeps_other_variables_and_no_aws_account(
+    stack: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-real-one")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "a-real-one")
+    monkeypatch.setenv("MODEL_ID", "some-model")
+    environment = local.agent_environment(tmp_path, stack.outputs)
+    assert "a-real-one" not in environment.values()
+    assert environment["MODEL_ID"] == "some-model"
+    assert environment["USER_POOL_ID"] == stack.outputs["UserPoolId"]
+
+
+@pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
+def test_port_that_is_none_is_refused_in_one_line(port: str) -> None:
+    done = run("deploy", MINISTACK_PORT=port)
+    assert done.returncode == 1
+    assert done.stderr == (f"error: MINISTACK_PORT is {port!r}: set it to a port from 1 to 65535\n")

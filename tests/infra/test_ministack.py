@@ -1,0 +1,103 @@
+"""MiniStack's life: found by its lock, ended with its Lambdas, never mistaken for another."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra import ministack
+from infra.ministack import LocalError, MiniStack
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[MiniStack]:
+    yield ministack.start(tmp_path, ministack.free_port(), end_with_us=True)
+    ministack.stop(tmp_path)
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((ministack.HOST, port)) == 0
+
+
+def wait_until_ended(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while is_listening(port):
+        assert time.monotonic() < deadline, "MiniStack is still there"
+        time.sleep(0.05)
+
+
+def test_what_was_started_is_found_healthy_and_on_loopback_alone(
+    running: MiniStack, tmp_path: Path
+) -> None:
+    assert ministack.find(tmp_path) == running
+    assert running.is_healthy()
+    with socket.socket() as probe:
+        # Answers if, and only if, MiniStack listens on all addresses.
+        assert probe.connect_ex(("127.0.0.2", running.port)) != 0
+
+
+def test_stop_ends_it_and_a_second_stop_finds_nothing(running: MiniStack, tmp_path: Path) -> None:
+    assert ministack.stop(tmp_path) is True
+    assert not is_listening(running.port)
+    assert ministack.find(tmp_path) is None
+    assert ministack.stop(tmp_path) is False
+
+
+def test_killed_one_is_not_found_and_another_starts_in_its_place(
+    running: MiniStack, tmp_path: Path
+) -> None:
+    os.killpg(running.pid, signal.SIGKILL)
+    wait_until_ended(running.port)
+    assert ministack.find(tmp_path) is None
+    again = ministack.start(tmp_path, running.port, end_with_us=True)
+    assert ministack.find(tmp_path) == again != running
+
+
+def test_stop_leaves_alone_a_process_that_a_stale_file_names(tmp_path: Path) -> None:
+    lock = tmp_path / "ministack" / "lock"
+    lock.parent.mkdir()
+    with subprocess.Popen(["/bin/sleep", "60"], start_new_session=True) as bystander:
+        lock.write_text(json.dumps({"pid": bystander.pid, "port": 4566}))
+        assert ministack.stop(tmp_path) is False
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+def test_busy_port_is_named_in_one_line_with_a_way_out(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind((ministack.HOST, 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(LocalError) as refused:
+            ministack.start(tmp_path, port)
+    assert str(refused.value) == (
+        f"port {port} is not free: end what uses it, "
+        f"or choose another with MINISTACK_PORT={port + 1}"
+    )
+
+
+def test_it_ends_with_its_user_even_if_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from infra import ministack\n"
+        "started = ministack.start(Path(sys.argv[1]), ministack.free_port(), end_with_us=True)\n"
+        "print(started.port, flush=True); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as user:
+        assert user.stdout is not None
+        port = int(user.stdout.readline())
+        assert is_listening(port)
+        user.kill()
+        wait_until_ended(port)
+    assert ministack.find(tmp_path) is None
