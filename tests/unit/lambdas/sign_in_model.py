@@ -1,0 +1,124 @@
+"""The rules of DESIGN section 4, told simply: what one user's ledger must answer, second by second.
+
+Nothing here knows of DynamoDB: lists of times are counted, and the code under test is compared
+with what comes out. Times are epoch seconds.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+TTL_SECONDS = 300
+MAX_SENDS_PER_HOUR = 8
+DAY = 24 * 3600
+
+type Delivery = Literal["sending", "sent", "failed"]
+type Step = Literal["new", "again", "join", "throttled", "undelivered"]
+
+
+@dataclass(eq=False)
+class Code:
+    """One mailed code, and what became of it."""
+
+    issued_at: int
+    address: str
+    digits: int
+    attempts: int
+    text: str | None = None
+    delivery: Delivery = "sending"
+    mails: int = 1
+    mailed_at: int = 0
+    sign_ins: int = 0
+
+    @property
+    def expires_at(self) -> int:
+        """The first second in which it no longer works."""
+        return self.issued_at + TTL_SECONDS
+
+
+@dataclass
+class Stack:
+    """What all users share: the mails of each hour."""
+
+    sends: list[int] = field(default_factory=list)
+
+    def may_send(self, now: int) -> bool:
+        """The stack's cap, by the clock's hour."""
+        return sum(at // 3600 == now // 3600 for at in self.sends) < MAX_SENDS_PER_HOUR
+
+
+@dataclass
+class Person:
+    """What must be remembered of one user."""
+
+    stack: Stack
+    sends: list[int] = field(default_factory=list)
+    wrong_answers: list[int] = field(default_factory=list)
+    last: Code | None = None
+    redeemed_through: int = 0
+    done: tuple[str, int] = ("", 0)
+
+    def may_send(self, now: int) -> bool:
+        """Never twice in 30 s; 5 in 15 min and 20 in 24 h, or after 10 min of quiet."""
+        if not self.sends:
+            return True
+        quiet_seconds = now - self.sends[-1]
+        in_15_minutes = sum(at > now - 15 * 60 for at in self.sends)
+        in_24_hours = sum(at > now - DAY for at in self.sends)
+        few = in_15_minutes < 5 and in_24_hours < 20
+        return quiet_seconds >= 30 and (few or quiet_seconds >= 600)
+
+    def retry_after_seconds(self, now: int) -> int:
+        """How long until the first second in which a mail may be sent."""
+        if self.may_send(now):
+            return 3600 - now % 3600
+        return next(wait for wait in range(1, 601) if self.may_send(now + wait))
+
+    def codes_are_long(self, now: int) -> bool:
+        """10 wrong answers within 20 days."""
+        return sum(at > now - 20 * DAY for at in self.wrong_answers) >= 10
+
+    def is_live(self, code: Code, now: int) -> bool:
+        """Whether an answer to this code would be decided at all."""
+        return (
+            now < code.expires_at
+            and self.redeemed_through < code.issued_at
+            and (code.digits == 10 or not self.codes_are_long(now))
+        )
+
+    def first_round(self, address: str, now: int) -> tuple[Step, int]:
+        """What a new sign-in does, and its retry_after_seconds; `last` is then its code."""
+        if self.may_send(now) and self.stack.may_send(now):
+            self.sends.append(now)
+            self.stack.sends.append(now)
+            digits, attempts = (10, 1) if self.codes_are_long(now) else (6, 3)
+            self.last = Code(now, address, digits, attempts, mailed_at=now)
+            return "new", 30
+        wait = self.retry_after_seconds(now)
+        code = self.last
+        if not code or not self.is_live(code, now) or code.address != address:
+            return "throttled", wait
+        lost = code.delivery == "sending" and now - code.mailed_at >= 4
+        if not lost and code.delivery != "failed":
+            return "join", wait
+        if code.mails == 3:
+            return "undelivered", wait
+        code.mails += 1
+        code.mailed_at = now
+        code.delivery = "sending"
+        return "again", 30
+
+    def answer(
+        self, code: Code | None, text: str, address: str, call: str, now: int, *, known: bool
+    ) -> bool:
+        """Whether an answer is right. `call` names the Create call whose challenge it answers."""
+        if code is None:
+            return False
+        right = known and text == code.text and address == code.address
+        live = self.is_live(code, now)
+        if right and live:
+            self.redeemed_through = self.sends[-1]
+            self.done = (call, now)
+            return True
+        if live:
+            self.wrong_answers.append(now)
+        return right and self.done[0] == call and now - self.done[1] < 15

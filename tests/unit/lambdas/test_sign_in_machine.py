@@ -1,0 +1,379 @@
+"""Whole sign-ins under an adversary, compared step by step with a simple model of the rules.
+
+Cognito is played as it behaves on AWS: Define -> Create -> Verify -> Define, every session used
+once, every trigger repeated up to three times with any of the replies lost.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import boto3
+import pytest
+from botocore.exceptions import ReadTimeoutError
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+
+from email_otp import ledger
+from email_otp.errors import TriggerError
+from tests.unit.lambdas import aws_stand_in
+from tests.unit.lambdas.aws_stand_in import Died, Refusal
+from tests.unit.lambdas.sign_in import (
+    ADA,
+    BOB,
+    NOBODY,
+    Clock,
+    Event,
+    Guest,
+    Lambdas,
+    answered,
+    aws_session,
+    wrong,
+)
+from tests.unit.lambdas.sign_in_model import DAY, MAX_SENDS_PER_HOUR, Code, Person, Stack
+
+type Mailing = Literal[
+    "taken", "refused", "taken, reply lost", "died before", "died after", "record lost"
+]
+type Answer = Literal["right", "from mailbox", "wrong", "someone else's", "nonsense"]
+
+GUESTS = {"ada": ADA, "bob": BOB, "nobody": NOBODY}
+MAILINGS: list[Mailing] = [
+    "taken",
+    "taken",
+    "taken",
+    "refused",
+    "taken, reply lost",
+    "died before",
+    "died after",
+    "record lost",
+]
+ANSWERS: list[Answer] = ["right", "from mailbox", "wrong", "wrong", "someone else's", "nonsense"]
+names = st.sampled_from(sorted(GUESTS))
+processes = st.integers(0, 1)
+pauses = st.sampled_from([0, 0, 1, 3, 4, 5, 14, 15])
+
+
+@dataclass(frozen=True)
+class Session:
+    """One of Cognito's session strings, and what Cognito remembers under it."""
+
+    name: str
+    person: Person
+    code: Code | None
+    created: Event
+    rounds: tuple[Event, ...] = ()
+
+
+class SignIns(RuleBasedStateMachine):
+    """Two known users and an unknown one, and whoever plays them false."""
+
+    sessions = Bundle("sessions")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._patch = pytest.MonkeyPatch()
+        self._patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+        self._patch.setattr(ledger, "_CONFLICT_PAUSES_SECONDS", (0, 0, 0))
+        self.aws = aws_stand_in.renew()
+        self.clock = Clock()
+        self.guests = dict(GUESTS)
+        self.stack = Stack()
+        self.persons: dict[str, Person] = {}
+        self.codes: list[Code] = []
+        self.processes = [self._new_process(), self._new_process()]
+
+    def teardown(self) -> None:
+        """Leave nothing behind."""
+        self._patch.undo()
+
+    @property
+    def now(self) -> int:
+        """Epoch seconds."""
+        return int(self.clock.at)
+
+    @rule(
+        target=sessions,
+        name=names,
+        process=processes,
+        mailing=st.sampled_from(MAILINGS),
+        beside=st.sampled_from([0, 0, 0, 1, 2]),
+        repeats=st.lists(pauses, max_size=2),
+        conflicts=st.sampled_from([0, 0, 0, 2]),
+        kept=st.integers(0, 4),
+    )
+    def start(
+        self,
+        name: str,
+        process: int,
+        mailing: Mailing,
+        beside: int,
+        repeats: list[int],
+        conflicts: int,
+        kept: int,
+    ) -> Any:
+        """A first round. Repeats come while the mail is under way, and after pauses."""
+        lambdas = self.processes[process]
+        first = lambdas.define(self.guests[name].decided([]))
+        assert first["challengeName"] == "CUSTOM_CHALLENGE"
+        self._meet_conflicts(conflicts)
+        opened = self._first_round(name, lambdas, mailing, beside)
+        for pause in repeats:
+            self.clock.at += pause
+            opened += self._first_round(name, lambdas, "taken", 0)
+        return opened[kept % len(opened)] if opened else multiple()
+
+    @rule(
+        target=sessions,
+        session=consumes(sessions),
+        process=processes,
+        answer=st.sampled_from(ANSWERS),
+        repeats=st.lists(pauses, max_size=2),
+        kept=st.integers(0, 2),
+    )
+    def answer(
+        self, session: Session, process: int, answer: Answer, repeats: list[int], kept: int
+    ) -> Any:
+        """An answer to a session, which ends it; Verify may be repeated, replies lost."""
+        return self._answer(session, process, self._text(session, answer), repeats, kept)
+
+    @rule(name=names, process=processes, wait=st.sampled_from([0, 30, 600]))
+    def sign_in_as_a_guest_would(self, name: str, process: int, wait: int) -> None:
+        """Whoever holds the last mailed, live code gets in; the model says whether it is live."""
+        self.clock.at += wait
+        for session in self._first_round(name, self.processes[process], "taken", 0):
+            self._answer(session, process, self._text(session, "from mailbox"), [], 0)
+
+    @rule(name=names, process=processes, sessions=st.integers(1, 3))
+    def guess(self, name: str, process: int, sessions: int) -> None:
+        """T02: session after session, each answered wrong until it ends."""
+        for _ in range(sessions):
+            opened = self._first_round(name, self.processes[process], "taken", 0)
+            while opened:
+                left = self._answer(opened[0], process, self._text(opened[0], "wrong"), [], 0)
+                opened = [left] if isinstance(left, Session) else []
+
+    @rule(
+        seconds=st.sampled_from(
+            [1, 3, 4, 15, 29, 30, 31, 239, 270, 299, 300, 570, 600, 870, 900, 3600, DAY]
+        )
+    )
+    def wait(self, seconds: int) -> None:
+        """Time passes."""
+        self.clock.at += seconds
+
+    @rule(days=st.sampled_from([5, 15, 20, 21]))
+    def wait_for_days(self, days: int) -> None:
+        """Time passes, and DynamoDB removes what has lapsed."""
+        self.clock.at += days * DAY
+        for key, item in list(self.aws.items.items()):
+            if int(item["expires_at"]["N"]) <= self.now:
+                del self.aws.items[key]
+
+    @rule(name=st.sampled_from(["ada", "bob"]), domain=st.sampled_from(["com", "net"]))
+    def change_address(self, name: str, domain: str) -> None:
+        """T31."""
+        self.guests[name] = replace(self.guests[name], email=f"{name}@example.{domain}")
+
+    @rule(process=processes)
+    def rotate_key(self, process: int) -> None:
+        """T34: one process starts anew under the new key, the other goes on under the old one."""
+        self.aws.rotate_key()
+        self.processes[process] = self._new_process()
+
+    @invariant()
+    def ledger_holds_no_address_and_no_code(self) -> None:
+        """T22's share of the ledger."""
+        codes = {code.text for code in self.codes}
+        for item in self.aws.items.values():
+            for attribute in item.values():
+                for value in attribute.values():
+                    assert "@" not in value
+                    assert value not in codes
+
+    def _new_process(self) -> Lambdas:
+        process = Lambdas(self.clock, max_sends_per_hour=MAX_SENDS_PER_HOUR)
+        # Reads the key now, so that the model knows the version it issues under.
+        process.issuer._keys.current()
+        return process
+
+    def _person(self, name: str, lambdas: Lambdas) -> Person:
+        """An unknown user's name is hidden under the key, so that each version has its own."""
+        version = lambdas.issuer._keys.current().version
+        key = name if GUESTS[name].email else f"{name} {version}"
+        return self.persons.setdefault(key, Person(self.stack))
+
+    def _first_round(
+        self, name: str, lambdas: Lambdas, mailing: Mailing, beside: int
+    ) -> list[Session]:
+        """Call Create as the model expects it to answer."""
+        guest, person = self.guests[name], self._person(name, lambdas)
+        address = guest.email or guest.name
+        older = {code.text for code in self.codes}
+        step, wait = person.first_round(address, self.now)
+        code = person.last if step != "throttled" else None
+        if step == "new" and code:
+            self.codes.append(code)
+        mails_before = len(self.aws.mails)
+        opened: list[Session] = []
+        will_mail = step in ("new", "again")
+
+        def under_way() -> None:
+            self.aws.faults.pop("SendEmail")
+            for _ in range(beside):
+                opened.extend(self._first_round(name, lambdas, "taken", 0))
+            if mailing == "died before":
+                raise Died
+            if mailing == "refused":
+                raise Refusal("MessageRejected")
+            self.aws.after["SendEmail"] = taken
+
+        def taken() -> None:
+            self.aws.after.pop("SendEmail")
+            if mailing == "died after":
+                raise Died
+            if mailing == "taken, reply lost":
+                raise ReadTimeoutError(endpoint_url="ada@example.com")
+            if mailing == "record lost":
+                self.aws.faults["UpdateItem"] = not_recorded
+
+        def not_recorded() -> None:
+            self.aws.faults.pop("UpdateItem")
+            raise Refusal("ThrottlingException")
+
+        if will_mail:
+            self.aws.faults["SendEmail"] = under_way
+        created: Event | None = None
+        failure: BaseException | None = None
+        try:
+            created = lambdas.create(guest.first_round())
+        except (TriggerError, Died) as raised:
+            failure = raised
+        self.aws.faults.pop("TransactWriteItems", None)
+
+        new_mails = self.aws.mails[mails_before:]
+        if not will_mail:
+            assert new_mails == []
+            if step == "undelivered":
+                assert str(failure) == "ERR_EMAIL_DELIVERY_FAILED"
+                return []
+        elif code:
+            assert "SendEmail" not in self.aws.faults
+            assert len(new_mails) == (mailing not in ("refused", "died before"))
+            for mail in new_mails:
+                assert mail.to == (guest.email or "success@simulator.amazonses.com")
+                assert len(mail.code) == code.digits
+                if step == "new":
+                    assert mail.code not in older
+                assert code.text in (None, mail.code)
+                code.text = mail.code
+            if mailing in ("refused", "taken, reply lost"):
+                code.delivery = "failed"
+                assert str(failure) == "ERR_EMAIL_DELIVERY_FAILED"
+                return opened
+            if mailing.startswith("died"):
+                assert isinstance(failure, Died)
+                return opened
+            code.delivery = "sending" if mailing == "record lost" else "sent"
+        assert failure is None
+        assert created is not None
+        self._check_public(created, guest, code, wait)
+        return [*opened, Session(name, person, code, created)]
+
+    def _check_public(
+        self, created: Event, guest: Guest, code: Code | None, wait: int, rounds: int = 0
+    ) -> None:
+        public = created["publicChallengeParameters"]
+        masked = f"{(guest.email or guest.name)[0]}***@e***.{(guest.email or guest.name)[-3:]}"
+        assert public["destination"] == masked
+        if code is None:
+            told = {"status": "throttled", "attempts_left": "0", "expires_at": "0"}
+        else:
+            told = {
+                "status": "sent" if self.now < code.expires_at else "expired",
+                "attempts_left": str(code.attempts - rounds),
+                "expires_at": str(code.expires_at),
+                "code_length": str(code.digits),
+            }
+        assert public | told | {"retry_after_seconds": str(wait)} == public
+
+    def _text(self, session: Session, answer: Answer) -> str:
+        right = session.code and session.code.text
+        match answer:
+            case "right":
+                return right or "000000"
+            case "wrong":
+                return wrong(right or "000000")
+            case "someone else's":
+                others = [code.text for code in self.codes if code is not session.code]
+                return next((text for text in reversed(others) if text), "000000")
+            case "from mailbox":
+                address = self.guests[session.name].email
+                return next(
+                    (mail.code for mail in reversed(self.aws.mails) if mail.to == address), "000000"
+                )
+            case "nonsense":
+                return "my code, please"
+
+    def _answer(
+        self, session: Session, process: int, text: str, repeats: list[int], kept: int
+    ) -> Any:
+        """Call Verify and Define as the model expects them to answer; maybe a next session."""
+        guest, lambdas = self.guests[session.name], self.processes[process]
+        event = guest.answer(session.created, text)
+        decided = []
+        for pause in [0, *repeats]:
+            self.clock.at += pause
+            expected = session.person.answer(
+                session.code,
+                text,
+                guest.email or guest.name,
+                session.created["challengeMetadata"],
+                self.now,
+                known=guest.email is not None,
+            )
+            correct = lambdas.verify(event)
+            assert correct is expected
+            decided.append(correct)
+        correct = decided[kept % len(decided)]
+        rounds = (*session.rounds, answered(session.created, correct=correct))
+        step = lambdas.define(guest.decided(list(rounds)))
+        assert step["issueTokens"] is correct
+        if correct:
+            self._check_tokens(session, guest)
+            return multiple()
+        code = session.code
+        goes_on = code is not None and len(rounds) < code.attempts
+        assert step["failAuthentication"] is not goes_on
+        if not goes_on or code is None:
+            return multiple()
+        created = lambdas.create(guest.later_round(session.created, rounds=len(rounds)))
+        wait = max(0, code.issued_at + 30 - self.now)
+        self._check_public(created, guest, code, wait, len(rounds))
+        return replace(session, created=created, rounds=rounds)
+
+    def _check_tokens(self, session: Session, guest: Guest) -> None:
+        assert guest.email is not None
+        assert session.code is not None
+        session.code.sign_ins += 1
+        assert session.code.sign_ins == 1
+        assert session.code.address == guest.email
+        assert json.loads(session.created["challengeMetadata"])["digits"] == session.code.digits
+
+    def _meet_conflicts(self, times: int) -> None:
+        left = times
+
+        def conflict() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                return
+            reasons = [{"Code": "None"}, {"Code": "TransactionConflict", "Message": "in use"}]
+            raise Refusal("TransactionCanceledException", more={"CancellationReasons": reasons})
+
+        self.aws.faults["TransactWriteItems"] = conflict
+
+
+SignIns.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+test_sign_ins_keep_every_rule = SignIns.TestCase
