@@ -13,6 +13,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 _SOURCES = _ROOT / "lambdas"
 _LOCK_FILE = _ROOT / "requirements" / "lambdas.txt"
 _CACHE = _ROOT / ".local" / "bundles"
+_KEPT = 3
 
 
 class BundlingError(Exception):
@@ -94,7 +95,10 @@ def _compile(folder: Path, *parts: Path) -> None:
 
 
 def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a folder under another name first, so that a cut-off build leaves none half done."""
+    """Fill a folder under another name first, so that a cut-off build leaves none half done.
+
+    Of folders with the same name before the last hyphen the newest few are kept.
+    """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
@@ -106,6 +110,10 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
             except OSError:
                 if not folder.exists():  # otherwise another synth was faster
                     raise
+        name = folder.name.rpartition("-")[0]
+        siblings = sorted(folder.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+        for outdated in siblings[:-_KEPT]:
+            shutil.rmtree(outdated, ignore_errors=True)
     return folder
 
 

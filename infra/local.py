@@ -265,6 +265,7 @@ def _serve(directory: Path) -> None:
     ministack.require_free_port(port, "PORT")
     outputs = json.loads((directory / "outputs.json").read_text())
     environment = agent_environment(directory, outputs) | {"PORT": str(port)}
+    print(f"starting the agent on http://{HOST}:{port}, end it with Ctrl-C", flush=True)
     os.chdir(ROOT)
     os.execve(sys.executable, [sys.executable, "-m", "agent.main"], environment)  # noqa: S606
 

@@ -101,6 +101,17 @@ def test_changed_source_gives_another_bundle(cache: Path, tmp_path: Path) -> Non
     assert "CHANGED" in (after / "email_otp" / "__init__.py").read_text()
 
 
+def test_few_outdated_bundles_are_kept(cache: Path, tmp_path: Path) -> None:
+    sources = tmp_path / "lambdas"
+    shutil.copytree(SOURCES, sources)
+    for number in range(5):
+        (sources / "email_otp" / "changed.py").write_text(f"NUMBER = {number}\n")
+        newest = bundling.build(HANDLERS[2], sources=sources, cache=cache)
+        assert newest.is_dir()
+    assert len(list(cache.glob(f"{HANDLERS[2]}-*"))) == 3
+    assert len(list(cache.glob("packages-*"))) == 1
+
+
 def test_source_that_does_not_compile_is_named_and_leaves_nothing(
     cache: Path, tmp_path: Path
 ) -> None:
