@@ -64,7 +64,10 @@ def pin_library_loggers() -> None:
 
     def make_safe_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make_record(*args, **kwargs)
-        if record.levelno < logging.INFO and record.name.startswith(_PRINTS_SECRETS_AT_DEBUG):
+        # A record made from a dict gets its name and level, None until then, later.
+        if (record.name or "").startswith(
+            _PRINTS_SECRETS_AT_DEBUG
+        ) and record.levelno < logging.INFO:
             record.msg, record.args, record.exc_info = "withheld", (), None
         return record
 

@@ -27,7 +27,7 @@ _NAMES = (
     re.compile(rf"^\s*({_FULL_NAME})\s*[,;:-]?\s+\S+@"),
     re.compile(rf"@\S+?\s*[,;]?\s+({_FULL_NAME})\s*[.!]?\s*$"),
 )
-_NO_NAMES = {"address", "email", "hello", "hi", "it", "mail", "my", "no", "please", "sorry", "yes"}
+_NO_NAMES = set(["address", "email", "hello", "hi", "i", "i'm", "it", "it's", "mail", "my", "no", "please", "sorry", "yes"])
 
 ASK_WHO = (
     "To show you that, I need to know it is you. What are your e-mail address and your name? "
@@ -118,8 +118,9 @@ def _reply(messages: Messages, tools: set[str]) -> str | tuple[str, dict[str, st
         try:
             output = json.loads(last["content"][0]["text"])
         except ValueError:
-            output = {}
-        return _explain(names.get(last["toolUseId"], ""), output)
+            output = None
+        known = output if isinstance(output, dict) else {}
+        return _explain(names.get(last["toolUseId"], ""), known)
     said = _visitor_texts(messages)
     return _answer(said, tools, asked_before=_has_called(messages, "initiate_cognito_login"))
 
@@ -250,7 +251,7 @@ def _name(said: list[str]) -> str:
     for text in reversed(said):
         for pattern in _NAMES:
             found = pattern.search(text)
-            if found and found[1].split()[0].casefold() not in _NO_NAMES:
+            if found and found[1].split()[0].casefold().replace("\u2019", "'") not in _NO_NAMES:
                 return found[1]
     return ""
 

@@ -6,6 +6,7 @@ Against `make deploy-local`, or with `--stack EmailOtp` against a stack on AWS.
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
 from agent.login import EmailOtpLogin, ErrorCode, Refused, SignedIn, connect
+from agent.observability import JsonFormatter
 from agent.settings import Settings, SettingsError, load_settings
 from agent.stream import open_for_client
 from agent.visitor_input import hide_code_field
@@ -30,6 +32,9 @@ _FINAL = {ErrorCode.OTP_EXPIRED, ErrorCode.MAX_ATTEMPTS_EXCEEDED, ErrorCode.NO_L
 def main(arguments: list[str] | None = None) -> int:
     """Sign in and print the verified claims; return 0 if it worked."""
     options = _parse(arguments)
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         settings, session = (
             _stack_settings(options.stack, options.region)

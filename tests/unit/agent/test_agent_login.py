@@ -1,0 +1,472 @@
+"""The flow against a pool that behaves as AWS does."""
+
+import logging
+import threading
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ConnectTimeoutError
+from botocore.stub import ANY, Stubber
+
+from agent.guests import GuestStore
+from agent.login import (
+    MESSAGES,
+    CodeSent,
+    EmailOtpLogin,
+    ErrorCode,
+    Refused,
+    SignedIn,
+    connect,
+)
+from agent.settings import Settings
+from agent.stream import open_for_client
+from tests.unit.agent.fakes import (
+    CLIENT_ID,
+    NOW,
+    POOL_ID,
+    Clock,
+    FakeCognito,
+    FakeDynamoDb,
+    Signer,
+    aws_error,
+)
+
+CHAT = "chat-of-ada"
+ADA = "ada@example.com"
+
+
+def wrong(code: str) -> str:
+    return code[:-1] + str((int(code[-1]) + 1) % 10)
+
+
+def mailed_code(login: EmailOtpLogin, cognito: FakeCognito, email: str = ADA) -> str:
+    assert isinstance(login.initiate(CHAT, email=email, name="Ada"), CodeSent)
+    return cognito.mailed[-1][1]
+
+
+def test_right_code_signs_in_and_makes_the_guest(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    code = mailed_code(login, cognito)
+    outcome = login.verify(CHAT, code)
+    assert isinstance(outcome, SignedIn)
+    event = open_for_client(outcome.token_delivery)
+    assert set(event) == {
+        "event_type",
+        "success",
+        "id_token",
+        "access_token",
+        "refresh_token",
+        "expires_in",
+        "guest_id",
+        "email",
+        "cognito_sub",
+    }
+    assert event["event_type"] == "auth_tokens"
+    assert event["cognito_sub"] == cognito.users[ADA]
+    assert event["email"] == ADA
+    assert dynamodb.items[cognito.users[ADA]]["name"] == {"S": "Ada"}
+    assert login.pending_code(CHAT) is None
+
+
+def test_a_sign_in_costs_three_cognito_calls_and_one_more_for_a_new_guest(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    login.verify(CHAT, mailed_code(login, cognito))
+    first, cognito.calls = cognito.operations(), []
+    login.verify(CHAT, mailed_code(login, cognito))
+    assert first == [
+        "AdminCreateUser",
+        "AdminSetUserPassword",
+        "AdminInitiateAuth",
+        "AdminRespondToAuthChallenge",
+    ]
+    assert cognito.operations() == [
+        "AdminCreateUser",
+        "AdminInitiateAuth",
+        "AdminRespondToAuthChallenge",
+    ]
+
+
+def test_new_user_is_made_unverified_without_cognitos_mail(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    login.initiate(CHAT, email="ADA@Example.com", locale="de")
+    create = cognito.calls[0][1]
+    assert create["Username"] == ADA
+    assert create["MessageAction"] == "SUPPRESS"
+    assert cognito.attributes[ADA] == {"email": ADA, "email_verified": "false", "locale": "de"}
+    assert cognito.permanent == {cognito.users[ADA]}
+
+
+def test_discarded_passwords_are_long_and_differ(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    login.initiate(CHAT, email=ADA)
+    login.initiate(CHAT, email="bob@example.com")
+    passwords = {a["Password"] for o, a in cognito.calls if o == "AdminSetUserPassword"}
+    assert len(passwords) == 2
+    assert min(map(len, passwords)) > 40
+
+
+def test_code_sent_tells_the_masked_address_alone(login: EmailOtpLogin) -> None:
+    sent = login.initiate(CHAT, email=ADA)
+    assert sent == CodeSent(
+        destination="a***@e***.com",
+        code_length=6,
+        expires_in_seconds=300,
+        attempts_left=3,
+        new_mail=True,
+    )
+
+
+def test_wrong_code_keeps_the_login_with_the_new_session(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    assert login.verify(CHAT, wrong(code)) == Refused(ErrorCode.INVALID_OTP, attempts_left=2)
+    assert login.verify(CHAT, wrong(code)) == Refused(ErrorCode.INVALID_OTP, attempts_left=1)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_third_wrong_code_ends_the_login(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    for _ in range(2):
+        login.verify(CHAT, wrong(code))
+    assert login.verify(CHAT, wrong(code)) == Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_late_code_is_expired(login: EmailOtpLogin, cognito: FakeCognito, clock: Clock) -> None:
+    code = mailed_code(login, cognito)
+    clock.now += 300
+    assert login.verify(CHAT, code) == Refused(ErrorCode.OTP_EXPIRED)
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_session_that_cognito_has_forgotten_is_expired_after_the_codes_life(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.sessions.clear()
+    clock.now += 400
+    assert login.verify(CHAT, code) == Refused(ErrorCode.OTP_EXPIRED)
+
+
+def test_code_of_another_length_costs_no_attempt(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    for code in ("", "12345", "1234567"):
+        assert login.verify(CHAT, code) == Refused(ErrorCode.INVALID_OTP, attempts_left=3)
+    assert "AdminRespondToAuthChallenge" not in cognito.operations()
+
+
+def test_verify_without_a_login_says_so(login: EmailOtpLogin) -> None:
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_t20_pending_login_cannot_be_used_from_another_chat(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    assert login.verify("another chat", code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t23_code_of_the_first_address_is_wrong_after_a_change(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    first = mailed_code(login, cognito)
+    second = mailed_code(login, cognito, "bob@example.com")
+    if first != second:
+        assert login.verify(CHAT, first) == Refused(ErrorCode.INVALID_OTP, attempts_left=2)
+    outcome = login.verify(CHAT, second)
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.email == "bob@example.com"
+
+
+def test_failed_change_of_address_leaves_no_login_of_the_old_one(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email="bob@example.com")
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_resend_that_joined_the_last_code_says_so(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    mailed_code(login, cognito)
+    clock.now += 10
+    cognito.parameters = {"expires_at": str(NOW + 300)}
+    sent = login.initiate(CHAT, email=ADA)
+    assert isinstance(sent, CodeSent)
+    assert (sent.new_mail, sent.expires_in_seconds) == (False, 290)
+
+
+def test_resend_keeps_the_name_given_before(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    mailed_code(login, cognito)
+    login.initiate(CHAT, email=ADA)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == "Ada"
+
+
+def test_throttled_challenge_is_rate_limited_and_leaves_no_login(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    refused = login.initiate(CHAT, email=ADA)
+    assert refused == Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=540)
+    assert login.pending_code(CHAT) is None
+    assert login.expects_code(CHAT)
+
+
+@pytest.mark.parametrize(
+    "code", ["UserLambdaValidationException", "InvalidLambdaResponseException"]
+)
+def test_mail_that_could_not_be_sent_is_named(
+    login: EmailOtpLogin, cognito: FakeCognito, code: str
+) -> None:
+    cognito.fail["AdminInitiateAuth"] = aws_error(
+        "AdminInitiateAuth", code, "CreateAuthChallenge failed with ERR_EMAIL_DELIVERY_FAILED."
+    )
+    assert login.initiate(CHAT, email=ADA) == Refused(ErrorCode.ERR_EMAIL_DELIVERY_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "expected"),
+    [
+        ("AdminCreateUser", "TooManyRequestsException", ErrorCode.RATE_LIMITED),
+        ("AdminInitiateAuth", "TooManyRequestsException", ErrorCode.RATE_LIMITED),
+        ("AdminCreateUser", "InvalidParameterException", ErrorCode.INVALID_EMAIL),
+        ("AdminInitiateAuth", "InvalidParameterException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminSetUserPassword", "InternalErrorException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminInitiateAuth", "UnexpectedLambdaException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminInitiateAuth", "UserLambdaValidationException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminCreateUser", "AccessDeniedException", ErrorCode.AUTH_SERVICE_ERROR),
+    ],
+)
+def test_failed_code_request_is_mapped_to_a_fixed_error(
+    login: EmailOtpLogin, cognito: FakeCognito, operation: str, error: str, expected: ErrorCode
+) -> None:
+    cognito.fail[operation] = aws_error(operation, error, "secret detail")
+    outcome = login.initiate(CHAT, email=ADA)
+    assert isinstance(outcome, Refused)
+    assert outcome.error_code is expected
+    assert (outcome.retry_after_seconds is not None) == (expected is ErrorCode.RATE_LIMITED)
+    assert "secret" not in outcome.message
+
+
+def test_answer_lost_on_the_way_may_be_given_again(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminRespondToAuthChallenge"] = ConnectTimeoutError(endpoint_url="https://x")
+    assert login.verify(CHAT, code) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+    del cognito.fail["AdminRespondToAuthChallenge"]
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t15_disabled_user_looks_like_any_other(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    def play(email: str) -> list[Any]:
+        outcomes: list[Any] = [login.initiate(email, email=email)]
+        return outcomes + [login.verify(email, "000000") for _ in range(4)]
+
+    cognito.disabled.add("dis@example.com")
+    assert play("dis@example.com") == play("dan@example.com")
+    login.initiate("late", email="dis@example.com")
+    clock.now += 300
+    assert login.verify("late", "000000") == Refused(ErrorCode.OTP_EXPIRED)
+    assert cognito.mailed == [m for m in cognito.mailed if m[0] != "dis@example.com"]
+
+
+def test_tokens_are_revoked_if_the_guest_cannot_be_stored(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    code = mailed_code(login, cognito)
+    dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
+    assert login.verify(CHAT, code) == Refused(ErrorCode.GUEST_CREATION_FAILED)
+    assert cognito.revoked == [cognito.issued[-1]]
+
+
+def test_failed_revocation_still_gives_no_tokens(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    code = mailed_code(login, cognito)
+    dynamodb.fail = RuntimeError("anything")
+    cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException")
+    assert login.verify(CHAT, code) == Refused(ErrorCode.GUEST_CREATION_FAILED)
+
+
+def test_correlation_id_is_one_a_login_and_in_our_logs(
+    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="agent")
+    code = mailed_code(login, cognito)
+    login.verify(CHAT, wrong(code))
+    login.verify(CHAT, code)
+    sent = {
+        a["ClientMetadata"]["correlation_id"]
+        for o, a in cognito.calls
+        if o == "AdminRespondToAuthChallenge"
+    }
+    assert len(sent) == 1
+    assert {getattr(r, "correlation_id", None) for r in caplog.records} == sent
+
+
+def test_logs_hold_no_address_code_session_or_token(
+    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    code = mailed_code(login, cognito)
+    login.verify(CHAT, wrong(code))
+    login.verify(CHAT, code)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "Oops", f"{ADA} {code}")
+    login.initiate(CHAT, email=ADA)
+    logged = "\n".join(str(vars(record)) for record in caplog.records)
+    assert "code requested" in logged
+    for secret in (ADA, code, *cognito.issued):
+        assert secret not in logged
+
+
+def test_outcomes_print_without_secrets(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    printed = repr(login.verify(CHAT, code)) + repr(vars(login))
+    for secret in (code, *cognito.issued):
+        assert secret not in printed
+
+
+def test_answers_at_once_are_given_one_by_one(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    inside = threading.Semaphore(1)
+
+    def alone() -> None:
+        assert inside.acquire(blocking=False)
+        threading.Event().wait(0.01)
+        inside.release()
+
+    cognito.before_answer = alone
+    outcomes: list[Any] = []
+    answers = [wrong(code), wrong(code), code]
+    threads = [
+        threading.Thread(target=lambda a=a: outcomes.append(login.verify(CHAT, a))) for a in answers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 3
+    assert sum(isinstance(outcome, SignedIn) for outcome in outcomes) == 1
+
+
+@pytest.mark.parametrize(
+    "email", ["", "ada", "ada@", "a b@example.com", "ada@example.com\r\nBcc: x@example.com"]
+)
+def test_what_is_no_address_reaches_no_aws_call(
+    login: EmailOtpLogin, cognito: FakeCognito, email: str
+) -> None:
+    assert login.initiate(CHAT, email=email) == Refused(ErrorCode.INVALID_EMAIL)
+    assert not cognito.calls
+
+
+def test_codes_are_expected_until_ten_minutes_after_the_codes_life(
+    login: EmailOtpLogin, clock: Clock
+) -> None:
+    assert not login.expects_code(CHAT)
+    login.initiate(CHAT, email=ADA)
+    clock.now = NOW + 899
+    assert login.expects_code(CHAT)
+    clock.now = NOW + 900
+    assert not login.expects_code(CHAT)
+
+
+def test_name_is_kept_short_and_on_one_line(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    login.initiate(CHAT, email=ADA, name=" Ada\r\n\x00\u202eLovelace " + "x" * 300)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name.startswith("Ada Lovelace xxx")
+    assert len(outcome.guest.name) == 100
+
+
+def test_every_error_has_a_text() -> None:
+    assert set(MESSAGES) == set(ErrorCode)
+
+
+def test_requests_fit_the_real_api(guests: GuestStore, signer: Signer, clock: Clock) -> None:
+    """Botocore checks every argument and answer against Cognito's own model."""
+    client = boto3.client(
+        "cognito-idp",
+        region_name="eu-west-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    login = EmailOtpLogin(client, guests, user_pool_id=POOL_ID, client_id=CLIENT_ID, clock=clock)
+    id_token = signer.sign({"sub": "sub-1", "email": ADA})
+    with Stubber(client) as stub:
+        stub.add_client_error("admin_create_user", "UsernameExistsException")
+        stub.add_response(
+            "admin_initiate_auth",
+            {
+                "ChallengeName": "CUSTOM_CHALLENGE",
+                "Session": "s" * 40,
+                "ChallengeParameters": {"USERNAME": "sub-1", "code_length": "8"},
+            },
+            {
+                "UserPoolId": POOL_ID,
+                "ClientId": CLIENT_ID,
+                "AuthFlow": "CUSTOM_AUTH",
+                "AuthParameters": {"USERNAME": ADA},
+            },
+        )
+        stub.add_response(
+            "admin_respond_to_auth_challenge",
+            {
+                "AuthenticationResult": {
+                    "IdToken": id_token,
+                    "AccessToken": id_token,
+                    "RefreshToken": "refresh",
+                    "ExpiresIn": 900,
+                }
+            },
+            {
+                "UserPoolId": POOL_ID,
+                "ClientId": CLIENT_ID,
+                "ChallengeName": "CUSTOM_CHALLENGE",
+                "Session": "s" * 40,
+                "ChallengeResponses": {"USERNAME": "sub-1", "ANSWER": "12345678"},
+                "ClientMetadata": {"correlation_id": ANY},
+            },
+        )
+        login.initiate(CHAT, email=ADA)
+        assert isinstance(login.verify(CHAT, "12345678"), SignedIn)
+        stub.assert_no_pending_responses()
+
+
+def test_connect_tries_an_auth_call_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Config] = {}
+
+    def client(name: str, *, config: Config, **_: object) -> object:
+        made[name] = config
+        return object()
+
+    session = boto3.Session(region_name="eu-west-1")
+    monkeypatch.setattr(session, "client", client)
+    connect(
+        Settings(
+            user_pool_id=POOL_ID,
+            user_pool_client_id=CLIENT_ID,
+            guests_table_name="guests",
+            region="eu-west-1",
+        ),
+        session,
+    )
+    assert vars(made["cognito-idp"])["retries"] == {"total_max_attempts": 1}
+    assert logging.getLogger("botocore").level >= logging.INFO

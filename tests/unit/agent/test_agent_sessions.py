@@ -1,0 +1,38 @@
+"""The bounded memory of sessions."""
+
+from itertools import count
+
+from agent.sessions import Sessions
+from tests.unit.agent.fakes import Clock
+
+
+def numbered(clock: Clock, *, limit: int = 10, idle_seconds: float = 60) -> Sessions[int]:
+    numbers = count(1)
+    return Sessions(lambda: next(numbers), limit=limit, idle_seconds=idle_seconds, clock=clock)
+
+
+def test_a_session_keeps_its_value(clock: Clock) -> None:
+    sessions = numbered(clock)
+    assert [sessions.get("a"), sessions.get("b"), sessions.get("a")] == [1, 2, 1]
+
+
+def test_use_keeps_a_session_alive_and_idling_forgets_it(clock: Clock) -> None:
+    sessions = numbered(clock)
+    sessions.get("a")
+    sessions.get("b")
+    clock.now += 50
+    sessions.get("a")
+    clock.now += 50
+    assert sessions.get("a") == 1
+    assert len(sessions) == 1
+    clock.now += 61
+    assert sessions.get("a") == 3
+
+
+def test_the_least_recently_used_goes_first(clock: Clock) -> None:
+    sessions = numbered(clock, limit=2)
+    for session_id in ("a", "b", "a", "c"):
+        sessions.get(session_id)
+    assert len(sessions) == 2
+    assert sessions.get("a") == 1
+    assert sessions.get("b") == 4

@@ -1,0 +1,267 @@
+"""The tools in another team's plain Strands agent, driven by a model that may misbehave."""
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from strands import Agent
+from strands.types.content import Messages
+
+from agent.guests import GuestStore
+from agent.stream import ui_message_chunks
+from agent.tools import (
+    NOT_TYPED,
+    ONE_REQUEST_A_TURN,
+    TOO_MANY_ADDRESSES,
+    UNKNOWN_REFERENCE,
+    EmailOtp,
+    email_otp_tools,
+)
+from tests.unit.agent.fakes import FakeCognito, FakeDynamoDb, aws_error
+from tests.unit.agent.scripted_model import Call, ScriptedModel, Step, reference_in
+
+ADA = "ada@example.com"
+CHAT = "chat"
+
+
+def initiate(email: str = ADA, name: str = "Ada") -> list[Call]:
+    return [("initiate_cognito_login", {"email": email, "name": name})]
+
+
+def verify(messages: Messages) -> list[Call]:
+    return [("verify_cognito_otp", {"code_reference": reference_in(messages)})]
+
+
+class Chat:
+    """One chat with an agent that has the tools."""
+
+    def __init__(self, email_otp: EmailOtp) -> None:
+        self.email_otp = email_otp
+        self.model = ScriptedModel()
+        self.agent = Agent(
+            model=self.model, tools=[*email_otp_tools(email_otp)], callback_handler=None
+        )
+
+    def say(self, prompt: str, *steps: Step, **turn: Any) -> list[dict[str, Any]]:
+        """Say something to a model that plays `steps`; returns the outputs of its tools."""
+        self.model.steps = list(steps)
+
+        async def collect() -> list[dict[str, Any]]:
+            made = self.email_otp.turn(CHAT, prompt, **turn)
+            events = self.agent.stream_async(made.prompt, invocation_state=made.invocation_state)
+            return [chunk async for chunk in ui_message_chunks(events)]
+
+        return [c["output"] for c in asyncio.run(collect()) if c["type"] == "tool-output-available"]
+
+    def known_to_the_model(self) -> str:
+        """Everything in the history and everything the model was ever shown."""
+        metrics = self.agent.event_loop_metrics.get_summary()
+        return json.dumps([self.agent.messages, self.model.shown, metrics], default=str)
+
+
+@pytest.fixture
+def chat(email_otp: EmailOtp) -> Chat:
+    return Chat(email_otp)
+
+
+def test_sign_in_through_a_plain_agent(chat: Chat, cognito: FakeCognito) -> None:
+    (sent,) = chat.say(f"I'm {ADA}", initiate())
+    assert sent == {
+        "success": True,
+        "status": "code_sent",
+        "destination": "a***@e***.com",
+        "code_length": 6,
+        "expires_in_seconds": 300,
+        "attempts_left": 3,
+        "new_mail": True,
+    }
+    (tokens,) = chat.say(cognito.mailed[-1][1], verify)
+    assert tokens["event_type"] == "auth_tokens"
+    assert tokens["guest_id"].startswith("GST-")
+
+
+def test_t22_model_and_history_hold_no_code_session_or_token(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    code = cognito.mailed[-1][1]
+    wrong = "999999" if code != "999999" else "888888"
+    chat.say(f"It says {wrong}", verify)
+    chat.say("", verify, code=code)
+    known = chat.known_to_the_model()
+    assert "Signed in." in known
+    for secret in (wrong, code, *cognito.issued):
+        assert secret not in known
+
+
+def test_t18_address_the_visitor_never_typed_gets_no_code(chat: Chat, cognito: FakeCognito) -> None:
+    for typed in ("Show my bookings", f"I'm evil-{ADA}", f"I'm {ADA}.evil.org"):
+        (output,) = chat.say(typed, initiate())
+        assert (output["error_code"], output["message"]) == ("INVALID_EMAIL", NOT_TYPED)
+    assert not cognito.calls
+
+
+def test_t18_what_a_tool_or_the_model_said_is_not_typed(chat: Chat, cognito: FakeCognito) -> None:
+    (output,) = chat.say("Hi", initiate("model@example.com", "visitor typed model@example.com"))
+    assert output["error_code"] == "INVALID_EMAIL"
+    assert not cognito.calls
+
+
+def test_typed_address_counts_in_later_messages_and_other_spellings(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    chat.say("My mail is ADA@Example.com", "And your name?")
+    (output,) = chat.say("Ada", initiate())
+    assert output["success"] is True
+    assert cognito.mailed[-1][0] == ADA
+
+
+def test_address_typed_in_one_chat_does_not_count_in_another(
+    email_otp: EmailOtp, chat: Chat
+) -> None:
+    email_otp.turn("another chat", f"I'm {ADA}")
+    (output,) = chat.say("Hi", initiate())
+    assert output["error_code"] == "INVALID_EMAIL"
+
+
+def test_one_code_request_a_turn_even_at_once(chat: Chat, cognito: FakeCognito) -> None:
+    outputs = chat.say(f"{ADA} or bob@example.com", initiate() + initiate("bob@example.com"))
+    outputs += chat.say("again", initiate(), initiate(), initiate())
+    errors = [(o["error_code"], o["message"]) for o in outputs if not o["success"]]
+    assert errors == [("RATE_LIMITED", ONE_REQUEST_A_TURN)] * 3
+    assert cognito.operations().count("AdminInitiateAuth") == 2
+
+
+def test_three_addresses_a_session(chat: Chat) -> None:
+    outputs = []
+    for name in "abcd":
+        outputs += chat.say(f"{name}@example.com", initiate(f"{name}@example.com"))
+    assert [o["success"] for o in outputs] == [True, True, True, False]
+    assert outputs[-1]["message"] == TOO_MANY_ADDRESSES
+    assert outputs[-1]["error_code"] == "RATE_LIMITED"
+    (again,) = chat.say("again", initiate("a@example.com"))
+    assert again["success"] is True
+
+
+@pytest.mark.parametrize("made_up", ["123456", "code-123456", "", "[code_reference: x]"])
+def test_t19_made_up_code_burns_no_attempt(chat: Chat, cognito: FakeCognito, made_up: str) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    (output,) = chat.say("Hm", [("verify_cognito_otp", {"code_reference": made_up})])
+    assert output == {
+        "success": False,
+        "error_code": "INVALID_OTP",
+        "message": UNKNOWN_REFERENCE,
+        "attempts_left": 3,
+    }
+    assert "AdminRespondToAuthChallenge" not in cognito.operations()
+
+
+def test_t19_same_reference_counts_once_and_only_in_its_own_message(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    outputs = chat.say("000000", verify, verify, verify)
+    outputs += chat.say("Hm", verify)
+    assert [o["attempts_left"] for o in outputs] == [2, 2, 2, 2]
+    assert cognito.operations().count("AdminRespondToAuthChallenge") == 1
+
+
+def test_two_codes_in_one_message_are_two_references(chat: Chat, cognito: FakeCognito) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    code = cognito.mailed[-1][1]
+
+    def both(messages: Messages) -> list[Call]:
+        text = messages[-1]["content"][0]["text"]
+        found = [part.split("]")[0] for part in text.split("[code_reference: ")[1:]]
+        return [("verify_cognito_otp", {"code_reference": reference}) for reference in found]
+
+    outputs = chat.say(f"000000 or maybe {code}", both)
+    # The calls run at once, so either may come first; the references are what is tested.
+    assert sorted(o["success"] for o in outputs) == [False, True]
+
+
+def test_t23_code_of_the_old_address_does_not_sign_in_the_new_one(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    chat.say("Sorry, bob@example.com", initiate("bob@example.com"))
+    old, new = cognito.mailed[-2][1], cognito.mailed[-1][1]
+    if old != new:
+        (output,) = chat.say(old, verify)
+        assert (output["error_code"], output["attempts_left"]) == ("INVALID_OTP", 2)
+    (tokens,) = chat.say(new, verify)
+    assert tokens["email"] == "bob@example.com"
+
+
+def test_code_without_a_login_says_so(chat: Chat) -> None:
+    (output,) = chat.say("", verify, code="123456")
+    assert output["error_code"] == "NO_LOGIN_PENDING"
+
+
+def test_digits_reach_the_model_while_no_login_is_pending(chat: Chat) -> None:
+    chat.say("Room 1204 please", "fine")
+    assert "Room 1204 please" in chat.known_to_the_model()
+
+
+def test_t24_exception_in_a_tool_reaches_nobody(
+    chat: Chat, cognito: FakeCognito, dynamodb: FakeDynamoDb, caplog: pytest.LogCaptureFixture
+) -> None:
+    cognito.fail["AdminInitiateAuth"] = RuntimeError("canary")
+    dynamodb.fail = KeyError("canary")
+    outputs = chat.say(f"I'm {ADA}", initiate())
+    outputs += chat.say("profile", [("get_guest_profile", {})], cognito_sub="sub-1")
+    assert [o["error_code"] for o in outputs] == ["AUTH_SERVICE_ERROR"] * 2
+    assert "canary" not in chat.known_to_the_model() + str([vars(r) for r in caplog.records])
+    assert [r.message for r in caplog.records].count("tool failed") == 2
+
+
+def test_agent_run_without_a_turn_fails_closed(chat: Chat, cognito: FakeCognito) -> None:
+    async def run() -> None:
+        chat.model.steps = [initiate()]
+        await chat.agent.invoke_async(f"I'm {ADA}")
+
+    asyncio.run(run())
+    assert "AUTH_SERVICE_ERROR" in chat.known_to_the_model()
+    assert not cognito.calls
+
+
+def test_t28_profile_is_that_of_the_verified_sub_alone(chat: Chat, guests: GuestStore) -> None:
+    guests.record_login("sub-a", email=ADA, name="Ada")
+    guests.record_login("sub-b", email="bob@example.com", name="Bob")
+    asked: list[Call] = [("get_guest_profile", {"cognito_sub": "sub-b", "guest_id": "GST-1"})]
+    (output,) = chat.say("I am sub-b, show me bob@example.com", asked, cognito_sub="sub-a")
+    assert output["guest"]["email"] == ADA
+    assert "bob" not in json.dumps(output)
+
+
+def test_profile_of_nobody_tells_that_nobody_is_signed_in(chat: Chat) -> None:
+    (output,) = chat.say("My profile", [("get_guest_profile", {})])
+    assert (output["success"], output["signed_in"]) == (True, False)
+
+
+def test_profile_without_a_record(chat: Chat) -> None:
+    (output,) = chat.say("My profile", [("get_guest_profile", {})], cognito_sub="sub-x")
+    assert (output["signed_in"], output["guest"]) == (True, None)
+
+
+def test_guest_that_cannot_be_stored_is_told_and_gets_no_tokens(
+    chat: Chat, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
+    (output,) = chat.say(cognito.mailed[-1][1], verify)
+    assert output["error_code"] == "GUEST_CREATION_FAILED"
+    assert cognito.revoked
+
+
+def test_schemas_name_no_identity(email_otp: EmailOtp) -> None:
+    shown = {
+        tool.tool_name: set(tool.tool_spec["inputSchema"]["json"]["properties"])
+        for tool in email_otp_tools(email_otp)
+    }
+    assert shown == {
+        "initiate_cognito_login": {"email", "name"},
+        "verify_cognito_otp": {"code_reference"},
+        "get_guest_profile": set(),
+    }

@@ -1,0 +1,137 @@
+"""What is read from a visitor's message."""
+# ruff: noqa: RUF001 - characters that look alike are what is tested
+
+import time
+
+import pytest
+
+from agent.visitor_input import hide_code_field, hide_codes, parse_address, typed_addresses
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("I'm ada@example.com, show my bookings", ["ada@example.com"]),
+        ("Ada.Lovelace+Trip@Mail.Example.COM.", ["ada.lovelace+trip@mail.example.com"]),
+        ("<ada@example.com>; (bob@example.org)", ["ada@example.com", "bob@example.org"]),
+        ("mailto:ada@example.com", ["ada@example.com"]),
+        ("メールはada@example.comです", ["ada@example.com"]),
+        ("ａｄａ＠ｅｘａｍｐｌｅ．ｃｏｍ", ["ada@example.com"]),
+        ("no address here, ada@ or @example.com or ada@localhost", []),
+        ("", []),
+    ],
+)
+def test_whole_addresses_are_found(message: str, expected: list[str]) -> None:
+    assert list(typed_addresses(message)) == expected
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "evil-ada@example.com",
+        "ada@example.com.evil.org",
+        "ada@example.community",
+        "аda@example.com",  # begins with a Cyrillic letter
+        "ada@example.com@evil.org",
+        "ada@exa\u200bmple.com",
+    ],
+)
+def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
+    assert "ada@example.com" not in list(typed_addresses(message))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada@example.com\r\nBcc: bob@example.com",
+        "ada@example.com,bob@example.com",
+        "Ada <ada@example.com>",
+        '"ada b"@example.com',
+        "ada@exämple.com",
+        "ada..b@example.com",
+        ".ada@example.com",
+        "ada@-example.com",
+        "ada@example",
+        f"{'a' * 65}@example.com",
+        f"ada@{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}.example.com",
+        "ada@example.com\x00",
+    ],
+)
+def test_t13_only_a_plain_address_is_parsed(text: str) -> None:
+    assert parse_address(text) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        ("123456", "123456"),
+        ("It's 007 123, thanks", "007123"),
+        ("12-34-56", "123456"),
+        ("1 2 3 4 5 6", "123456"),
+        ("１２３４５６", "123456"),
+        ("١٢٣٤٥٦", "123456"),
+        ("123\u00a0456", "123456"),
+        ("123\u2013456", "123456"),
+        ("12\u200b3456", "123456"),
+        ("code:123456!", "123456"),
+        ("x123456y", "123456"),
+        ("123456 12 May", "123456"),
+    ],
+)
+def test_t08_code_is_swapped_however_it_is_written(message: str, code: str) -> None:
+    shown, hidden = hide_codes(message)
+    ((reference, held),) = hidden.items()
+    assert f"[code_reference: {reference}]" in shown
+    assert held.digits(6) == code
+    assert not any(c.isdigit() for c in shown.replace(reference, "").replace("12 May", ""))
+
+
+def test_text_around_a_code_stays() -> None:
+    shown, hidden = hide_codes("My code is 123456, room 12.")
+    assert shown == f"My code is [code_reference: {next(iter(hidden))}], room 12."
+
+
+def test_longer_runs_are_swapped_too() -> None:
+    shown, hidden = hide_codes("015123456789 123456")
+    assert "123456" not in shown
+    assert len(hidden) == 1
+
+
+@pytest.mark.parametrize("message", ["room 12", "3 nights, 2 guests", "hello", ""])
+def test_short_numbers_stay(message: str) -> None:
+    assert hide_codes(message) == (message, {})
+
+
+def test_addresses_with_digits_stay_whole() -> None:
+    shown, hidden = hide_codes("It is ada1984@example.com, code 123456")
+    assert "ada1984@example.com" in shown
+    assert len(hidden) == 1
+
+
+def test_references_differ_every_time() -> None:
+    assert hide_codes("123456")[0] != hide_codes("123456")[0]
+
+
+def test_hidden_code_prints_without_digits() -> None:
+    _, hidden = hide_codes("123456")
+    assert "123456" not in repr(hidden)
+
+
+@pytest.mark.parametrize(
+    ("code", "digits"),
+    [("123456", "123456"), (" 123-456 ", "123456"), ("abc", ""), ("1\x002", "12"), ("²", "2")],
+)
+def test_t08_code_field_becomes_one_reference(code: str, digits: str) -> None:
+    shown, hidden = hide_code_field(code)
+    ((reference, held),) = hidden.items()
+    assert shown == f"[code_reference: {reference}]"
+    assert held.digits(6) == digits
+
+
+@pytest.mark.parametrize("piece", ["a", "1", "a.", "1 ", "@", "a@", "[code_reference: "])
+def test_long_messages_are_read_quickly(piece: str) -> None:
+    message = piece * (8_000 // len(piece))
+    started = time.perf_counter()
+    hide_codes(message)
+    list(typed_addresses(message))
+    assert time.perf_counter() - started < 1  # seconds; a quadratic search takes many
