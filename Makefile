@@ -43,7 +43,7 @@ $(VENV)/.dev: $(VENV)/.tool requirements/dev.txt
 
 node_modules/.ready: $(VENV)/.dev package.json package-lock.json
 	@echo "setting up: CDK CLI"
-	@$(VENV)/bin/npm ci --silent --no-audit --no-fund
+	@$(VENV)/bin/npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
 setup: $(VENV)/.dev .local/emulator/.ready node_modules/.ready ## install everything into this folder
