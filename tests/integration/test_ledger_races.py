@@ -1,0 +1,362 @@
+"""Races on the ledger: many threads at once, decided by MiniStack's DynamoDB."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from threading import Barrier, Lock
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from email_otp import answering, issuing
+from email_otp.answering import Answerer
+from email_otp.challenge import Challenge, CodeKey
+from email_otp.code_key import CodeKeys
+from email_otp.issuing import Issued, Issuer
+from email_otp.ledger import Joined, Ledger, Reserved
+from email_otp.mailer import Mailer
+from email_otp.settings import CreateSettings
+from email_otp.user import User
+from infra import ministack
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+TABLE = "races"
+TTL_SECONDS = 300
+KEY = CodeKey(version="v1", secret=b"example-key")
+ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+SETTINGS = CreateSettings(
+    ledger_table_name=TABLE,
+    code_key_secret_arn="unused",
+    code_ttl_seconds=TTL_SECONDS,
+    code_length=6,
+    max_attempts=3,
+    max_sends_per_hour=1000,
+    sender="login@example.com",
+    app_name="Races",
+)
+
+
+@pytest.fixture(scope="module")
+def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DynamoDBClient"]:
+    """DynamoDB of a MiniStack of our own, with an empty ledger."""
+    home = tmp_path_factory.mktemp("races")
+    started = ministack.start(home, ministack.free_port(), end_with_us=True)
+    try:
+        client = boto3.client(
+            "dynamodb",
+            endpoint_url=started.endpoint_url,
+            region_name=ministack.REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            # Threads on two cores wait longer than a Lambda may; a retry would hide a lost race.
+            config=Config(
+                read_timeout=60, retries={"total_max_attempts": 1}, max_pool_connections=100
+            ),
+        )
+        client.create_table(
+            TableName=TABLE,
+            KeySchema=[{"AttributeName": "sub", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "sub", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        yield client
+    finally:
+        ministack.stop(home)
+
+
+@dataclass
+class Mailbox(Mailer):
+    """Takes mails in the place of SES."""
+
+    codes: list[str] = field(default_factory=list)
+    _lock: Lock = field(default_factory=Lock)
+
+    def send(self, address: str, code: str, locale: str) -> None:  # noqa: ARG002
+        """Keep the code."""
+        with self._lock:
+            self.codes.append(code)
+
+
+class OneKey(CodeKeys):
+    """The code key, without Secrets Manager."""
+
+    def __init__(self) -> None:
+        pass
+
+    def current(self) -> CodeKey:
+        """The only version."""
+        return KEY
+
+    def version(self, version: str) -> CodeKey:
+        """The only version."""
+        assert version == KEY.version
+        return KEY
+
+
+@dataclass
+class SignIns:
+    """What the triggers share, over the real ledger, at a time that stands still."""
+
+    client: "DynamoDBClient"
+    at: float = 1_800_000_000
+    max_sends_per_hour: int = 1000
+    mailbox: Mailbox = field(default_factory=Mailbox)
+
+    def __post_init__(self) -> None:
+        self.ledger = Ledger(
+            self.client, TABLE, code_ttl_seconds=TTL_SECONDS, clock=lambda: self.at
+        )
+        settings = replace(SETTINGS, max_sends_per_hour=self.max_sends_per_hour)
+        self.issuer = Issuer(self.ledger, self.mailbox, OneKey(), settings)
+        self.answerer = Answerer(self.ledger, OneKey(), code_ttl_seconds=TTL_SECONDS)
+
+    def start(self, user: User = ADA) -> Issued:
+        """A sign-in's first round."""
+        return self.issuer.issue(lambda _: user)
+
+    def challenge(self, user: User = ADA) -> Challenge:
+        """The challenge of a new sign-in."""
+        issued = self.start(user).challenge
+        assert issued
+        return issued
+
+    def answer(self, challenge: Challenge, code: str, user: User = ADA) -> bool:
+        """An answer to a challenge."""
+        return self.answerer.is_correct(challenge, code, user)
+
+    def item(self, user: User = ADA) -> dict[str, Any]:
+        """The user's ledger item."""
+        found = self.client.get_item(
+            TableName=TABLE, Key={"sub": {"S": user.key}}, ConsistentRead=True
+        )
+        return found["Item"]
+
+    def wrong_answers(self, user: User = ADA) -> int:
+        """How many wrong answers the ledger remembers, at most 10."""
+        item = self.item(user)
+        return sum(int(item.get(f"w{i}", {"N": "0"})["N"]) > 0 for i in range(10))
+
+
+@pytest.fixture(autouse=True)
+def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Metrics belong to a handler's one thread."""
+    for module in (answering, issuing):
+        monkeypatch.setattr(module, "count", lambda _: None)
+
+
+@pytest.fixture
+def sign_ins(dynamodb: "DynamoDBClient") -> SignIns:
+    """Sign-ins on an empty ledger."""
+    for item in dynamodb.scan(TableName=TABLE).get("Items", []):
+        dynamodb.delete_item(TableName=TABLE, Key={"sub": item["sub"]})
+    return SignIns(dynamodb)
+
+
+def at_once[T](calls: list[Callable[[], T]]) -> list[T]:
+    """Make all calls at the same moment, each in its thread."""
+    ready = Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T:
+        ready.wait()
+        return call()
+
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(run, calls))
+
+
+def wrong_codes(code: str, count: int) -> list[str]:
+    """Codes of the same length that are other ones."""
+    return [str((int(code) + i) % 10 ** len(code)).zfill(len(code)) for i in range(1, count + 1)]
+
+
+def test_no_more_parallel_guesses_are_decided_than_serial_ones(sign_ins: SignIns) -> None:
+    """T01: 100 wrong guesses at once over several sessions of one user, ten are counted."""
+    sessions = [sign_ins.challenge() for _ in range(5)]
+    [code] = sign_ins.mailbox.codes
+    decided: list[bool] = []
+    count = sign_ins.ledger.count_wrong_answer
+
+    def counting(user_key: str, challenge: Challenge) -> bool:
+        counted = count(user_key, challenge)
+        decided.append(counted)
+        return counted
+
+    sign_ins.ledger.count_wrong_answer = counting  # type: ignore[method-assign]
+    guesses = wrong_codes(code, 100)
+    won = at_once(
+        [lambda i=i: sign_ins.answer(sessions[i % 5], guesses[i]) for i in range(100)]  # type: ignore[misc]
+    )
+    assert not any(won)
+    assert decided.count(True) == 10
+    assert not sign_ins.answer(sessions[0], code)
+
+
+def test_right_guess_among_many_wins_at_most_once(sign_ins: SignIns) -> None:
+    """T01: the right one among 100; if it comes after the tenth wrong one it wins nothing."""
+    for round_number in range(3):
+        sign_ins.at += 30 * 24 * 3600
+        sessions = [sign_ins.challenge() for _ in range(5)]
+        code = sign_ins.mailbox.codes[-1]
+        guesses = wrong_codes(code, 100)
+        guesses[round_number * 45] = code
+        won = at_once(
+            [lambda s=sessions[i % 5], g=guesses[i]: sign_ins.answer(s, g) for i in range(100)]  # type: ignore[misc]
+        )
+        assert won.count(True) <= 1
+        assert sign_ins.wrong_answers() <= 10
+        assert won.count(True) == 1 or sign_ins.wrong_answers() == 10
+        assert not sign_ins.answer(sessions[1], code)
+
+
+def test_right_guess_after_ten_wrong_ones_wins_nothing(sign_ins: SignIns) -> None:
+    """T01: 99 wrong guesses first, then the right one from 16 sessions at once."""
+    sessions = [sign_ins.challenge() for _ in range(16)]
+    [code] = sign_ins.mailbox.codes
+    guesses = wrong_codes(code, 99)
+    at_once([lambda g=g: sign_ins.answer(sessions[0], g) for g in guesses])  # type: ignore[misc]
+    assert not any(at_once([lambda s=s: sign_ins.answer(s, code) for s in sessions]))  # type: ignore[misc]
+
+
+def test_endless_sessions_end_in_long_codes(sign_ins: SignIns) -> None:
+    """T02 and T03: sessions in parallel, three guesses each, with sign-ins between."""
+    for _ in range(2):
+        sessions = at_once([sign_ins.challenge] * 2)
+        code = sign_ins.mailbox.codes[-1]
+        guesses = wrong_codes(code, 2)
+        at_once([lambda s=s, g=g: sign_ins.answer(s, g) for s in sessions for g in guesses])  # type: ignore[misc]
+        assert sign_ins.answer(sessions[0], code)
+        sign_ins.at += 601
+    outstanding = sign_ins.challenge()
+    assert outstanding.digits == 6
+    short = sign_ins.mailbox.codes[-1]
+    at_once([lambda g=g: sign_ins.answer(outstanding, g) for g in wrong_codes(short, 2)])  # type: ignore[misc]
+    assert sign_ins.wrong_answers() == 10
+    assert not sign_ins.answer(outstanding, short)
+    sign_ins.at += 31
+    long = sign_ins.challenge()
+    assert (long.digits, long.max_attempts) == (10, 1)
+    assert sign_ins.answer(long, sign_ins.mailbox.codes[-1])
+
+
+@pytest.mark.parametrize("repeats", [3, 32])
+def test_repeated_trigger_mails_one_code(sign_ins: SignIns, repeats: int) -> None:
+    """T09: repeats at once are one mail and one code, and every reply takes it."""
+    issued = at_once([sign_ins.start] * repeats)
+    [code] = sign_ins.mailbox.codes
+    ids = {each.challenge.id for each in issued if each.challenge}
+    assert len(ids) == 1
+    assert all(each.challenge for each in issued)
+    last = issued[-1].challenge
+    assert last
+    assert sign_ins.answer(last, code)
+
+
+def test_caps_hold_under_a_parallel_attack(sign_ins: SignIns) -> None:
+    """T10: 5 mails in 15 minutes however many ask, and the last mailed code works."""
+    for _ in range(8):
+        at_once([sign_ins.start] * 10)
+        sign_ins.at += 31
+    assert len(sign_ins.mailbox.codes) == 5
+    assert sign_ins.answer(sign_ins.challenge(), sign_ins.mailbox.codes[-1])
+    sign_ins.at += 600
+    at_once([sign_ins.start] * 10)
+    assert len(sign_ins.mailbox.codes) == 6
+
+
+def test_daily_cap_holds_under_a_parallel_attack(sign_ins: SignIns) -> None:
+    """T10: 20 mails in 24 hours, then one for every ten minutes of quiet."""
+    for _ in range(30):
+        at_once([sign_ins.start] * 4)
+        sign_ins.at += 300
+    # Past the twentieth only every second request comes after ten minutes without a mail.
+    assert len(sign_ins.mailbox.codes) == 25
+
+
+def test_stacks_cap_holds_under_a_parallel_attack(dynamodb: "DynamoDBClient") -> None:
+    """T10b: many addresses at once."""
+    stack = SignIns(dynamodb, at=1_900_000_000, max_sends_per_hour=10)
+    users = [replace(ADA, key=f"user-{i}", address=f"user-{i}@example.com") for i in range(40)]
+    issued = at_once([lambda user=user: stack.start(user) for user in users])  # type: ignore[misc]
+    assert len(stack.mailbox.codes) == 10
+    throttled = [each for each in issued if each.challenge is None]
+    assert len(throttled) == 30
+    assert {each.retry_after_seconds for each in throttled} == {3600 - 1_900_000_000 % 3600}
+    stack.at += 3600
+    assert stack.start(users[-1]).challenge
+
+
+def test_one_of_many_claims_wins(sign_ins: SignIns) -> None:
+    """T33: a lost mail is taken over by one repeat only."""
+    new = Challenge.new(
+        KEY, address=ADA.address, issued_at=sign_ins.ledger.now(), digits=6, attempts=3
+    )
+
+    def reserve() -> object:
+        return sign_ins.ledger.reserve(
+            ADA.key,
+            new,
+            max_sends_per_hour=1000,
+            went_to_same_address=lambda challenge: challenge.was_mailed_to(ADA.address, KEY),
+        )
+
+    assert reserve() == Reserved(new, mails=1)
+    sign_ins.at += 4
+    new = replace(new, issued_at=sign_ins.ledger.now())
+    outcomes = at_once([reserve] * 16)
+    assert sum(isinstance(outcome, Reserved) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, Joined) for outcome in outcomes) == 15
+
+
+def test_one_of_many_redeems_wins(sign_ins: SignIns) -> None:
+    """T04: one code answered at once through many Create calls signs in once."""
+    sessions = [sign_ins.challenge() for _ in range(16)]
+    [code] = sign_ins.mailbox.codes
+    won = at_once([lambda s=s: sign_ins.answer(s, code) for s in sessions])  # type: ignore[misc]
+    assert won.count(True) == 1
+
+
+def test_repeats_of_one_right_answer_all_stay_right(sign_ins: SignIns) -> None:
+    """T32: Cognito repeats the same Verify call, even at once; no other session profits."""
+    session, other = sign_ins.challenge(), sign_ins.challenge()
+    [code] = sign_ins.mailbox.codes
+    assert at_once([lambda: sign_ins.answer(session, code)] * 3) == [True] * 3
+    assert not sign_ins.answer(other, code)
+    sign_ins.at += 15
+    assert not sign_ins.answer(session, code)
+
+
+def test_repeat_of_a_redeemed_answer_outlives_the_code_by_seconds(sign_ins: SignIns) -> None:
+    """T32: the expression that Verify uses past the code's last second, on a real DynamoDB."""
+    session = sign_ins.challenge()
+    [code] = sign_ins.mailbox.codes
+    sign_ins.at += TTL_SECONDS - 1
+    assert sign_ins.answer(session, code)
+    sign_ins.at += 2
+    before = sign_ins.item()
+    assert sign_ins.answer(session, code)
+    assert sign_ins.item() == before
+    assert not sign_ins.answer(sign_ins.challenge(), code)
+
+
+def test_older_and_newer_code_redeemed_at_once_sign_in_once(sign_ins: SignIns) -> None:
+    """T07: two live codes of one user, answered at the same moment."""
+    older = sign_ins.challenge()
+    sign_ins.at += 31
+    newer = sign_ins.challenge()
+    first, second = sign_ins.mailbox.codes
+    won = at_once([lambda: sign_ins.answer(older, first), lambda: sign_ins.answer(newer, second)])
+    assert won.count(True) == 1
+    assert sign_ins.start() == Issued(None, 30)
+
+
+def test_item_holds_no_address_and_no_code(sign_ins: SignIns) -> None:
+    """T22's share of the ledger."""
+    sign_ins.challenge()
+    [code] = sign_ins.mailbox.codes
+    values = [value for held in sign_ins.item().values() for value in held.values()]
+    assert code not in values
+    assert not any("@" in value for value in values)
