@@ -61,11 +61,15 @@ def _packages(cache: Path) -> Path:
     """The locked packages for Lambda's arm64 Python, built once a lock file."""
 
     def fill(folder: Path) -> None:
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-config"]
+        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]
         command += ["--target", str(folder), "--requirements", str(_LOCK_FILE), "--require-hashes"]
         command += ["--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_28"]
-        command += ["--only-binary", ":all:", "--no-compile-bytecode"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        command += ["--only-binary", ":all:"]
+        # uv's own bytecode is dated, see _compile.
+        environment = {k: v for k, v in os.environ.items() if k != "UV_COMPILE_BYTECODE"}
+        done = subprocess.run(  # noqa: S603
+            command, capture_output=True, text=True, check=False, env=environment
+        )
         if done.returncode:
             raise BundlingError(
                 f"the Lambdas' packages could not be installed, run `make setup` and check "
