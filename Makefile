@@ -10,6 +10,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 export UV_COMPILE_BYTECODE := 1
+# Trust what the machine trusts, as pip does: a company's own certificate authority too.
+export UV_SYSTEM_CERTS := 1
+export NODE_USE_SYSTEM_CA := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 GROUPS_LOCKED := lambdas agent dev emulator
 
