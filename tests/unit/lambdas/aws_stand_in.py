@@ -217,6 +217,28 @@ def session() -> boto3.Session:
     return answered
 
 
+class ShortCut:
+    """A client that asks the stand-in without botocore between: ten times faster.
+
+    Errors are botocore's own all the same.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self.exceptions = client.exceptions
+
+    def __getattr__(self, method: str) -> Callable[..., Any]:
+        operation = "".join(word.capitalize() for word in method.split("_"))
+
+        def call(**request: Any) -> Any:
+            try:
+                return _WIRE.aws.answer(operation, request)
+            except Refusal as refusal:
+                error = {"Error": {"Code": refusal.code, "Message": ""}} | refusal.more
+                raise self.exceptions.from_code(refusal.code)(error, operation) from None
+
+        return call
+
+
 def renew() -> StandIn:
     """An empty AWS, called from now on."""
     _WIRE.aws = StandIn()

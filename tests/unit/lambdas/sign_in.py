@@ -1,6 +1,5 @@
 """The three triggers in one process, and events to call them with."""
 
-import copy
 import importlib
 import json
 import sys
@@ -86,7 +85,7 @@ def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
 class Lambdas:
     """One warm process of each trigger. Several may stand side by side, each with its key cache."""
 
-    def __init__(self, clock: Clock, **settings: Any) -> None:
+    def __init__(self, clock: Clock, *, short_cut: bool = False, **settings: Any) -> None:
         from email_otp.answering import Answerer
         from email_otp.code_key import CodeKeys
         from email_otp.issuing import Issuer
@@ -96,7 +95,7 @@ class Lambdas:
         self.define_module, self.create_module, self.verify_module = handler_modules()
         self.settings = replace(self.create_module.settings, **settings)
         ttl_seconds = self.settings.code_ttl_seconds
-        dynamodb, ses, secrets_manager = _clients()
+        dynamodb, ses, secrets_manager, _ = aws_clients(short_cut=short_cut)
         self.ledger = Ledger(dynamodb, TABLE, code_ttl_seconds=ttl_seconds, clock=clock)
         mailer = Mailer(
             ses,
@@ -196,19 +195,25 @@ def wrong(code: str) -> str:
 
 
 @cache
-def _clients() -> tuple[Any, Any, Any]:
+def aws_clients(*, short_cut: bool) -> tuple[Any, Any, Any, Any]:
+    """The ledger's, the mailer's, the code key's client and Cognito's."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
         from email_otp import clients
 
-        return clients.dynamodb(), clients.ses(), clients.secrets_manager()
+        made = clients.dynamodb(), clients.ses(), clients.secrets_manager(), clients.cognito()
+        if not short_cut:
+            return made
+        dynamodb, ses, secrets_manager, cognito = (aws_stand_in.ShortCut(each) for each in made)
+        return dynamodb, ses, secrets_manager, cognito
 
 
 def _through_json(event: Event) -> Event:
     """Lambda hands an event over as JSON: no test may rely on shared objects."""
-    return copy.deepcopy(event)
+    copied: Event = json.loads(json.dumps(event))
+    return copied
 
 
 def _response(event: Event) -> Event:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 TTL_SECONDS = 300
-MAX_SENDS_PER_HOUR = 8
+MAX_SENDS_PER_HOUR = 14
 DAY = 24 * 3600
 
 type Delivery = Literal["sending", "sent", "failed"]

@@ -5,17 +5,17 @@ once, every trigger repeated up to three times with any of the replies lost.
 """
 
 import json
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import boto3
 import pytest
 from botocore.exceptions import ReadTimeoutError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from email_otp import ledger
+from email_otp import clients, ledger, observability
 from email_otp.errors import TriggerError
 from tests.unit.lambdas import aws_stand_in
 from tests.unit.lambdas.aws_stand_in import Died, Refusal
@@ -28,7 +28,7 @@ from tests.unit.lambdas.sign_in import (
     Guest,
     Lambdas,
     answered,
-    aws_session,
+    aws_clients,
     wrong,
 )
 from tests.unit.lambdas.sign_in_model import DAY, MAX_SENDS_PER_HOUR, Code, Person, Stack
@@ -74,8 +74,12 @@ class SignIns(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+        *_, cognito = aws_clients(short_cut=True)
+        self._patch.setattr(clients, "cognito", lambda: cognito)
         self._patch.setattr(ledger, "_CONFLICT_PAUSES_SECONDS", (0, 0, 0))
+        # What is logged has tests of its own, and takes most of the time.
+        self._patch.setattr(logging.getLogger(observability.logger.service), "disabled", True)
+        self._patch.setattr(observability.metrics, "add_metric", lambda *_: None)
         self.aws = aws_stand_in.renew()
         self.clock = Clock()
         self.guests = dict(GUESTS)
@@ -145,6 +149,32 @@ class SignIns(RuleBasedStateMachine):
         for session in self._first_round(name, self.processes[process], "taken", 0):
             self._answer(session, process, self._text(session, "from mailbox"), [], 0)
 
+    @rule(
+        target=sessions,
+        session=consumes(sessions),
+        process=processes,
+        past=st.sampled_from([-2, -1, 0, 1, 14]),
+        repeats=st.lists(pauses, max_size=2),
+    )
+    def answer_at_the_end(
+        self, session: Session, process: int, past: int, repeats: list[int]
+    ) -> Any:
+        """T06 and T32: the right answer around the code's last second."""
+        if session.code:
+            self.clock.at = max(self.clock.at, session.code.expires_at + past)
+        return self._answer(session, process, self._text(session, "right"), repeats, 0)
+
+    @rule(name=names, processes=st.tuples(processes, processes), answer=st.sampled_from(ANSWERS))
+    def answer_twice(self, name: str, processes: tuple[int, int], answer: Answer) -> None:
+        """T04: two sessions that share a code, if the second one joins the first."""
+        opened = [
+            session
+            for process in processes
+            for session in self._first_round(name, self.processes[process], "taken", 0)
+        ]
+        for session in reversed(opened):
+            self._answer(session, processes[0], self._text(session, answer), [], 0)
+
     @rule(name=names, process=processes, sessions=st.integers(1, 3))
     def guess(self, name: str, process: int, sessions: int) -> None:
         """T02: session after session, each answered wrong until it ends."""
@@ -153,6 +183,18 @@ class SignIns(RuleBasedStateMachine):
             while opened:
                 left = self._answer(opened[0], process, self._text(opened[0], "wrong"), [], 0)
                 opened = [left] if isinstance(left, Session) else []
+
+    @rule(
+        name=names,
+        process=processes,
+        gap=st.sampled_from([29, 31, 225, 300]),
+        times=st.integers(4, 24),
+    )
+    def bomb(self, name: str, process: int, gap: int, times: int) -> None:
+        """T10: request after request for one user's mailbox."""
+        for _ in range(times):
+            self._first_round(name, self.processes[process], "taken", 0)
+            self.clock.at += gap
 
     @rule(
         seconds=st.sampled_from(
@@ -193,7 +235,7 @@ class SignIns(RuleBasedStateMachine):
                     assert value not in codes
 
     def _new_process(self) -> Lambdas:
-        process = Lambdas(self.clock, max_sends_per_hour=MAX_SENDS_PER_HOUR)
+        process = Lambdas(self.clock, short_cut=True, max_sends_per_hour=MAX_SENDS_PER_HOUR)
         # Reads the key now, so that the model knows the version it issues under.
         process.issuer._keys.current()
         return process
@@ -375,5 +417,5 @@ class SignIns(RuleBasedStateMachine):
         self.aws.faults["TransactWriteItems"] = conflict
 
 
-SignIns.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
+SignIns.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
 test_sign_ins_keep_every_rule = SignIns.TestCase
