@@ -6,7 +6,6 @@ sending is replaced. So errors have AWS's shapes, and no test touches the networ
 
 import json
 import re
-import secrets
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -82,7 +81,7 @@ class StandIn:
 
     def rotate_key(self) -> str:
         """Make a new version of the code key the current one, and return its name."""
-        version = f"{secrets.token_hex(16)}EXAMPLE"
+        version = f"EXAMPLE{len(self.key_versions) + 1}-90ab-cdef-fedc-ba987EXAMPLE"
         self.key_versions[version] = f"another-key-{len(self.key_versions)}"
         return version
 
