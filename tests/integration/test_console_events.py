@@ -82,6 +82,14 @@ def test_unknown_user_gets_the_same_shape_and_her_mail_goes_to_the_simulator(
     assert len(stack.mails_to("success@simulator.amazonses.com")) == before + 1
 
 
-def test_made_up_challenge_ends_in_the_fixed_text(stack: Deployment) -> None:
+def test_made_up_challenge_is_no_way_in(stack: Deployment) -> None:
     answer = _invoke(stack, "VerifyAuthChallengeResponse", _event("verify_right_answer"))
+    assert answer["response"]["answerCorrect"] is False
+
+
+def test_event_that_makes_no_sense_ends_in_the_fixed_text(stack: Deployment) -> None:
+    """T17: Cognito hands a trigger's error text to the caller."""
+    event = _event("create_first_round")
+    event["request"]["userAttributes"] = None
+    answer = _invoke(stack, "CreateAuthChallenge", event)
     assert answer["errorMessage"] == "AUTH_SERVICE_ERROR"
