@@ -7,6 +7,7 @@ once, every trigger repeated up to three times with any of the replies lost.
 import json
 import logging
 import random
+import secrets
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from email_otp import challenge, clients, ledger, observability
+from email_otp import clients, ledger, observability
 from email_otp.errors import TriggerError
 from tests.unit.lambdas import aws_stand_in
 from tests.unit.lambdas.aws_stand_in import Died, Refusal
@@ -77,7 +78,7 @@ class SignIns(RuleBasedStateMachine):
         self._patch = pytest.MonkeyPatch()
         # Challenge ids that are the same on every run: else a failure could not be played again.
         dice = random.Random(1)  # noqa: S311
-        self._patch.setattr(challenge.secrets, "token_hex", lambda size: dice.randbytes(size).hex())
+        self._patch.setattr(secrets, "token_hex", lambda size: dice.randbytes(size).hex())
         *_, cognito = aws_clients(short_cut=True)
         self._patch.setattr(clients, "cognito", lambda: cognito)
         self._patch.setattr(ledger, "_CONFLICT_PAUSES_SECONDS", (0, 0, 0))
@@ -178,6 +179,26 @@ class SignIns(RuleBasedStateMachine):
         ]
         for session in reversed(opened):
             self._answer(session, processes[0], self._text(session, answer), [], 0)
+
+    @rule(name=names, process=processes, newer_first=st.booleans(), gap=st.sampled_from([30, 269]))
+    def answer_two_codes(self, name: str, process: int, newer_first: bool, gap: int) -> None:
+        """T07: an older and a newer code, both answered right."""
+        opened = self._first_round(name, self.processes[process], "taken", 0)
+        self.clock.at += gap
+        opened += self._first_round(name, self.processes[process], "taken", 0)
+        for session in reversed(opened) if newer_first else opened:
+            self._answer(session, process, self._text(session, "right"), [], 0)
+
+    @rule(name=names, process=processes, sessions=st.integers(1, 4), wait=st.sampled_from([0, 30]))
+    def guess_before_the_right_answer(
+        self, name: str, process: int, sessions: int, wait: int
+    ) -> None:
+        """T01 and T02: guesses in sessions that share or follow a code still out."""
+        opened = self._first_round(name, self.processes[process], "taken", 0)
+        self.clock.at += wait
+        self.guess(name, process, sessions)
+        for session in opened:
+            self._answer(session, process, self._text(session, "right"), [], 0)
 
     @rule(name=names, process=processes, sessions=st.integers(1, 3))
     def guess(self, name: str, process: int, sessions: int) -> None:
@@ -421,5 +442,5 @@ class SignIns(RuleBasedStateMachine):
         self.aws.faults["TransactWriteItems"] = conflict
 
 
-SignIns.TestCase.settings = settings(max_examples=200, stateful_step_count=40)
+SignIns.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 test_sign_ins_keep_every_rule = SignIns.TestCase

@@ -1,0 +1,39 @@
+"""The code key: one read a version and process."""
+
+import pytest
+from botocore.exceptions import ClientError
+
+from email_otp.code_key import CodeKeys
+from tests.unit.lambdas.aws_stand_in import FIRST_KEY_VERSION, SECRET_ARN, StandIn, refuse
+from tests.unit.lambdas.sign_in import aws_clients
+
+
+@pytest.fixture
+def keys(aws: StandIn) -> CodeKeys:  # noqa: ARG001 - it lies under boto3
+    """A cold process's keys."""
+    return CodeKeys(aws_clients(short_cut=False)[2], SECRET_ARN)
+
+
+def test_current_key_is_read_once(keys: CodeKeys, aws: StandIn) -> None:
+    assert keys.current() is keys.current()
+    assert keys.version(FIRST_KEY_VERSION) is keys.current()
+    assert aws.calls == ["GetSecretValue"]
+
+
+def test_other_version_is_read_once_by_name(keys: CodeKeys, aws: StandIn) -> None:
+    """T34: a challenge of the time before the rotation, and of the time after it."""
+    first = keys.current()
+    second = keys.version(aws.rotate_key())
+    assert second.secret != first.secret
+    assert keys.version(second.version) is second
+    assert keys.current() is first
+    assert aws.calls == ["GetSecretValue"] * 2
+
+
+def test_failed_read_is_tried_again_by_the_next_call(keys: CodeKeys, aws: StandIn) -> None:
+    """T14: unreachable at cold start, and back a moment later."""
+    aws.faults["GetSecretValue"] = refuse("InternalServiceError", 500)
+    with pytest.raises(ClientError):
+        keys.current()
+    aws.faults.clear()
+    assert keys.current().version == FIRST_KEY_VERSION

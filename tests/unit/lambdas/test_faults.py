@@ -1,0 +1,298 @@
+"""What AWS does badly: down, slow, throttled, in conflict. One fixed text, and fails closed."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import boto3
+import pytest
+from botocore.exceptions import ConnectTimeoutError
+
+from email_otp import clients
+from email_otp.answering import Answerer
+from email_otp.code_key import CodeKeys
+from email_otp.errors import TriggerError
+from email_otp.issuing import Issuer
+from email_otp.ledger import Ledger
+from email_otp.mailer import Mailer
+from tests.unit.lambdas.aws_stand_in import SECRET_ARN, TABLE, Refusal, StandIn, refuse
+from tests.unit.lambdas.sign_in import ADA, NOBODY, Clock, Lambdas, aws_clients
+
+SERVICE = r"^AUTH_SERVICE_ERROR$"
+DELIVERY = r"^ERR_EMAIL_DELIVERY_FAILED$"
+DEADLINE_SECONDS = 4
+
+
+def unreachable() -> None:
+    """A fault: nobody answers."""
+    raise ConnectTimeoutError(endpoint_url="https://ada@example.com")
+
+
+@pytest.fixture
+def hanging_endpoint() -> Iterator[str]:
+    """An endpoint that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def hang(lambdas: Lambdas, hanging_endpoint: str, clock: Clock) -> Callable[[str], Lambdas]:
+    """Triggers one of whose services hangs: the real client, on a real socket."""
+
+    def with_hanging(service: str) -> Lambdas:
+        dynamodb, ses, secrets_manager, _ = aws_clients(short_cut=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(boto3, "DEFAULT_SESSION", boto3.Session())
+            patch.setenv("AWS_ENDPOINT_URL", hanging_endpoint)
+            match service:
+                case "dynamodb":
+                    dynamodb = clients.dynamodb()
+                case "ses":
+                    ses = clients.ses()
+                case "secretsmanager":
+                    secrets_manager = clients.secrets_manager()
+        ledger = Ledger(dynamodb, TABLE, code_ttl_seconds=300, clock=clock)
+        mailer = Mailer(ses, sender="login@example.com", app_name="App", code_ttl_seconds=300)
+        keys = CodeKeys(secrets_manager, SECRET_ARN)
+        lambdas.ledger = ledger
+        lambdas.issuer = Issuer(ledger, mailer, keys, lambdas.settings)
+        lambdas.verify_keys = keys
+        lambdas.answerer = Answerer(ledger, keys, code_ttl_seconds=300)
+        return lambdas
+
+    return with_hanging
+
+
+def _seconds(call: Callable[[], object]) -> float:
+    started = time.monotonic()
+    call()
+    return time.monotonic() - started
+
+
+@pytest.mark.parametrize(
+    ("service", "text"),
+    [("secretsmanager", SERVICE), ("dynamodb", SERVICE), ("ses", DELIVERY)],
+)
+def test_create_gives_up_in_time_when_a_service_hangs(
+    hang: Callable[[str], Lambdas], aws: StandIn, service: str, text: str
+) -> None:
+    """T11, T12, T14: slow, longer than Cognito waits; no mail without a record."""
+    lambdas = hang(service)
+
+    def create() -> None:
+        with pytest.raises(TriggerError, match=text):
+            lambdas.create(ADA.first_round())
+
+    assert _seconds(create) < DEADLINE_SECONDS / 2
+    assert aws.mails == []
+
+
+@pytest.mark.parametrize("service", ["secretsmanager", "dynamodb"])
+def test_verify_gives_up_in_time_and_fails_closed_when_a_service_hangs(
+    lambdas: Lambdas, aws: StandIn, hang: Callable[[str], Lambdas], service: str
+) -> None:
+    """T12, T14: the right answer is not right while nothing can confirm it."""
+    created = lambdas.create(ADA.first_round())
+    event = ADA.answer(created, aws.mails[0].code)
+    slow = hang(service)
+
+    def verify() -> None:
+        with pytest.raises(TriggerError, match=SERVICE):
+            slow.verify(event)
+
+    assert _seconds(verify) < DEADLINE_SECONDS / 2
+
+
+def test_sign_in_succeeds_in_time_when_marking_the_address_hangs(
+    lambdas: Lambdas, aws: StandIn, hanging_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = lambdas.create(ADA.first_round())
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session())
+    monkeypatch.setenv("AWS_ENDPOINT_URL", hanging_endpoint)
+    correct: list[bool] = []
+    event = ADA.answer(created, aws.mails[0].code)
+    assert _seconds(lambda: correct.append(lambdas.verify(event))) < DEADLINE_SECONDS / 2
+    assert correct == [True]
+
+
+@pytest.mark.parametrize("event", ["create", "verify"])
+def test_trigger_stays_in_time_when_every_service_only_just_answers(
+    lambdas: Lambdas, aws: StandIn, event: str
+) -> None:
+    """T11, T12: the sum of all time-outs; a warm process connects once to each service."""
+    created = lambdas.create(NOBODY.first_round())
+    read, connect = clients.READ_TIMEOUT_SECONDS, clients.CONNECT_TIMEOUT_SECONDS
+    waits = dict.fromkeys(
+        ("GetSecretValue", "TransactWriteItems", "AdminUpdateUserAttributes"), read + connect
+    )
+    waits |= {"SendEmail": clients.MAIL_READ_TIMEOUT_SECONDS + connect, "UpdateItem": read}
+    aws.calls.clear()
+    cold = Lambdas(Clock())
+    if event == "create":
+        cold.create(ADA.first_round())
+    else:
+        waits["UpdateItem"] += connect
+        created = lambdas.create(ADA.first_round())
+        aws.calls.clear()
+        assert cold.verify(ADA.answer(created, aws.mails[-1].code))
+    assert len(aws.calls) >= 3
+    assert sum(waits[call] for call in aws.calls) < DEADLINE_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "text"),
+    [
+        ("GetSecretValue", "ResourceNotFoundException", SERVICE),
+        ("GetSecretValue", "AccessDeniedException", SERVICE),
+        ("TransactWriteItems", "ThrottlingException", SERVICE),
+        ("TransactWriteItems", "ProvisionedThroughputExceededException", SERVICE),
+        ("TransactWriteItems", "InternalServerError", SERVICE),
+        ("SendEmail", "MessageRejected", DELIVERY),
+        ("SendEmail", "MailFromDomainNotVerifiedException", DELIVERY),
+        ("SendEmail", "TooManyRequestsException", DELIVERY),
+        ("SendEmail", "SendingPausedException", DELIVERY),
+    ],
+)
+def test_create_tells_a_fixed_text_and_nothing_of_the_cause(
+    lambdas: Lambdas, aws: StandIn, operation: str, code: str, text: str
+) -> None:
+    """T11, T12, T14: AWS's own texts quote addresses; none is passed on or chained."""
+    aws.faults[operation] = refuse(code, 500 if code.startswith("Internal") else 400)
+    with pytest.raises(TriggerError, match=text) as raised:
+        lambdas.create(ADA.first_round())
+    assert raised.value.__cause__ is None
+    assert raised.value.__context__ is None
+    assert aws.mails == []
+
+
+@pytest.mark.parametrize("operation", ["GetSecretValue", "TransactWriteItems", "SendEmail"])
+def test_create_tells_a_fixed_text_when_nobody_answers(
+    lambdas: Lambdas, aws: StandIn, operation: str
+) -> None:
+    """T11, T12, T14."""
+    aws.faults[operation] = unreachable
+    with pytest.raises(TriggerError, match=DELIVERY if operation == "SendEmail" else SERVICE):
+        lambdas.create(ADA.first_round())
+
+
+@pytest.mark.parametrize("fault", [refuse("ThrottlingException"), unreachable])
+def test_verify_fails_closed(lambdas: Lambdas, aws: StandIn, fault: Callable[[], None]) -> None:
+    """T12: what the write does not confirm is refused, and the right answer works later."""
+    created = lambdas.create(ADA.first_round())
+    event = ADA.answer(created, aws.mails[0].code)
+    aws.faults["UpdateItem"] = fault
+    with pytest.raises(TriggerError, match=SERVICE):
+        lambdas.verify(event)
+    aws.faults.clear()
+    assert lambdas.verify(event) is True
+
+
+def test_next_sign_in_after_a_fault_is_well(lambdas: Lambdas, aws: StandIn) -> None:
+    """T11: a refused mail is tried again at once by the next first round, with the same code."""
+    aws.faults["SendEmail"] = refuse("MessageRejected")
+    with pytest.raises(TriggerError):
+        lambdas.create(ADA.first_round())
+    aws.faults.clear()
+    created = lambdas.create(ADA.first_round())
+    [mail] = aws.mails
+    assert lambdas.verify(ADA.answer(created, mail.code)) is True
+
+
+def test_mail_whose_record_fails_is_a_sent_mail(lambdas: Lambdas, aws: StandIn) -> None:
+    """T12: the guest has the code, so the sign-in goes on."""
+    aws.faults["UpdateItem"] = refuse("ThrottlingException")
+    created = lambdas.create(ADA.first_round())
+    aws.faults.clear()
+    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+
+
+def _conflicts(aws: StandIn, operation: str, times: int, refusal: Refusal) -> None:
+    left = [refusal] * times
+
+    def conflict() -> None:
+        if left:
+            raise left.pop()
+
+    aws.faults[operation] = conflict
+
+
+def _canceled(*codes: str) -> Refusal:
+    reasons = [{"Code": code} for code in codes]
+    return Refusal("TransactionCanceledException", more={"CancellationReasons": reasons})
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses between tries, which take no time here."""
+    slept: list[float] = []
+    monkeypatch.setattr("email_otp.ledger.time.sleep", slept.append)
+    return slept
+
+
+@pytest.mark.parametrize(
+    "codes", [("TransactionConflict", "None"), ("None", "TransactionConflict")]
+)
+def test_send_starts_over_after_a_conflict(
+    lambdas: Lambdas, aws: StandIn, pauses: list[float], codes: tuple[str, str]
+) -> None:
+    """AWS lets only one transaction at a time at an item; MiniStack queues them."""
+    _conflicts(aws, "TransactWriteItems", 3, _canceled(*codes))
+    lambdas.create(ADA.first_round())
+    assert len(aws.mails) == 1
+    assert len(pauses) == 3
+
+
+def test_endless_conflicts_end_in_time(lambdas: Lambdas, aws: StandIn, pauses: list[float]) -> None:
+    conflict = _canceled("None", "TransactionConflict")
+    _conflicts(aws, "TransactWriteItems", 99, conflict)
+    with pytest.raises(TriggerError, match=SERVICE):
+        lambdas.create(ADA.first_round())
+    assert sum(pauses) < 2
+    assert len(pauses) == 5
+
+
+def test_other_reasons_to_cancel_are_not_tried_again(
+    lambdas: Lambdas, aws: StandIn, pauses: list[float]
+) -> None:
+    _conflicts(aws, "TransactWriteItems", 1, _canceled("None", "ThrottlingError"))
+    with pytest.raises(TriggerError, match=SERVICE):
+        lambdas.create(ADA.first_round())
+    assert pauses == []
+
+
+def test_right_answer_starts_over_after_a_conflict(
+    lambdas: Lambdas, aws: StandIn, pauses: list[float]
+) -> None:
+    """T10: an attacker's requests for the same user hold her item in transactions."""
+    created = lambdas.create(ADA.first_round())
+    _conflicts(aws, "UpdateItem", 2, Refusal("TransactionConflictException"))
+    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+    assert len(pauses) == 2
+
+
+def test_nothing_is_called_twice_for_one_try(lambdas: Lambdas, aws: StandIn) -> None:
+    """No client retries by itself: a second SendEmail could mail twice."""
+    for client in aws_clients(short_cut=False):
+        assert client.meta.config.retries["total_max_attempts"] == 1
+    aws.faults["SendEmail"] = refuse("InternalServiceErrorException", 500)
+    with pytest.raises(TriggerError):
+        lambdas.create(ADA.first_round())
+    assert aws.calls.count("SendEmail") == 1
+
+
+def test_metrics_of_a_failure_do_not_reach_the_next_call(
+    lambdas: Lambdas, aws: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aws.faults["SendEmail"] = refuse("MessageRejected")
+    with pytest.raises(TriggerError):
+        lambdas.create(ADA.first_round())
+    aws.faults.clear()
+    capsys.readouterr()
+    lambdas.create(ADA.first_round())
+    [line] = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    metric = json.loads(line)
+    assert metric["CodeSent"] == [1.0]
+    assert "TriggerFailed" not in metric

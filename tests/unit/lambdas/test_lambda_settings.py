@@ -1,0 +1,40 @@
+"""The triggers' settings: wrong ones stop the Lambda's start with a sentence that helps."""
+
+import pytest
+
+from email_otp.settings import CreateSettings, SettingsError, VerifySettings
+from tests.unit.lambdas.sign_in import ENVIRONMENT
+
+
+def test_settings_are_read_from_the_environment() -> None:
+    settings = CreateSettings.from_environment(ENVIRONMENT)
+    assert settings.code_length == 6
+    assert settings.sender == "login@example.com"
+    assert VerifySettings.from_environment(ENVIRONMENT).code_ttl_seconds == 300
+
+
+@pytest.mark.parametrize("name", ["LEDGER_TABLE_NAME", "CODE_KEY_SECRET_ARN", "SENDER", "APP_NAME"])
+@pytest.mark.parametrize("value", [None, "", "  ", "two\nlines", "\x00"])
+def test_missing_text_is_named(name: str, value: str | None) -> None:
+    environment = {key: text for key, text in ENVIRONMENT.items() if key != name}
+    if value is not None:
+        environment[name] = value
+    with pytest.raises(SettingsError, match=name):
+        CreateSettings.from_environment(environment)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("CODE_LENGTH", 6, 10),
+        ("CODE_TTL_SECONDS", 60, 600),
+        ("MAX_ATTEMPTS", 1, 3),
+        ("MAX_SENDS_PER_HOUR", 1, 1_000_000_000),
+    ],
+)
+def test_numbers_are_bounded(name: str, low: int, high: int) -> None:
+    for value in (low, high):
+        CreateSettings.from_environment(ENVIRONMENT | {name: str(value)})
+    for wrong in (str(low - 1), str(high + 1), "", "-6", "6.0", "six", "\u0666", "1e1"):
+        with pytest.raises(SettingsError, match=f"{name}.*whole number from {low} to {high}"):
+            CreateSettings.from_environment(ENVIRONMENT | {name: wrong})

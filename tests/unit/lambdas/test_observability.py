@@ -1,0 +1,151 @@
+"""Logs and metrics: fixed texts and keys, and nothing of a visitor at any level."""
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from email_otp.errors import DeliveryError, TriggerError
+from email_otp.observability import trigger
+from tests.unit.lambdas.aws_stand_in import StandIn, refuse
+from tests.unit.lambdas.sign_in import ADA, CONTEXT, ENVIRONMENT, EVENTS, Lambdas
+
+REPOSITORY = EVENTS.parents[1]
+
+# Whole sign-ins, with faults, of a process in which every logger there is says everything.
+CANARY = """
+import logging
+logging.basicConfig(level=logging.DEBUG)
+from aws_lambda_powertools.logging import utils
+from tests.unit.lambdas import aws_stand_in
+from tests.unit.lambdas.sign_in import *
+import boto3
+patch = pytest.MonkeyPatch()
+handler_modules()
+patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+aws = aws_stand_in.renew()
+clock = Clock()
+lambdas = Lambdas(clock)
+secrets = []
+for guest in (ADA, BOB, NOBODY):
+    event = guest.first_round()
+    event["request"]["clientMetadata"] = {"note": "canary-metadata", "correlation_id": "canary@x"}
+    created = lambdas.create(event)
+    code = aws.mails[-1].code
+    lambdas.define(guest.decided([answered(created)]))
+    lambdas.verify(guest.answer(created, "canary answer"))
+    lambdas.verify(guest.answer(created, code))
+    secrets.append(code)
+aws.faults["SendEmail"] = aws_stand_in.refuse("MessageRejected")
+aws.faults["UpdateItem"] = aws_stand_in.refuse("ThrottlingException")
+clock.at += 60
+for call in (lambda: lambdas.create(ADA.first_round()), lambda: lambdas.verify(
+    BOB.answer(created, "0")), lambda: lambdas.define({"request": "canary-event"})):
+    try:
+        call()
+    except Exception as error:
+        assert str(error) in ("AUTH_SERVICE_ERROR", "ERR_EMAIL_DELIVERY_FAILED"), error
+root = logging.getLogger()
+assert root.level == logging.DEBUG
+print("LOGGED ALL OF", *secrets)
+"""
+
+
+def test_no_code_address_or_event_is_logged_at_any_level() -> None:
+    """T22: every logger at DEBUG, and Powertools told to log the event."""
+    environment = {
+        **ENVIRONMENT,
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'lambdas'}",
+        "POWERTOOLS_LOGGER_LOG_EVENT": "true",
+        "POWERTOOLS_LOG_LEVEL": "DEBUG",
+        "POWERTOOLS_DEBUG": "true",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", CANARY],
+        env=environment,
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    output, _, codes = run.stdout.partition("LOGGED ALL OF ")
+    logged = output + run.stderr
+    assert "challenge created" in logged
+    assert "DEBUG" in logged
+    assert "trigger failed" in logged
+    for secret in [*codes.split(), "@", "example.com", "canary", "userAttributes", "314159"]:
+        assert secret not in logged, secret
+
+
+def test_failure_is_logged_once_with_its_type_and_place(
+    lambdas: Lambdas, aws: StandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    aws.faults["SendEmail"] = refuse("MessageRejected")
+    with pytest.raises(DeliveryError):
+        lambdas.create(ADA.first_round())
+    [record] = [each for each in caplog.records if each.levelname == "ERROR"]
+    fields = vars(record)
+    assert record.getMessage() == "trigger failed"
+    assert fields["error_code"] == "MessageRejected"
+    assert any(place.startswith("send:") for place in fields["where"])
+
+
+def test_correlation_id_is_taken_if_it_looks_like_one_and_forgotten_after(
+    lambdas: Lambdas, aws: StandIn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from email_otp.observability import logger
+
+    event = ADA.first_round()
+    event["request"]["clientMetadata"] = {"correlation_id": "5f1c2d3e-canary"}
+    lambdas.create(event)
+    assert logger.get_current_keys()["correlation_id"] == "5f1c2d3e-canary"
+    for forged in ("ada@example.com", "short", "x" * 65, "line\nbreak", 5, None):
+        event["request"]["clientMetadata"] = {"correlation_id": forged}
+        lambdas.create(event)
+        assert "correlation_id" not in logger.get_current_keys()
+    capfd.readouterr()
+    assert aws.calls
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RuntimeError("ada@example.com"), "AUTH_SERVICE_ERROR"),
+        (KeyError("email"), "AUTH_SERVICE_ERROR"),
+        (TriggerError(), "AUTH_SERVICE_ERROR"),
+        (DeliveryError(), "ERR_EMAIL_DELIVERY_FAILED"),
+    ],
+)
+def test_any_failure_becomes_a_fixed_text(error: Exception, text: str) -> None:
+    """T24's share of the triggers."""
+
+    @trigger
+    def failing(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
+        raise error
+
+    with pytest.raises(TriggerError) as raised:
+        failing({}, CONTEXT)
+    assert str(raised.value) == text
+    assert raised.value.__context__ is None
+
+
+def test_counts_each_outcome_once(
+    lambdas: Lambdas, aws: StandIn, capsys: pytest.CaptureFixture[str]
+) -> None:
+    created = lambdas.create(ADA.first_round())
+    lambdas.create(ADA.first_round())
+    lambdas.verify(ADA.answer(created, "0"))
+    lambdas.verify(ADA.answer(created, aws.mails[0].code))
+    lambdas.create(ADA.first_round())
+    lines = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+    names = [
+        metric["Name"]
+        for line in lines
+        for metric in json.loads(line)["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    ]
+    assert names == ["CodeSent", "CodeJoined", "AnswerWrong", "AnswerRedeemed", "SendThrottled"]

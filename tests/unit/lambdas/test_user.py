@@ -1,0 +1,48 @@
+"""Who an event is about."""
+
+import pytest
+
+from email_otp.challenge import CodeKey
+from email_otp.user import User
+
+KEY = CodeKey(version="v1", secret=b"example-key")
+
+
+def _user(
+    attributes: dict[str, str] | None, *, name: str = "sub-1", not_found: bool | None = None
+) -> User:
+    return User.from_event(
+        user_name=name, user_attributes=attributes, user_not_found=not_found, key=KEY
+    )
+
+
+def test_known_user_is_keyed_by_sub() -> None:
+    user = _user({"sub": "sub-1", "email": "ada@example.com", "locale": "de"}, name="typed")
+    assert (user.key, user.known, user.address) == ("sub-1", True, "ada@example.com")
+    assert (user.locale, user.email_verified) == ("de", False)
+
+
+@pytest.mark.parametrize(
+    ("told", "verified"), [("true", True), ("false", False), ("True", False), ("", False)]
+)
+def test_address_is_verified_only_by_the_word_true(told: str, verified: bool) -> None:
+    user = _user({"sub": "s", "email": "ada@example.com", "email_verified": told})
+    assert user.email_verified is verified
+
+
+@pytest.mark.parametrize("attributes", [None, {}, {"sub": "s", "email": "ada@example.com"}])
+def test_unknown_user_is_keyed_by_a_hidden_name(attributes: dict[str, str] | None) -> None:
+    """T15: whatever attributes come along, and in whatever case the name was typed."""
+    user = _user(attributes, name="Nobody@Example.com", not_found=True)
+    assert not user.known
+    assert user.address == "nobody@example.com"
+    assert "nobody" not in user.key
+    assert user == _user(None, name="nobody@example.COM", not_found=True)
+    assert user.key != _user(None, name="else@example.com", not_found=True).key
+
+
+@pytest.mark.parametrize("attributes", [None, {}, {"sub": "s"}, {"email": "ada@example.com"}])
+def test_known_user_without_sub_or_address_is_refused(attributes: dict[str, str] | None) -> None:
+    """T17."""
+    with pytest.raises(KeyError):
+        _user(attributes)
