@@ -33,7 +33,7 @@ from tests.unit.lambdas.sign_in import (
     aws_clients,
     wrong,
 )
-from tests.unit.lambdas.sign_in_model import DAY, MAX_SENDS_PER_HOUR, Code, Person, Stack
+from tests.unit.lambdas.sign_in_model import DAY, MAX_SENDS_PER_HOUR, Code, Delivery, Person, Stack
 
 type Mailing = Literal[
     "taken", "refused", "taken, reply lost", "died before", "died after", "record lost"
@@ -107,7 +107,7 @@ class SignIns(RuleBasedStateMachine):
         name=names,
         process=processes,
         mailing=st.sampled_from(MAILINGS),
-        beside=st.sampled_from([0, 0, 0, 1, 2]),
+        beside=st.lists(pauses, max_size=2),
         repeats=st.lists(pauses, max_size=2),
         conflicts=st.sampled_from([0, 0, 0, 2]),
         kept=st.integers(0, 4),
@@ -117,7 +117,7 @@ class SignIns(RuleBasedStateMachine):
         name: str,
         process: int,
         mailing: Mailing,
-        beside: int,
+        beside: list[int],
         repeats: list[int],
         conflicts: int,
         kept: int,
@@ -130,7 +130,7 @@ class SignIns(RuleBasedStateMachine):
         opened = self._first_round(name, lambdas, mailing, beside)
         for pause in repeats:
             self.clock.at += pause
-            opened += self._first_round(name, lambdas, "taken", 0)
+            opened += self._first_round(name, lambdas, "taken", [])
         return opened[kept % len(opened)] if opened else multiple()
 
     @rule(
@@ -151,7 +151,7 @@ class SignIns(RuleBasedStateMachine):
     def sign_in_as_a_guest_would(self, name: str, process: int, wait: int) -> None:
         """Whoever holds the last mailed, live code gets in; the model says whether it is live."""
         self.clock.at += wait
-        for session in self._first_round(name, self.processes[process], "taken", 0):
+        for session in self._first_round(name, self.processes[process], "taken", []):
             self._answer(session, process, self._text(session, "from mailbox"), [], 0)
 
     @rule(
@@ -175,17 +175,43 @@ class SignIns(RuleBasedStateMachine):
         opened = [
             session
             for process in processes
-            for session in self._first_round(name, self.processes[process], "taken", 0)
+            for session in self._first_round(name, self.processes[process], "taken", [])
         ]
         for session in reversed(opened):
             self._answer(session, processes[0], self._text(session, answer), [], 0)
 
+    @rule(
+        name=names,
+        process=processes,
+        mailings=st.lists(st.sampled_from(MAILINGS), min_size=2, max_size=5),
+        gap=st.sampled_from([3, 4, 5]),
+    )
+    def repeat_after_failures(
+        self, name: str, process: int, mailings: list[Mailing], gap: int
+    ) -> None:
+        """T33: mails fail, or Create dies, again and again."""
+        for mailing in mailings:
+            self._first_round(name, self.processes[process], mailing, [])
+            self.clock.at += gap
+
+    @rule(session=consumes(sessions), process=processes, there_and_back=st.booleans())
+    def answer_after_a_move(self, session: Session, process: int, there_and_back: bool) -> None:
+        """T31: the address changes during a login."""
+        guest = self.guests[session.name]
+        if guest.email:
+            moved = guest.email[:-3] + ("net" if guest.email.endswith("com") else "com")
+            self.guests[session.name] = replace(guest, email=moved)
+            if there_and_back:
+                self._answer(session, process, self._text(session, "wrong"), [], 0)
+                self.guests[session.name] = guest
+        self._answer(session, process, self._text(session, "right"), [], 0)
+
     @rule(name=names, process=processes, newer_first=st.booleans(), gap=st.sampled_from([30, 269]))
     def answer_two_codes(self, name: str, process: int, newer_first: bool, gap: int) -> None:
         """T07: an older and a newer code, both answered right."""
-        opened = self._first_round(name, self.processes[process], "taken", 0)
+        opened = self._first_round(name, self.processes[process], "taken", [])
         self.clock.at += gap
-        opened += self._first_round(name, self.processes[process], "taken", 0)
+        opened += self._first_round(name, self.processes[process], "taken", [])
         for session in reversed(opened) if newer_first else opened:
             self._answer(session, process, self._text(session, "right"), [], 0)
 
@@ -194,7 +220,7 @@ class SignIns(RuleBasedStateMachine):
         self, name: str, process: int, sessions: int, wait: int
     ) -> None:
         """T01 and T02: guesses in sessions that share or follow a code still out."""
-        opened = self._first_round(name, self.processes[process], "taken", 0)
+        opened = self._first_round(name, self.processes[process], "taken", [])
         self.clock.at += wait
         self.guess(name, process, sessions)
         for session in opened:
@@ -204,7 +230,7 @@ class SignIns(RuleBasedStateMachine):
     def guess(self, name: str, process: int, sessions: int) -> None:
         """T02: session after session, each answered wrong until it ends."""
         for _ in range(sessions):
-            opened = self._first_round(name, self.processes[process], "taken", 0)
+            opened = self._first_round(name, self.processes[process], "taken", [])
             while opened:
                 left = self._answer(opened[0], process, self._text(opened[0], "wrong"), [], 0)
                 opened = [left] if isinstance(left, Session) else []
@@ -218,7 +244,7 @@ class SignIns(RuleBasedStateMachine):
     def bomb(self, name: str, process: int, gap: int, times: int) -> None:
         """T10: request after request for one user's mailbox."""
         for _ in range(times):
-            self._first_round(name, self.processes[process], "taken", 0)
+            self._first_round(name, self.processes[process], "taken", [])
             self.clock.at += gap
 
     @rule(
@@ -272,7 +298,7 @@ class SignIns(RuleBasedStateMachine):
         return self.persons.setdefault(key, Person(self.stack))
 
     def _first_round(
-        self, name: str, lambdas: Lambdas, mailing: Mailing, beside: int
+        self, name: str, lambdas: Lambdas, mailing: Mailing, beside: list[int]
     ) -> list[Session]:
         """Call Create as the model expects it to answer."""
         guest, person = self.guests[name], self._person(name, lambdas)
@@ -282,14 +308,18 @@ class SignIns(RuleBasedStateMachine):
         code = person.last if step != "throttled" else None
         if step == "new" and code:
             self.codes.append(code)
+        mail_number = code.mails if code else 0
         mails_before = len(self.aws.mails)
         opened: list[Session] = []
         will_mail = step in ("new", "again")
 
         def under_way() -> None:
             self.aws.faults.pop("SendEmail")
-            for _ in range(beside):
-                opened.extend(self._first_round(name, lambdas, "taken", 0))
+            nonlocal mails_before
+            for pause in beside:
+                self.clock.at += pause
+                opened.extend(self._first_round(name, lambdas, "taken", []))
+            mails_before = len(self.aws.mails)
             if mailing == "died before":
                 raise Died
             if mailing == "refused":
@@ -336,17 +366,23 @@ class SignIns(RuleBasedStateMachine):
                 assert code.text in (None, mail.code)
                 code.text = mail.code
             if mailing in ("refused", "taken, reply lost"):
-                code.delivery = "failed"
+                self._record(code, mail_number, "failed")
                 assert str(failure) == "ERR_EMAIL_DELIVERY_FAILED"
                 return opened
             if mailing.startswith("died"):
                 assert isinstance(failure, Died)
                 return opened
-            code.delivery = "sending" if mailing == "record lost" else "sent"
+            if mailing != "record lost":
+                self._record(code, mail_number, "sent")
         assert failure is None
         assert created is not None
         self._check_public(created, guest, code, wait)
         return [*opened, Session(name, person, code, created)]
+
+    def _record(self, code: Code, mail_number: int, delivery: Delivery) -> None:
+        """A slow mail's record comes too late if another mail has been begun since."""
+        if code.mails == mail_number:
+            code.delivery = delivery
 
     def _check_public(
         self, created: Event, guest: Guest, code: Code | None, wait: int, rounds: int = 0
