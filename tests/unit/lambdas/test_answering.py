@@ -1,0 +1,57 @@
+"""The answerer: the same work for every answer, and one write that decides."""
+
+from dataclasses import replace
+
+import pytest
+
+from email_otp.challenge import Challenge
+from email_otp.user import User
+from tests.unit.lambdas.aws_stand_in import StandIn
+from tests.unit.lambdas.sign_in import Clock, Lambdas
+
+ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+
+
+@pytest.fixture
+def challenge(lambdas: Lambdas) -> Challenge:
+    """A code that is out."""
+    issued = lambdas.issuer.issue(lambda _: ADA)
+    assert issued.challenge
+    return issued.challenge
+
+
+@pytest.mark.parametrize("answer", ["0", "", None, "1" * 1000, 7])
+def test_every_wrong_answer_is_counted(
+    lambdas: Lambdas, aws: StandIn, challenge: Challenge, answer: object
+) -> None:
+    """T08: what cannot be a code counts as a wrong one."""
+    assert not lambdas.answerer.is_correct(challenge, answer, ADA)
+    assert int(aws.items["ada"]["w0"]["N"]) > 0
+
+
+@pytest.mark.parametrize(
+    "user",
+    [
+        replace(ADA, address="ada@example.net"),
+        replace(ADA, known=False),
+        replace(ADA, key="bob"),
+    ],
+)
+def test_right_code_of_the_wrong_person_is_a_wrong_answer(
+    lambdas: Lambdas, aws: StandIn, challenge: Challenge, user: User
+) -> None:
+    """T05, T15, T31."""
+    assert not lambdas.answerer.is_correct(challenge, aws.mails[0].code, user)
+    assert int(aws.items[user.key]["w0"]["N"]) > 0
+
+
+def test_expired_answer_is_not_counted(
+    lambdas: Lambdas, aws: StandIn, clock: Clock, challenge: Challenge
+) -> None:
+    """T06."""
+    clock.at += 300
+    assert not lambdas.answerer.is_over(challenge)
+    assert not lambdas.answerer.is_correct(challenge, "0", ADA)
+    clock.at += 15
+    assert lambdas.answerer.is_over(challenge)
+    assert "w0" not in aws.items["ada"]

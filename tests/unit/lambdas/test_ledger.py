@@ -1,0 +1,153 @@
+"""The ledger alone: what each write sends, and how it reads AWS's refusals."""
+
+from typing import Any
+
+import pytest
+
+from email_otp.challenge import Challenge, CodeKey
+from email_otp.ledger import Joined, Ledger, Reserved, Throttled, Undelivered
+from tests.unit.lambdas.aws_stand_in import StandIn
+from tests.unit.lambdas.dynamodb_expressions import NotUnderstood, check_values, holds, updated
+from tests.unit.lambdas.sign_in import Clock, Lambdas
+
+KEY = CodeKey(version="v1", secret=b"example-key")
+DAY = 24 * 3600
+
+
+@pytest.fixture
+def ledger(lambdas: Lambdas) -> Ledger:
+    """A ledger on an empty table."""
+    return lambdas.ledger
+
+
+def _challenge(clock: Clock, *, digits: int = 6) -> Challenge:
+    return Challenge.new(
+        KEY, address="ada@example.com", issued_at=int(clock.at), digits=digits, attempts=3
+    )
+
+
+def _reserve(
+    ledger: Ledger, clock: Clock, *, same_address: bool = True, user: str = "ada", cap: int = 1000
+) -> Reserved | Joined | Throttled | Undelivered:
+    outcome = ledger.reserve(
+        user,
+        _challenge(clock),
+        max_sends_per_hour=cap,
+        went_to_same_address=lambda _: same_address,
+    )
+    if isinstance(outcome, Reserved):
+        ledger.delivered(user, outcome, sent=True)
+    return outcome
+
+
+@pytest.mark.parametrize(("gap", "sends"), [(30, 5), (224, 5), (225, 20), (599, 20), (600, 40)])
+def test_caps_follow_from_the_gap_between_requests(
+    ledger: Ledger, clock: Clock, gap: int, sends: int
+) -> None:
+    """T10: the first refusal at a steady pace; ten minutes apart there is none."""
+    reserved = 0
+    for _ in range(40):
+        if not isinstance(_reserve(ledger, clock), Reserved):
+            break
+        reserved += 1
+        clock.at += gap
+    assert reserved == sends
+
+
+def test_retry_after_is_the_first_second_that_may_send(ledger: Ledger, clock: Clock) -> None:
+    """T10: after the fifth mail within 15 minutes."""
+    for _ in range(5):
+        _reserve(ledger, clock)
+        clock.at += 31
+    outcome = _reserve(ledger, clock, same_address=False)
+    assert isinstance(outcome, Throttled)
+    clock.at += outcome.retry_after_seconds - 1
+    assert not isinstance(_reserve(ledger, clock), Reserved)
+    clock.at += 1
+    assert isinstance(_reserve(ledger, clock), Reserved)
+
+
+def test_full_stack_asks_to_wait_for_the_next_hour(ledger: Ledger, clock: Clock) -> None:
+    """T10b: by the clock's hour, and a user who has a live code still joins it."""
+    clock.at = 3600 * 500_000 + 600
+    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
+    assert _reserve(ledger, clock, cap=1, user="bob") == Throttled(3000)
+    clock.at += 30
+    joined = _reserve(ledger, clock, cap=1)
+    assert isinstance(joined, Joined)
+    assert joined.retry_after_seconds == 2970
+    clock.at += 2970
+    assert isinstance(_reserve(ledger, clock, cap=1, user="bob"), Reserved)
+
+
+def test_refused_stack_spends_nothing_of_the_user(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    _reserve(ledger, clock, cap=1)
+    _reserve(ledger, clock, cap=1, user="bob")
+    assert "bob" not in aws.items
+
+
+def test_items_lapse_only_after_all_they_remember(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """DynamoDB may remove an item from `expires_at` on, every write moves it."""
+    challenge = _challenge(clock)
+    _reserve(ledger, clock)
+    clock.at += 100
+    assert ledger.count_wrong_answer("ada", challenge)
+    assert int(aws.items["ada"]["expires_at"]["N"]) >= clock.at + 20 * DAY
+    clock.at += 100
+    assert ledger.redeem("ada", challenge, "digest")
+    assert int(aws.items["ada"]["expires_at"]["N"]) >= clock.at + 20 * DAY
+
+
+def test_refusal_without_an_item_is_a_plain_no(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """AWS sends `Item` only where there was one."""
+    reserved = Reserved(_challenge(clock), mails=1)
+    ledger.delivered("nobody", reserved, sent=True)
+    assert not ledger.has_redeemed("nobody", "digest")
+    assert aws.items == {}
+
+
+def test_long_code_may_be_answered_however_many_answers_were_wrong(
+    ledger: Ledger, clock: Clock
+) -> None:
+    """T02: nobody can lock a guest out."""
+    _reserve(ledger, clock)
+    long, short = _challenge(clock, digits=10), _challenge(clock)
+    assert all(ledger.count_wrong_answer("ada", short) for _ in range(10))
+    assert not ledger.count_wrong_answer("ada", short)
+    assert not ledger.redeem("ada", short, "digest")
+    assert ledger.count_wrong_answer("ada", long)
+    assert ledger.redeem("ada", long, "digest")
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["a = :v )", "size(a) > :v", "a BETWEEN :v AND :v", "a ! :v", "status = :v", "NOT a = :v"],
+)
+def test_stand_in_fails_loudly_on_what_it_does_not_know(expression: str) -> None:
+    with pytest.raises(NotUnderstood):
+        holds(expression, {}, {":v": {"N": "1"}})
+
+
+def test_stand_in_refuses_what_dynamodb_refuses() -> None:
+    values: dict[str, Any] = {":v": {"N": "1"}}
+    with pytest.raises(NotUnderstood):
+        check_values(["a=:v"], values | {":unused": {"N": "1"}})
+    with pytest.raises(NotUnderstood):
+        check_values(["a=:v AND b=:missing"], values)
+    with pytest.raises(NotUnderstood):
+        updated("SET a=b", {}, {})
+    with pytest.raises(NotUnderstood):
+        updated("SET a=a+:v", {}, values)
+    with pytest.raises(NotUnderstood):
+        holds("a<:v", {"a": {"S": "x"}}, values)
+    with pytest.raises(NotUnderstood):
+        updated("SET a=:v, a=:v", {}, values)
+
+
+def test_stand_in_reads_old_values_on_the_right() -> None:
+    old = {"a": {"N": "1"}, "b": {"N": "2"}}
+    assert updated("SET a=b, b=a", old, {}) == {"a": {"N": "2"}, "b": {"N": "1"}}
