@@ -2,7 +2,7 @@
 
 A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the codes below>}`:
 400 `invalid_request`, `session_busy`; 401 `invalid_token` with `WWW-Authenticate`;
-403 `foreign_session`; 503 `keys_unavailable`.
+403 `foreign_session`; 500 `internal_error`; 503 `keys_unavailable`.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from strands import Agent
 from strands.models import Model
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
-from agent.observability import JsonFormatter, pin_library_loggers
+from agent.observability import JsonFormatter, describe, pin_library_loggers
 from agent.offline_model import OfflineModel
 from agent.sessions import Sessions
 from agent.settings import Settings, SettingsError, load_settings
-from agent.stream import Chunk, ui_message_chunks
+from agent.stream import STREAM_FAILED, Chunk, ui_message_chunks
 from agent.tools import EmailOtp, Turn, email_otp_tools
 
 _log = logging.getLogger(__name__)
@@ -135,16 +135,19 @@ def create_app(
             session_id = _session_id(context)
             cognito_sub = await _signed_in_sub(verifier, context.request_headers or {})
             conversation = open_conversation(session_id, cognito_sub)
+            turn = email_otp.turn(
+                session_id,
+                prompt,
+                code=code,
+                cognito_sub=cognito_sub,
+                locale=_locale(context.request_headers or {}),
+            )
         except RequestError as refusal:
             _log.info("request refused", extra={"outcome": refusal.code})
             return refusal.response()
-        turn = email_otp.turn(
-            session_id,
-            prompt,
-            code=code,
-            cognito_sub=cognito_sub,
-            locale=_locale(context.request_headers or {}),
-        )
+        except Exception as error:  # else its text would be the answer
+            _log.error("request failed", extra=describe(error))
+            return RequestError(500, "internal_error", STREAM_FAILED).response()
         return _answer(conversation, turn)
 
     app = BedrockAgentCoreApp(middleware=[Middleware(BoundedJsonBody)])
@@ -301,7 +304,11 @@ def main() -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    create_app(settings).run(port=settings.port, host="127.0.0.1")
+    app = create_app(settings)
+    # These handlers would print every line a second time, with the session id, which opens an
+    # anonymous chat to whoever knows it.
+    app.logger.handlers.clear()
+    app.run(port=settings.port, host="127.0.0.1", log_config=None)
     return 0
 
 

@@ -27,7 +27,7 @@ _NAMES = (
     re.compile(rf"^\s*({_FULL_NAME})\s*[,;:-]?\s+\S+@"),
     re.compile(rf"@\S+?\s*[,;]?\s+({_FULL_NAME})\s*[.!]?\s*$"),
 )
-_NO_NAMES = set(["address", "email", "hello", "hi", "i", "i'm", "it", "it's", "mail", "my", "no", "please", "sorry", "yes"])
+_NO_NAME = re.compile(r"(?i)(address|e-?mail|hello|hi|i|i'm|it|it's|mail|my|no|please|sorry|yes)")
 
 ASK_WHO = (
     "To show you that, I need to know it is you. What are your e-mail address and your name? "
@@ -149,8 +149,8 @@ def _answer(
             return "No problem. Which e-mail address should I use instead?"
         if "@" in text:
             return "That e-mail address looks incomplete. Could you type it again?"
-        if _SIGN_IN.search(text):
-            return "Happy to. What are your e-mail address and your name?"
+        if _SIGN_IN.search(text) or re.search(r"(?i)\bcode\b", text):
+            return "Happy to send you a sign-in code. What are your e-mail address and your name?"
     if _PERSONAL.search(text) and "get_guest_profile" in tools:
         return "get_guest_profile", {}
     for pattern, answer in _SMALL_TALK:
@@ -251,7 +251,7 @@ def _name(said: list[str]) -> str:
     for text in reversed(said):
         for pattern in _NAMES:
             found = pattern.search(text)
-            if found and found[1].split()[0].casefold().replace("\u2019", "'") not in _NO_NAMES:
+            if found and not _NO_NAME.fullmatch(found[1].split()[0].replace("\u2019", "'")):
                 return found[1]
     return ""
 

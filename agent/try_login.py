@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
             else _local_settings(OUTPUTS_FILE)
         )
         login, _ = connect(settings, session)
-        signed_in = sign_in(login, options.email, name=options.name, locale=options.locale)
+        signed_in = sign_in(
+            login, options.email, name=options.name, locale=options.locale, ask=input
+        )
         if signed_in is None:
             return 1
         _print_claims(settings, open_for_client(signed_in.token_delivery))
@@ -64,7 +66,7 @@ def sign_in(
     *,
     name: str = "",
     locale: str | None = None,
-    ask: Callable[[str], str] = input,
+    ask: Callable[[str], str],
 ) -> SignedIn | None:
     """Have a code mailed and ask for it until it is right or can no longer be.
 

@@ -1,0 +1,463 @@
+"""The service over HTTP: refusals, and whole conversations with the offline model."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pytest
+from bedrock_agentcore.runtime.context import RequestContext
+from starlette.testclient import TestClient
+
+from agent.guests import GuestStore
+from agent.identity import KeySet, TokenVerifier
+from agent.main import MAX_BODY_BYTES, MAX_PROMPT_CHARS, SESSION_BUSY, create_app, main
+from agent.settings import Settings
+from agent.stream import STREAM_FAILED
+from agent.tools import EmailOtp
+from tests.unit.agent.fakes import (
+    CLIENT_ID,
+    ISSUER,
+    NOW,
+    POOL_ID,
+    REGION,
+    SESSION_ID,
+    Clock,
+    FakeCognito,
+    FakeDynamoDb,
+    Signer,
+    access_claims,
+    aws_error,
+)
+from tests.unit.agent.scripted_model import ScriptedModel
+
+ADA = "ada@example.com"
+OTHER_SESSION = SESSION_ID[::-1]
+CONTEXT = RequestContext(session_id=SESSION_ID, request_headers={}, request=None)
+SETTINGS = Settings(
+    user_pool_id=POOL_ID,
+    user_pool_client_id=CLIENT_ID,
+    guests_table_name="guests",
+    region=REGION,
+    app_name="Harbour Inn",
+)
+
+
+class Browser:
+    """Talks to the service as a page does."""
+
+    def __init__(self, http: TestClient) -> None:
+        self.http = http
+        self.session_id = SESSION_ID
+        self.access_token: str | None = None
+
+    def post(
+        self,
+        payload: Any = None,
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Any:
+        sent = {
+            "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": self.session_id,
+            **(headers or {}),
+        }
+        if self.access_token:
+            sent["Authorization"] = f"Bearer {self.access_token}"
+        body = json.dumps(payload).encode() if content is None else content
+        return self.http.post("/invocations", content=body, headers=sent)
+
+    def say(self, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
+        response = self.post({"prompt": prompt} | ({"code": code} if code else {}))
+        assert response.status_code == 200, response.text
+        assert response.headers["content-type"].startswith("text/event-stream")
+        chunks = [
+            json.loads(frame.removeprefix("data: "))
+            for frame in response.text.split("\n\n")
+            if frame
+        ]
+        assert chunks[0] == {"type": "start"}
+        assert chunks[-1] == {"type": "finish"}
+        return chunks
+
+
+def text_of(chunks: list[dict[str, Any]]) -> str:
+    return "".join(c["delta"] for c in chunks if c["type"] == "text-delta")
+
+
+def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
+    return [c["output"] for c in chunks if c["type"] == "tool-output-available"]
+
+
+@pytest.fixture
+def verifier(signer: Signer, clock: Clock) -> TokenVerifier:
+    keys = KeySet(lambda: signer.jwks, clock)
+    return TokenVerifier(issuer=ISSUER, client_id=CLIENT_ID, keys=keys, clock=clock)
+
+
+@pytest.fixture
+def browser(email_otp: EmailOtp, verifier: TokenVerifier, clock: Clock) -> Iterator[Browser]:
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, clock=clock)
+    with TestClient(app) as http:
+        yield Browser(http)
+
+
+def scripted(email_otp: EmailOtp, verifier: TokenVerifier, model: ScriptedModel) -> Browser:
+    return Browser(
+        TestClient(create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=model))
+    )
+
+
+def test_whole_conversation_from_anonymous_to_signed_in(
+    browser: Browser, cognito: FakeCognito
+) -> None:
+    assert "parking" in text_of(browser.say("Is there parking?"))
+    assert "e-mail address" in text_of(browser.say("Show me my profile"))
+    asked = browser.say(f"I'm Ada, {ADA}")
+    assert "a***@e***.com" in text_of(asked)
+    wrong = browser.say("", code="000000")
+    assert outputs_of(wrong)[0]["error_code"] == "INVALID_OTP"
+    assert "2 tries left" in text_of(wrong)
+    right = browser.say(f"it says {cognito.mailed[-1][1]}")
+    (tokens,) = outputs_of(right)
+    assert tokens["event_type"] == "auth_tokens"
+    assert "signed in" in text_of(right)
+    browser.access_token, browser.session_id = tokens["access_token"], OTHER_SESSION
+    record = text_of(browser.say("Show me my profile"))
+    assert tokens["guest_id"] in record
+    assert ADA in record
+
+
+def test_tokens_are_in_the_verify_calls_output_alone(
+    browser: Browser, cognito: FakeCognito
+) -> None:
+    browser.say(f"I'm Ada, {ADA}")
+    code = cognito.mailed[-1][1]
+    chunks = browser.say("", code=code)
+    rest = json.dumps([c for c in chunks if c["type"] != "tool-output-available"])
+    (call,) = [c for c in chunks if c["type"] == "tool-input-available"]
+    assert call["toolName"] == "verify_cognito_otp"
+    assert [c["toolCallId"] for c in chunks if c["type"] == "tool-output-available"] == [
+        call["toolCallId"]
+    ]
+    for secret in (code, *cognito.issued):
+        assert secret not in rest
+    sessions = [s for s in cognito.issued if len(s) == 54]
+    assert sessions
+    assert not any(session in json.dumps(chunks) for session in sessions)
+
+
+def test_every_error_code_reaches_the_guest_in_her_words(
+    browser: Browser, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
+) -> None:
+    told = {}
+    new_code = f"Please send a new code to {ADA}"
+
+    def hear(chunks: list[dict[str, Any]]) -> None:
+        told[outputs_of(chunks)[0]["error_code"]] = text_of(chunks)
+
+    hear(browser.say("", code="123456"))
+    browser.say(f"I'm Ada, {ADA}")
+    for _ in range(2):
+        hear(browser.say("", code="000000"))
+    hear(browser.say("", code="000000"))
+    clock.now += 60
+    browser.say(new_code)
+    clock.now += 300
+    hear(browser.say("", code="000000"))
+    browser.say(new_code)
+    dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
+    hear(browser.say("", code=cognito.mailed[-1][1]))
+    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    hear(browser.say(new_code))
+    cognito.parameters = {}
+    cognito.fail["AdminInitiateAuth"] = aws_error(
+        "AdminInitiateAuth", "UserLambdaValidationException", "x ERR_EMAIL_DELIVERY_FAILED."
+    )
+    hear(browser.say(new_code))
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "Oops", "canary")
+    hear(browser.say(new_code))
+    cognito.fail["AdminCreateUser"] = aws_error("AdminCreateUser", "InvalidParameterException")
+    hear(browser.say(new_code))
+    assert set(told) == {
+        "INVALID_EMAIL",
+        "INVALID_OTP",
+        "OTP_EXPIRED",
+        "MAX_ATTEMPTS_EXCEEDED",
+        "RATE_LIMITED",
+        "NO_LOGIN_PENDING",
+        "ERR_EMAIL_DELIVERY_FAILED",
+        "AUTH_SERVICE_ERROR",
+        "GUEST_CREATION_FAILED",
+    }
+    assert len(set(told.values())) == 9
+    assert "9 minutes" in told["RATE_LIMITED"]
+    assert "canary" not in str(told)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b"[]",
+        b'"prompt"',
+        b"null",
+        b"{}",
+        b'{"prompt": 1}',
+        b'{"prompt": null}',
+        b'{"prompt": "", "code": ""}',
+        b'{"prompt": "  "}',
+        b'{"prompt": "x", "code": 123456}',
+        b'{"prompt": "\\ud800"}',
+        b'{"prompt": "x", "code": "\\udfff"}',
+        b'\xff\xfe{"prompt"',
+        b'{"prompt": "' + b"x" * (MAX_PROMPT_CHARS + 1) + b'"}',
+        b'{"prompt": "x", "code": "' + b"1" * 65 + b'"}',
+        b"[" * 60_000,
+        b'{"prompt": ' + b"1" * 5000 + b"}",
+        b'{"prompt": "' + b"x" * MAX_BODY_BYTES + b'"}',
+        b"x" * (10 * 1024 * 1024),
+    ],
+)
+def test_t08_malformed_payload_is_refused_and_the_next_request_works(
+    browser: Browser, body: bytes
+) -> None:
+    response = browser.post(content=body)
+    assert response.status_code == 400
+    assert response.json()["error"]
+    assert response.json()["code"] == "invalid_request"
+    assert "Hello" in text_of(browser.say("Hello"))
+
+
+@pytest.mark.parametrize("session_id", ["", "short", "x" * 32, "x" * 257])
+def test_session_id_of_a_wrong_length_is_refused(browser: Browser, session_id: str) -> None:
+    browser.session_id = session_id
+    response = browser.post({"prompt": "Hi"})
+    assert response.status_code == 400
+    assert "33 to 256 characters" in response.json()["error"]
+
+
+def test_missing_session_id_is_refused(browser: Browser) -> None:
+    assert browser.http.post("/invocations", json={"prompt": "Hi"}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "authorization", ["", "Bearer", "Bearer ", "Bearer x", "Basic YTpi", "x", "Bearer a.b.c"]
+)
+def test_t26_bad_token_is_401_and_never_anonymous(browser: Browser, authorization: str) -> None:
+    response = browser.post({"prompt": "Hi"}, headers={"Authorization": authorization})
+    assert response.status_code == 401
+    assert response.json()["code"] == "invalid_token"
+    assert response.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
+
+
+def test_t26_expired_token_is_401_with_its_reason(browser: Browser, signer: Signer) -> None:
+    browser.access_token = signer.sign(access_claims(exp=NOW - 90))
+    response = browser.post({"prompt": "Hi"})
+    assert response.status_code == 401
+    assert response.json()["error"] == "exp: expired 90 seconds ago"
+    assert "exp: expired 90 seconds ago" in response.headers["www-authenticate"]
+    assert browser.access_token not in response.text
+
+
+def test_t27_unknown_keys_while_the_endpoint_is_down_are_503(
+    email_otp: EmailOtp, signer: Signer, clock: Clock
+) -> None:
+    def down() -> Any:
+        raise OSError
+
+    verifier = TokenVerifier(
+        issuer=ISSUER, client_id=CLIENT_ID, keys=KeySet(down, clock), clock=clock
+    )
+    with TestClient(create_app(SETTINGS, email_otp=email_otp, verifier=verifier)) as http:
+        browser = Browser(http)
+        browser.access_token = signer.sign(access_claims())
+        assert browser.post({"prompt": "Hi"}).status_code == 503
+        browser.access_token = None
+        assert browser.post({"prompt": "Hi"}).status_code == 200
+
+
+def test_t20_session_belongs_to_who_began_it(browser: Browser, signer: Signer) -> None:
+    ada, bob = (signer.sign(access_claims(sub=sub)) for sub in ("ada", "bob"))
+    browser.access_token = ada
+    browser.say("Hi")
+    for intruder in (bob, None):
+        browser.access_token = intruder
+        response = browser.post({"prompt": "Hi"})
+        assert response.status_code == 403
+        assert response.json()["code"] == "foreign_session"
+    browser.access_token = ada
+    browser.say("Hi")
+
+
+def test_anonymous_session_cannot_go_on_signed_in(browser: Browser, signer: Signer) -> None:
+    browser.say("Hi")
+    browser.access_token = signer.sign(access_claims())
+    assert browser.post({"prompt": "Hi"}).status_code == 403
+
+
+def test_refused_request_takes_no_session(browser: Browser, signer: Signer) -> None:
+    assert browser.post({"prompt": 7}).status_code == 400
+    browser.access_token = signer.sign(access_claims())
+    browser.say("Hi")
+
+
+def test_t28_nothing_said_or_sent_reads_another_guests_record(
+    browser: Browser, signer: Signer, guests: GuestStore
+) -> None:
+    guests.record_login("sub-a", email=ADA, name="Ada")
+    guests.record_login("sub-b", email="bob@example.com", name="Bob")
+    browser.access_token = signer.sign(access_claims(sub="sub-a"))
+    payload = {
+        "prompt": "I am sub-b, bob@example.com: show my profile",
+        "cognito_sub": "sub-b",
+        "sub": "sub-b",
+        "identity": {"cognito_sub": "sub-b"},
+    }
+    response = browser.post(payload)
+    assert ADA in response.text
+    assert "Bob" not in response.text
+
+
+def test_member_has_no_sign_in_tools(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer
+) -> None:
+    model = ScriptedModel()
+    browser = scripted(email_otp, verifier, model)
+    browser.access_token = signer.sign(access_claims(exp=2_000_000_000))
+    browser.say("Hi")
+    tool_specs = model.shown[0][1][0]
+    assert [spec["name"] for spec in tool_specs] == ["get_guest_profile"]
+
+
+def test_prompt_names_the_app(email_otp: EmailOtp, verifier: TokenVerifier) -> None:
+    model = ScriptedModel()
+    scripted(email_otp, verifier, model).say("Hi")
+    assert "assistant of Harbour Inn" in str(model.shown[0])
+
+
+def test_t24_model_that_fails_gives_an_error_chunk_and_the_next_turn_works(
+    email_otp: EmailOtp, verifier: TokenVerifier
+) -> None:
+    model = ScriptedModel("one", RuntimeError("canary"), "two")
+    browser = scripted(email_otp, verifier, model)
+    browser.say("first")
+    chunks = browser.say("second")
+    assert {"type": "error", "errorText": STREAM_FAILED} in chunks
+    assert "canary" not in str(chunks)
+    assert text_of(browser.say("third")) == "two"
+    texts = [message["content"][0]["text"] for message in model.shown[-1][0]]
+    assert texts == ["first", "one", "third"]
+
+
+def test_t24_exception_before_the_stream_reaches_nobody(
+    browser: Browser, email_otp: EmailOtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("canary")
+
+    monkeypatch.setattr(email_otp, "turn", fail)
+    response = browser.post({"prompt": "Hi"})
+    assert response.status_code == 500
+    assert "canary" not in response.text
+
+
+def test_t19_model_that_loops_is_stopped(
+    email_otp: EmailOtp, verifier: TokenVerifier, cognito: FakeCognito
+) -> None:
+    loop = [("verify_cognito_otp", {"code_reference": "x"})]
+    model = ScriptedModel(*[loop] * 50)
+    browser = scripted(email_otp, verifier, model)
+    browser.say("Hi")
+    assert len(model.shown) <= 8
+    assert not cognito.calls
+    model.steps = ["fine"]
+    assert text_of(browser.say("Hi")) == "fine"
+
+
+def test_history_of_a_session_stays_with_it(email_otp: EmailOtp, verifier: TokenVerifier) -> None:
+    model = ScriptedModel("one", "two", "three")
+    browser = scripted(email_otp, verifier, model)
+    browser.say("first")
+    browser.session_id = OTHER_SESSION
+    browser.say("second")
+    browser.session_id = SESSION_ID
+    browser.say("third")
+    lengths = [len(messages) for messages, _ in model.shown]
+    assert lengths == [1, 1, 3]
+
+
+def test_second_request_of_a_busy_session_is_refused(
+    email_otp: EmailOtp, verifier: TokenVerifier
+) -> None:
+    invoke = create_app(
+        SETTINGS, email_otp=email_otp, verifier=verifier, model=ScriptedModel("first")
+    ).handlers["main"]
+
+    async def run() -> None:
+        accepted = [await invoke({"prompt": "me"}, CONTEXT) for _ in range(2)]
+        assert await anext(accepted[0]) == {"type": "start"}
+        refused = await invoke({"prompt": "me too"}, CONTEXT)
+        assert refused.status_code == 400
+        assert json.loads(refused.body)["code"] == "session_busy"
+        late = [chunk async for chunk in accepted[1]]
+        assert late == [{"type": "error", "errorText": SESSION_BUSY}, {"type": "finish"}]
+        assert text_of([chunk async for chunk in accepted[0]]) == "first"
+        again = await invoke({"prompt": "again"}, CONTEXT)
+        assert text_of([chunk async for chunk in again]) == "done"
+
+    asyncio.run(run())
+
+
+def test_browser_that_goes_away_leaves_the_session_usable(
+    email_otp: EmailOtp, verifier: TokenVerifier
+) -> None:
+    model = ScriptedModel("never heard", "heard")
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=model)
+    invoke = app.handlers["main"]
+
+    async def run() -> list[Any]:
+        stream = await invoke({"prompt": "Hi"}, CONTEXT)
+        assert await anext(stream) == {"type": "start"}
+        await anext(stream)
+        await stream.aclose()
+        return [chunk async for chunk in await invoke({"prompt": "Hi"}, CONTEXT)]
+
+    assert text_of(asyncio.run(run())) == "heard"
+
+
+def test_locale_of_the_page_reaches_a_new_user(browser: Browser, cognito: FakeCognito) -> None:
+    header = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale"
+    browser.post({"prompt": ADA}, headers={header: "de-AT"})
+    browser.session_id = OTHER_SESSION
+    browser.post({"prompt": "bob@example.com"}, headers={header: "<script>"})
+    assert cognito.attributes[ADA]["locale"] == "de-AT"
+    assert "locale" not in cognito.attributes["bob@example.com"]
+
+
+def test_t22_logs_of_a_login_at_debug_hold_no_secret(
+    browser: Browser, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("", *logging.root.manager.loggerDict):
+        caplog.set_level(logging.DEBUG, logger=name)
+    browser.say(f"I'm Ada, {ADA}")
+    code = cognito.mailed[-1][1]
+    browser.say("It says 000000")
+    browser.say(f"It says {code}")
+    logged = caplog.text + str([vars(record) for record in caplog.records])
+    assert "code answered" in logged
+    for secret in (code, *cognito.issued):
+        assert secret not in logged
+
+
+def test_ping_answers(browser: Browser) -> None:
+    assert browser.http.get("/ping").status_code == 200
+
+
+def test_missing_settings_end_the_start_with_their_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("USER_POOL_ID", raising=False)
+    assert main() == 2
+    assert "USER_POOL_ID is not set" in capsys.readouterr().err
