@@ -40,7 +40,7 @@ def _reserve(
     return outcome
 
 
-@pytest.mark.parametrize(("gap", "sends"), [(30, 5), (224, 5), (225, 20), (599, 20), (600, 40)])
+@pytest.mark.parametrize(("gap", "sends"), [(30, 5), (179, 5), (180, 20), (599, 20), (600, 40)])
 def test_caps_follow_from_the_gap_between_requests(
     ledger: Ledger, clock: Clock, gap: int, sends: int
 ) -> None:
