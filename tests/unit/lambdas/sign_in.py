@@ -79,6 +79,10 @@ def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
         for name in names:
             sys.modules.pop(name, None)
         define, create, verify = (importlib.import_module(name) for name in names)
+        # It may be here already, imported by a test outside of this folder, without a namespace.
+        metrics = sys.modules["email_otp.observability"].metrics
+        metrics.namespace = ENVIRONMENT["POWERTOOLS_METRICS_NAMESPACE"]
+        metrics.service = ENVIRONMENT["POWERTOOLS_SERVICE_NAME"]
         return define, create, verify
 
 
