@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, ConnectionClosedError
 
 from email_otp.challenge import LONG_CODE_DIGITS, Challenge
 
@@ -42,7 +42,7 @@ REPEAT_SECONDS = 15
 
 _HOUR_SECONDS = 3600
 _EXPIRY_SECONDS = WRONG_ANSWERS_SECONDS + DAILY_SECONDS
-_CONFLICT_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
+_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Longest pauses before each new try: enough for 20 sends at once, 1.6 s at worst."""
 
 
@@ -156,7 +156,8 @@ class Ledger:
         if item and _has_many_wrong_answers(item, challenge.issued_at):
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
             item = self._send(user_key, challenge, _MAY_SEND, max_sends_per_hour)
-        if item is None:
+        # A send whose answer was lost is refused by itself the second time.
+        if item is None or item.get("challenge_id") == {"S": challenge.id}:
             return Reserved(challenge, mails=1)
         # Judged by the same second as the send, or a limit that ends meanwhile is not seen.
         return self._join(user_key, item, challenge.issued_at, went_to_same_address)
@@ -249,7 +250,7 @@ class Ledger:
             }
         }
         try:
-            _despite_conflicts(
+            _starting_over(
                 lambda: self._client.transact_write_items(
                     TransactItems=[send_for_user, send_for_stack]
                 )
@@ -332,7 +333,7 @@ class Ledger:
     def _update(self, user_key: str, update: str, condition: str, values: _Item) -> _Item | None:
         """Try one conditional write; None if it was made, else the item that refused it."""
         try:
-            _despite_conflicts(
+            _starting_over(
                 lambda: self._client.update_item(
                     TableName=self._table_name,
                     Key={"sub": {"S": user_key}},
@@ -348,14 +349,19 @@ class Ledger:
         return None
 
 
-def _despite_conflicts(write: Callable[[], object]) -> None:
-    """Make a write. DynamoDB does not queue on an item in a transaction: the loser starts over.
+def _starting_over(write: Callable[[], object]) -> None:
+    """Make a write, again if it was not decided on: every write here may be made twice.
 
-    Source: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+    DynamoDB does not queue on an item in a transaction, the loser starts over:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
+    A connection kept from an earlier call may have died while the function was frozen:
+    https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
     """
-    for pause_seconds in _CONFLICT_PAUSES_SECONDS:
+    for pause_seconds in _PAUSES_SECONDS:
         try:
             write()
+        except ConnectionClosedError:
+            continue
         except ClientError as error:
             if not _is_conflict(error):
                 raise

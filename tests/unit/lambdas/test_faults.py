@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import boto3
 import pytest
-from botocore.exceptions import ConnectTimeoutError
+from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError
 
 from email_otp import clients
 from email_otp.answering import Answerer
@@ -296,3 +296,24 @@ def test_metrics_of_a_failure_do_not_reach_the_next_call(
     metric = json.loads(line)
     assert metric["CodeSent"] == [1.0]
     assert "TriggerFailed" not in metric
+
+
+@pytest.mark.parametrize("lost", ["request", "reply"])
+@pytest.mark.parametrize("operation", ["TransactWriteItems", "UpdateItem"])
+def test_connection_that_died_while_frozen_costs_nothing(
+    lambdas: Lambdas, aws: StandIn, operation: str, lost: str
+) -> None:
+    at = aws.faults if lost == "request" else aws.after
+
+    def closed() -> None:
+        del at[operation]
+        raise ConnectionClosedError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+    at[operation] = closed
+    created = lambdas.create(ADA.first_round())
+    assert created["publicChallengeParameters"]["status"] == "sent"
+    [mail] = aws.mails
+    if operation == "UpdateItem":
+        at[operation] = closed
+    assert lambdas.verify(ADA.answer(created, mail.code))
+    assert operation not in at
