@@ -6,6 +6,7 @@ A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the 
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import os
@@ -25,6 +26,8 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strands import Agent
 from strands.models import Model
+from strands.session.session_manager import SessionManager
+from strands.types.content import ContentBlock, Messages
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
 from agent.observability import JsonFormatter, describe, pin_library_loggers
@@ -74,6 +77,7 @@ class Conversation:
 
     agent: Agent | None = None
     cognito_sub: str | None = None
+    history: SessionManager | None = None
     busy: bool = False
 
 
@@ -83,6 +87,7 @@ def create_app(
     email_otp: EmailOtp | None = None,
     verifier: TokenVerifier | None = None,
     model: Model | None = None,
+    session_manager: Callable[[str], SessionManager] | None = None,
     clock: Callable[[], float] = time.time,
 ) -> BedrockAgentCoreApp:
     """Compose the service.
@@ -92,6 +97,8 @@ def create_app(
         email_otp: Instead of one on AWS clients.
         verifier: Instead of one that fetches the pool's keys.
         model: Instead of the one `settings.model_id` names.
+        session_manager: Makes the Strands session manager that keeps the history with the given
+            id, 64 hexadecimal digits; by default a history ends with the process.
         clock: Epoch seconds.
     """
     pin_library_loggers()
@@ -113,14 +120,20 @@ def create_app(
     def open_conversation(session_id: str, cognito_sub: str | None) -> Conversation:
         conversation = conversations.get(session_id)
         if conversation.agent is None:
-            conversation.cognito_sub = cognito_sub
-            conversation.agent = Agent(
+            agent = Agent(
                 model=model,
                 # Someone signed in has no sign-in to do.
                 tools=[*(tools if cognito_sub is None else tools[-1:])],
                 system_prompt=system_prompt,
                 callback_handler=None,  # the default one prints to the terminal
             )
+            if session_manager is not None:
+                # Not given to the agent, which would save a turn before it has ended well.
+                conversation.history = session_manager(_history_id(session_id, cognito_sub))
+                conversation.history.initialize(agent)
+                # What was being saved when an earlier process ended may lack its end.
+                agent.messages[:] = _whole_turns(agent.messages)
+            conversation.agent, conversation.cognito_sub = agent, cognito_sub
         if conversation.cognito_sub != cognito_sub:
             raise RequestError(
                 403, "foreign_session", "This session is another's: start a new one."
@@ -163,7 +176,7 @@ async def _answer(conversation: Conversation, turn: Turn) -> AsyncGenerator[Chun
         yield {"type": "finish"}
         return
     conversation.busy = True
-    before = len(agent.messages)
+    before = list(agent.messages)
     # Closed here and now, also when the browser goes away, so that the next turn finds the
     # agent free.
     events = aclosing(
@@ -181,10 +194,52 @@ async def _answer(conversation: Conversation, turn: Turn) -> AsyncGenerator[Chun
             async for chunk in chunks:
                 yield chunk
     finally:
-        last = agent.messages[-1] if agent.messages else None
-        if last and (last["role"] != "assistant" or any("toolUse" in b for b in last["content"])):
-            del agent.messages[before:]
+        agent.messages[:] = _whole_turns(agent.messages)
+        _save(conversation, agent, before)
         conversation.busy = False
+
+
+def _history_id(session_id: str, cognito_sub: str | None) -> str:
+    """Name a session's history after its owner too.
+
+    Whose a session is, is forgotten with the process: the name keeps others out after that.
+    """
+    return hashlib.sha256(json.dumps([cognito_sub, session_id]).encode()).hexdigest()
+
+
+def _whole_turns(messages: Messages) -> Messages:
+    """Return the messages without turns that lack an answer's end."""
+    turns: list[Messages] = []
+    for message in messages:
+        if not turns or (message["role"] == "user" and not _has(message["content"], "toolResult")):
+            turns.append([])
+        turns[-1].append(message)
+    ends = [(turn, turn[-1]) for turn in turns]
+    return [
+        message
+        for turn, end in ends
+        if end["role"] == "assistant" and not _has(end["content"], "toolUse")
+        for message in turn
+    ]
+
+
+def _has(content: list[ContentBlock], kind: str) -> bool:
+    return any(kind in block for block in content)
+
+
+def _save(conversation: Conversation, agent: Agent, before: Messages) -> None:
+    """Store the turn's messages, if histories are stored."""
+    history = conversation.history
+    known = {id(message) for message in before}
+    new = [message for message in agent.messages if id(message) not in known]
+    if history is None or not new:
+        return
+    try:
+        for message in new:
+            history.append_message(message, agent)
+        history.sync_agent(agent)
+    except Exception as error:
+        _log.error("history not saved", extra=describe(error))
 
 
 def _parse(payload: object) -> tuple[str, str | None]:

@@ -3,12 +3,15 @@
 import asyncio
 import json
 import logging
+import shutil
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bedrock_agentcore.runtime.context import RequestContext
 from starlette.testclient import TestClient
+from strands.session.file_session_manager import FileSessionManager
 
 from agent.guests import GuestStore
 from agent.identity import KeySet, TokenVerifier
@@ -30,7 +33,7 @@ from tests.unit.agent.fakes import (
     access_claims,
     aws_error,
 )
-from tests.unit.agent.scripted_model import ScriptedModel
+from tests.unit.agent.scripted_model import ScriptedModel, Step
 
 ADA = "ada@example.com"
 OTHER_SESSION = SESSION_ID[::-1]
@@ -386,6 +389,140 @@ def test_history_of_a_session_stays_with_it(email_otp: EmailOtp, verifier: Token
     browser.say("third")
     lengths = [len(messages) for messages, _ in model.shown]
     assert lengths == [1, 1, 3]
+
+
+class Histories:
+    """Starts the service again and again over the same stored histories."""
+
+    def __init__(self, email_otp: EmailOtp, verifier: TokenVerifier, folder: Path) -> None:
+        self.email_otp, self.verifier, self.folder = email_otp, verifier, folder
+
+    def restart(self, *steps: Step, access_token: str | None = None) -> tuple[Browser, Any]:
+        model = ScriptedModel(*steps)
+        app = create_app(
+            SETTINGS,
+            email_otp=self.email_otp,
+            verifier=self.verifier,
+            model=model,
+            session_manager=lambda name: FileSessionManager(name, str(self.folder)),
+        )
+        browser = Browser(TestClient(app))
+        browser.access_token = access_token
+        return browser, model
+
+    @property
+    def stored(self) -> str:
+        return "".join(path.read_text() for path in self.folder.rglob("*.json"))
+
+
+@pytest.fixture
+def histories(email_otp: EmailOtp, verifier: TokenVerifier, tmp_path: Path) -> Histories:
+    return Histories(email_otp, verifier, tmp_path)
+
+
+def texts_shown(model: ScriptedModel) -> list[str]:
+    return [message["content"][0]["text"] for message in model.shown[-1][0]]
+
+
+def test_t20_history_survives_a_restart_for_its_member_alone(
+    histories: Histories, signer: Signer
+) -> None:
+    ada, bob = (signer.sign(access_claims(sub=sub)) for sub in ("ada", "bob"))
+    histories.restart("one", access_token=ada)[0].say("first")
+    for other in (bob, None, signer.sign(access_claims(sub="anonymous"))):
+        browser, model = histories.restart(access_token=other)
+        browser.say("what did she say?")
+        assert texts_shown(model) == ["what did she say?"]
+    browser, model = histories.restart(access_token=ada)
+    browser.say("second")
+    assert texts_shown(model) == ["first", "one", "second"]
+
+
+def test_history_of_an_anonymous_session_survives_a_restart(histories: Histories) -> None:
+    histories.restart("one")[0].say("first")
+    browser, model = histories.restart("two")
+    browser.session_id = OTHER_SESSION
+    browser.say("elsewhere")
+    assert texts_shown(model) == ["elsewhere"]
+    browser, model = histories.restart("two")
+    browser.say("second")
+    assert texts_shown(model) == ["first", "one", "second"]
+
+
+def test_turn_that_did_not_end_well_is_not_stored(histories: Histories) -> None:
+    lost: Step = [("get_guest_profile", {})]
+    browser, _ = histories.restart("one", RuntimeError(), lost, RuntimeError(), "two")
+    for prompt in ("first", "lost", "lost too", "second"):
+        browser.say(prompt)
+    assert "lost" not in histories.stored
+    assert "get_guest_profile" not in histories.stored
+    browser, model = histories.restart()
+    browser.say("third")
+    assert texts_shown(model) == ["first", "one", "second", "two", "third"]
+
+
+def test_turn_that_was_stored_in_part_is_not_loaded(histories: Histories) -> None:
+    browser, _ = histories.restart("one", [("get_guest_profile", {})], "lost")
+    browser.say("first")
+    browser.say("in part")
+    *_, end = sorted(histories.folder.rglob("message_*.json"))
+    end.unlink()
+    for answer in ("two", "three"):
+        browser, model = histories.restart(answer)
+        browser.say("next")
+    assert texts_shown(model) == ["first", "one", "next", "two", "next"]
+
+
+def test_history_that_cannot_be_saved_stops_no_answer(
+    histories: Histories, caplog: pytest.LogCaptureFixture
+) -> None:
+    browser, model = histories.restart("one", "two", "three")
+    browser.say("first")
+    (messages,) = histories.folder.rglob("messages")
+    shutil.rmtree(messages)
+    messages.write_text("")
+    assert text_of(browser.say("second")) == "two"
+    browser.say("third")
+    assert texts_shown(model) == ["first", "one", "second", "two", "third"]
+    assert "history not saved" in caplog.messages
+
+
+def test_turn_that_fails_in_a_long_history_leaves_nothing(histories: Histories) -> None:
+    browser, model = histories.restart(*["fine"] * 30, RuntimeError("canary"))
+    for number in range(30):
+        browser.say(str(number))
+    browser.say("lost")
+    browser.say("next")
+    assert "lost" not in texts_shown(model)
+    assert texts_shown(model)[-3:] == ["29", "fine", "next"]
+    kept = len(model.shown[-1][0])
+    browser, model = histories.restart()
+    browser.say("later")
+    assert texts_shown(model)[-5:] == ["29", "fine", "next", "done", "later"]
+    assert kept <= len(model.shown[-1][0]) <= kept + 2
+
+
+def test_t22_stored_history_of_a_login_holds_no_secret(
+    email_otp: EmailOtp, verifier: TokenVerifier, cognito: FakeCognito, tmp_path: Path
+) -> None:
+    app = create_app(
+        SETTINGS,
+        email_otp=email_otp,
+        verifier=verifier,
+        session_manager=lambda name: FileSessionManager(name, str(tmp_path)),
+    )
+    browser = Browser(TestClient(app))
+    browser.say(f"I'm Ada, {ADA}")
+    code = cognito.mailed[-1][1]
+    browser.say("It says 000000")
+    (tokens,) = outputs_of(browser.say(f"It says {code}"))
+    stored = "".join(path.read_text() for path in tmp_path.rglob("*.json"))
+    assert "code_reference" in stored
+    assert tokens["guest_id"] in stored
+    for secret in (code, *cognito.issued):
+        assert secret not in stored
+    (agent,) = tmp_path.rglob("agent.json")
+    assert json.loads(agent.read_text())["state"] == {}
 
 
 def test_second_request_of_a_busy_session_is_refused(
