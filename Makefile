@@ -16,7 +16,7 @@ export NODE_USE_SYSTEM_CA := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
 GROUPS_LOCKED := lambdas agent dev emulator
 
-.PHONY: help setup test lint types check demo deploy-local serve stop-local lock clean
+.PHONY: help setup test lint types bench demo deploy-local serve stop-local lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -62,6 +62,9 @@ types: $(VENV)/.dev ## mypy, strict
 
 demo: setup ## one whole sign-in, end to end, as a guest sees it
 	@$(PY) -m tests.e2e.demo
+
+bench: setup ## how fast it is, in a table
+	@$(PY) -m tests.bench
 
 deploy-local: setup ## MiniStack with the stack deployed; writes .local/outputs.json
 	@$(PY) -m infra.local deploy

@@ -15,6 +15,9 @@ import httpx
 
 from infra import local
 
+# One for all: making one reads the certificate authorities, which takes longer than an answer.
+http = httpx.Client(timeout=30)
+
 _START_SECONDS = 30
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,12 +36,11 @@ class Conversation:
         Raises:
             httpx.HTTPStatusError: the agent refused the request before the stream.
         """
-        with httpx.stream(
+        with http.stream(
             "POST",
             f"{self.url}/invocations",
             json={"prompt": prompt} | ({"code": code} if code else {}),
             headers=self.headers(),
-            timeout=30,
         ) as response:
             if response.is_error:
                 response.read()
@@ -94,7 +96,7 @@ def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> 
     deadline = time.monotonic() + _START_SECONDS
     while process.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
-            httpx.get(f"{url}/ping", timeout=5)
+            http.get(f"{url}/ping")
             return
         time.sleep(0.05)
     raise RuntimeError(f"the agent did not start:\n{log.read_text()}")

@@ -1,0 +1,251 @@
+"""How fast it is: `make bench` deploys into MiniStack, measures, and prints one table.
+
+Medians, beside the bound that was set or the bare work that nobody can avoid. Numbers depend on
+the machine; the ratios travel better. Nothing here asserts a time.
+"""
+
+import asyncio
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jwt
+
+from agent.identity import KeySet, TokenVerifier, fetch_jwks
+from agent.stream import ui_message_chunks
+from infra import bundling, local
+from infra.ministack import ROOT
+from tests.agent_process import Conversation, http, outputs_of, running_agent
+from tests.deployment import Deployment
+
+_LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
+_GUESTS_AT_ONCE = 20
+_BARE_CLIENTS = "import boto3\nfor name in {names}: boto3.client(name)"
+_HANDLERS = {
+    "define_auth_challenge": (),
+    "create_auth_challenge": ("dynamodb", "sesv2", "secretsmanager"),
+    "verify_auth_challenge_response": ("dynamodb", "secretsmanager"),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; times in seconds."""
+
+    what: str
+    measured: float
+    beside: str
+    reference: float | None = None
+
+    def __str__(self) -> str:
+        ratio = f"{self.measured / self.reference:.2f}" if self.reference else ""
+        return f"| {self.what} | {_shown(self.measured)} | {self.beside} | {ratio} |"
+
+
+def main() -> None:
+    """Measure everything and print the table."""
+    print("| what | median | beside | ratio |\n| --- | ---: | --- | ---: |", flush=True)
+    with tempfile.TemporaryDirectory(prefix="email-otp-bench-") as folder:
+        directory = Path(folder)
+        with (
+            local.deployed(directory) as outputs,
+            running_agent(directory, outputs) as url,
+        ):
+            stack = Deployment(outputs)
+            for row in _rows(stack, directory, url):
+                print(row, flush=True)
+
+
+def _rows(stack: Deployment, directory: Path, url: str) -> Iterator[Row]:
+    yield Row("whole sign-in, first after the deployment", _sign_in(stack, url)[0], "< 90 s", 90)
+    warm = _median(lambda: _sign_in(stack, url)[0], times=10)
+    bare = _median(lambda: _bare_sign_in(stack), times=10)
+    yield Row("whole sign-in, warm", warm, f"the bare Cognito calls: {_shown(bare)}", bare)
+    yield Row(
+        "first chunk, before any model call",
+        _median(lambda: _first_chunk(url), times=50),
+        "< 20 ms",
+        0.020,
+    )
+    access_token = _sign_in(stack, url)[1]["access_token"]
+    verified, bare_verified = _verification(stack, access_token)
+    yield Row(
+        "token verification, warm",
+        verified,
+        f"< 0.5 ms; PyJWT's decode alone: {_shown(bare_verified)}",
+        bare_verified,
+    )
+    yield Row("stream mapping, a chunk", _mapping(), "< 0.1 ms", 0.000_1)
+    yield from _starts(stack, directory)
+    yield _many_at_once(stack, url)
+
+
+def _sign_in(stack: Deployment, url: str) -> tuple[float, dict[str, Any]]:
+    """Sign a new guest in through the agent; seconds without reading the mail, and the event."""
+    address = f"guest-{uuid.uuid4().hex[:12]}@example.com"
+    guest = Conversation(url)
+    started_at = time.perf_counter()
+    guest.say(f"I'm Ada, {address}")
+    asked = time.perf_counter() - started_at
+    code = stack.code_mailed_to(address)
+    started_at = time.perf_counter()
+    outputs = outputs_of(guest.say("", code=code))
+    answered = time.perf_counter() - started_at
+    (event,) = outputs
+    if event.get("event_type") != "auth_tokens" or event["email"] != address:
+        raise RuntimeError(f"the sign-in failed: {event.get('error_code')}")
+    return asked + answered, event
+
+
+def _bare_sign_in(stack: Deployment) -> float:
+    """The same calls of Cognito's, without an agent."""
+    started_at = time.perf_counter()
+    address = stack.new_user()
+    challenge = stack.initiate(address)
+    asked = time.perf_counter() - started_at
+    code = stack.code_mailed_to(address)
+    started_at = time.perf_counter()
+    stack.respond(address, challenge, code)
+    return asked + time.perf_counter() - started_at
+
+
+def _first_chunk(url: str) -> float:
+    conversation = Conversation(url)
+    started_at = time.perf_counter()
+    with http.stream(
+        "POST",
+        f"{conversation.url}/invocations",
+        json={"prompt": "Hello"},
+        headers=conversation.headers(),
+    ) as response:
+        next(response.iter_raw())
+        return time.perf_counter() - started_at
+
+
+def _verification(stack: Deployment, access_token: str) -> tuple[float, float]:
+    pool, region = stack.outputs["UserPoolId"], stack.outputs["region"]
+    issuer = f"https://cognito-idp.{region}.amazonaws.com/{pool}"
+    jwks_url = f"{stack.outputs['endpoint_url']}/{pool}/.well-known/jwks.json"
+    verifier = TokenVerifier(
+        issuer=issuer,
+        client_id=stack.outputs["UserPoolClientId"],
+        keys=KeySet(lambda: fetch_jwks(jwks_url), time.monotonic),
+        clock=time.time,
+    )
+    key = jwt.PyJWKClient(jwks_url).get_signing_key_from_jwt(access_token).key
+    verifier.verify_access_token(access_token)
+    return (
+        _median(lambda: _timed(lambda: verifier.verify_access_token(access_token)), times=1000),
+        _median(
+            lambda: _timed(
+                lambda: jwt.decode(access_token, key, algorithms=["RS256"], issuer=issuer)
+            ),
+            times=1000,
+        ),
+    )
+
+
+def _mapping() -> float:
+    pieces = 2000
+
+    async def events() -> AsyncIterator[dict[str, Any]]:
+        for _ in range(pieces):
+            yield {"data": "word "}
+
+    async def drain() -> None:
+        async for _ in ui_message_chunks(events()):
+            pass
+
+    return _median(lambda: _timed(lambda: asyncio.run(drain())), times=10) / pieces
+
+
+def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
+    for handler, clients in _HANDLERS.items():
+        function = "".join(word.capitalize() for word in handler.split("_"))
+        configuration = stack.client("lambda").get_function_configuration(
+            FunctionName=stack.outputs[f"{function}FunctionName"]
+        )
+        environment = configuration["Environment"]["Variables"] | {
+            "AWS_DEFAULT_REGION": stack.outputs["region"]
+        }
+        bundle = bundling.build(handler)
+        ready = _start(_LAMBDA_PYTHON, f"import {handler}", bundle, environment)
+        bare_code = _BARE_CLIENTS.format(names=clients) if clients else "import json"
+        bare = _start(_LAMBDA_PYTHON, bare_code, bundle, environment)
+        beside = "boto3 with the same clients" if clients else "bare Python"
+        yield Row(f"start to ready: {handler}", ready, f"{beside}: {_shown(bare)}", bare)
+
+    def agent_start() -> float:
+        started_at = time.perf_counter()
+        with running_agent(directory, stack.outputs):
+            return time.perf_counter() - started_at
+
+    environment = local.agent_environment(directory, stack.outputs)
+    bare_code = _BARE_CLIENTS.format(names=("cognito-idp", "dynamodb"))
+    bare = _start(Path(sys.executable), bare_code, ROOT, environment)
+    libraries = _start(
+        Path(sys.executable),
+        f"{bare_code}\nimport strands, bedrock_agentcore.runtime, jwt",
+        ROOT,
+        environment,
+    )
+    yield Row(
+        "start to ready: agent",
+        _median(agent_start, times=5),
+        f"boto3 with the same clients: {_shown(bare)}, and its libraries: {_shown(libraries)}",
+        libraries,
+    )
+
+
+def _start(python: Path, code: str, folder: Path, environment: dict[str, str]) -> float:
+    command = [str(python), "-c", code]
+    whole = {"PATH": os.environ["PATH"], **environment}
+    return _median(
+        lambda: _timed(lambda: subprocess.run(command, cwd=folder, env=whole, check=True)), times=7
+    )
+
+
+def _many_at_once(stack: Deployment, url: str) -> Row:
+    started_at = time.perf_counter()
+    with ThreadPoolExecutor(_GUESTS_AT_ONCE) as pool:
+        events = list(pool.map(lambda _: _sign_in(stack, url)[1], range(_GUESTS_AT_ONCE)))
+    seconds = time.perf_counter() - started_at
+    subs, guests = ({event[name] for event in events} for name in ("cognito_sub", "guest_id"))
+    if len(subs) != _GUESTS_AT_ONCE or len(guests) != _GUESTS_AT_ONCE:
+        raise RuntimeError("two guests were mixed up")
+    return Row(
+        f"{_GUESTS_AT_ONCE} guests at once, until all are signed in",
+        seconds,
+        "all signed in, none twice, none mixed up",
+    )
+
+
+def _median(measure: Callable[[], float], *, times: int) -> float:
+    return statistics.median(measure() for _ in range(times))
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started_at = time.perf_counter()
+    work()
+    return time.perf_counter() - started_at
+
+
+def _shown(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.2f} s"
+    if seconds >= 0.001:
+        return f"{seconds * 1000:.0f} ms" if seconds >= 0.02 else f"{seconds * 1000:.1f} ms"
+    return f"{seconds * 1000:.3f} ms"
+
+
+if __name__ == "__main__":
+    main()
