@@ -12,7 +12,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -20,8 +19,9 @@ import jwt
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.guests import Guest, GuestStore
+from agent.guests import GuestStore
 from agent.observability import describe, pin_library_loggers
+from agent.outcomes import CodeSent, ErrorCode, PendingCode, Refused, SignedIn
 from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.stream import ClientOnly
@@ -53,85 +53,6 @@ _NOT_ALLOWED = {
     "UserNotConfirmedException",
     "PasswordResetRequiredException",
 }
-
-
-class ErrorCode(StrEnum):
-    """Why a step of the sign-in did not succeed."""
-
-    INVALID_EMAIL = "INVALID_EMAIL"
-    INVALID_OTP = "INVALID_OTP"
-    OTP_EXPIRED = "OTP_EXPIRED"
-    MAX_ATTEMPTS_EXCEEDED = "MAX_ATTEMPTS_EXCEEDED"
-    RATE_LIMITED = "RATE_LIMITED"
-    NO_LOGIN_PENDING = "NO_LOGIN_PENDING"
-    ERR_EMAIL_DELIVERY_FAILED = "ERR_EMAIL_DELIVERY_FAILED"
-    AUTH_SERVICE_ERROR = "AUTH_SERVICE_ERROR"
-    GUEST_CREATION_FAILED = "GUEST_CREATION_FAILED"
-
-
-MESSAGES: Mapping[ErrorCode, str] = {
-    ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
-    ErrorCode.INVALID_OTP: "That code is not right.",
-    ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
-    ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This code can no longer be used. A new one can be sent.",
-    ErrorCode.RATE_LIMITED: "Too many codes have been asked for. Please wait and try again.",
-    ErrorCode.NO_LOGIN_PENDING: "No sign-in is waiting for a code. A new code can be sent.",
-    ErrorCode.ERR_EMAIL_DELIVERY_FAILED: "The e-mail with the code could not be sent.",
-    ErrorCode.AUTH_SERVICE_ERROR: "Signing in does not work right now. Please try again soon.",
-    ErrorCode.GUEST_CREATION_FAILED: (
-        "The code was right, but the guest record could not be saved. Please sign in again."
-    ),
-}
-"""What a guest may be told; no exception's own text is ever among it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeSent:
-    """A code is out, or nobody may learn that it is not.
-
-    Attributes:
-        destination: The masked address.
-        code_length: Digits of the code.
-        expires_in_seconds: From now.
-        attempts_left: Answers this login may still give.
-        new_mail: False if the code mailed before is still the one to enter.
-    """
-
-    destination: str
-    code_length: int
-    expires_in_seconds: int
-    attempts_left: int
-    new_mail: bool
-
-
-@dataclass(frozen=True, slots=True)
-class PendingCode:
-    """The number of digits of a code that is waited for, and how many answers are left."""
-
-    code_length: int
-    attempts_left: int
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A step that did not succeed, with what the visitor needs to go on."""
-
-    error_code: ErrorCode
-    attempts_left: int | None = None
-    retry_after_seconds: int | None = None
-
-    @property
-    def message(self) -> str:
-        """The fixed text for this error."""
-        return MESSAGES[self.error_code]
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """The right code: the guest, and the `TokenDeliveryEvent` for her browser alone."""
-
-    guest: Guest
-    token_delivery: ClientOnly
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

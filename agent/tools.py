@@ -12,8 +12,9 @@ from strands import ToolContext, tool
 from strands.types.tools import AgentTool
 
 from agent.guests import Guest, GuestStore
-from agent.login import CodeSent, EmailOtpLogin, ErrorCode, Refused, SignedIn, connect
+from agent.login import EmailOtpLogin, connect
 from agent.observability import describe
+from agent.outcomes import CodeSent, ErrorCode, Refused, SignedIn
 from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.visitor_input import (

@@ -18,8 +18,9 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
-from agent.login import EmailOtpLogin, ErrorCode, Refused, SignedIn, connect
+from agent.login import EmailOtpLogin, connect
 from agent.observability import JsonFormatter
+from agent.outcomes import ErrorCode, Refused, SignedIn
 from agent.settings import Settings, SettingsError, load_settings
 from agent.stream import open_for_client
 from agent.visitor_input import hide_code_field

@@ -11,15 +11,8 @@ from botocore.exceptions import ConnectTimeoutError
 from botocore.stub import ANY, Stubber
 
 from agent.guests import GuestStore
-from agent.login import (
-    MESSAGES,
-    CodeSent,
-    EmailOtpLogin,
-    ErrorCode,
-    Refused,
-    SignedIn,
-    connect,
-)
+from agent.login import EmailOtpLogin, connect
+from agent.outcomes import MESSAGES, CodeSent, ErrorCode, Refused, SignedIn
 from agent.settings import Settings
 from agent.stream import open_for_client
 from tests.unit.agent.fakes import (

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.login import ErrorCode
 from agent.offline_model import ASK_WHO, _reply
+from agent.outcomes import ErrorCode
 
 TOOLS = {"initiate_cognito_login", "verify_cognito_otp", "get_guest_profile"}
 
