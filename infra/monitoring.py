@@ -1,4 +1,4 @@
-"""Alarms by e-mail: the stack nears its hourly cap on mails, or the triggers fail."""
+"""Alarms by e-mail: the hourly cap on mails is near, codes are guessed, or the triggers fail."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
@@ -14,7 +14,7 @@ _FAILURES = 5
 
 
 class Monitoring(Construct):
-    """Two alarms and the topic that mails them; the address has to confirm its subscription."""
+    """Three alarms and the topic that mails them; the address has to confirm its subscription."""
 
     def __init__(
         self,
@@ -28,7 +28,10 @@ class Monitoring(Construct):
         super().__init__(scope, construct_id)
         topic = sns.Topic(self, "Alarms")
         topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
-        sends = {name: _sends(name) for name in ("CodeSent", "LongCodeSent")}
+        sends = {
+            name: _counted(name, "create_auth_challenge") for name in ("CodeSent", "LongCodeSent")
+        }
+        wrong = {"AnswerWrong": _counted("AnswerWrong", "verify_auth_challenge_response")}
         triggers = {
             "define": sign_in.define_auth_challenge,
             "create": sign_in.create_auth_challenge,
@@ -51,6 +54,20 @@ class Monitoring(Construct):
                 evaluation_periods=1,
                 treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
             ),
+            # A long code's sessions are limited by Cognito's request rate alone, so that nobody
+            # can be locked out: who guesses at one has to be noticed.
+            _sum(wrong, Duration.hours(1)).create_alarm(
+                self,
+                "CodesGuessed",
+                alarm_description=(
+                    "More wrong codes were entered in an hour than mails may be sent: somebody "
+                    "guesses. Look for one user's long codes in the ledger, and at who calls "
+                    "Cognito."
+                ),
+                threshold=max_sends_per_hour,
+                evaluation_periods=1,
+                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+            ),
             # Lambda's own count, since it also holds time-outs and starts that failed.
             _sum(failures, period).create_alarm(
                 self,
@@ -67,11 +84,11 @@ class Monitoring(Construct):
             alarm.add_alarm_action(actions.SnsAction(topic))
 
 
-def _sends(name: str) -> cloudwatch.Metric:
+def _counted(name: str, service: str) -> cloudwatch.Metric:
     return cloudwatch.Metric(
         namespace=METRICS_NAMESPACE,
         metric_name=name,
-        dimensions_map={"service": "create_auth_challenge"},
+        dimensions_map={"service": service},
         statistic="Sum",
     )
 

@@ -103,8 +103,10 @@ def test_alarms_need_an_address(aws: Template) -> None:
     assert not aws.resources("AWS::SNS::Topic")
 
 
-def test_alarms_mail_the_team_near_the_cap_and_when_triggers_fail(tuned: Template) -> None:
-    """T10b, T11: the team hears of a used-up cap and of refused mails."""
+def test_alarms_mail_the_team_near_the_cap_of_guesses_and_when_triggers_fail(
+    tuned: Template,
+) -> None:
+    """T02, T10b, T11: the team hears of guesses, of a used-up cap and of refused mails."""
     (topic,) = tuned.resources("AWS::SNS::Topic")
     subscription = tuned.only("AWS::SNS::Subscription")["Properties"]
     assert subscription == {
@@ -122,6 +124,7 @@ def test_alarms_mail_the_team_near_the_cap_and_when_triggers_fail(tuned: Templat
         thresholds[names] = (properties["Threshold"], periods)
     assert thresholds == {
         ("CodeSent", "LongCodeSent"): (40, {3600}),
+        ("AnswerWrong",): (50, {3600}),
         ("Errors", "Errors", "Errors"): (5, {300}),
     }
 
