@@ -20,8 +20,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.guests import GuestStore
-from agent.observability import describe, pin_library_loggers
-from agent.outcomes import CodeSent, ErrorCode, PendingCode, Refused, SignedIn
+from agent.observability import code_answers, code_requests, describe, pin_library_loggers
+from agent.outcomes import CodeSent, ErrorCode, PendingCode, Refused, SignedIn, name_of
 from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.stream import ClientOnly
@@ -127,6 +127,13 @@ class EmailOtpLogin:
             name: For the guest record; kept here until the code is right.
             locale: Language of the mail for a new user, such as `de`.
         """
+        outcome = self._initiate(session_id, email, name, locale)
+        code_requests.add(1, {"outcome": name_of(outcome)})
+        return outcome
+
+    def _initiate(
+        self, session_id: str, email: str, name: str, locale: str | None
+    ) -> CodeSent | Refused:
         address = parse_address(email)
         if address is None:
             return Refused(ErrorCode.INVALID_EMAIL)
@@ -142,29 +149,30 @@ class EmailOtpLogin:
             try:
                 self._make_user(address, locale)
                 known_name = before.name if before and before.email == address else ""
-                outcome = self._ask_for_code(address, _tidy(name) or known_name, correlation_id)
+                challenge = self._ask_for_code(address, _tidy(name) or known_name, correlation_id)
             except (ClientError, BotoCoreError) as error:
                 refused = _refusal(error)
                 _log.warning(
                     "code request failed",
-                    extra=logged | describe(error) | {"outcome": refused.error_code},
+                    extra=logged | describe(error) | {"outcome": name_of(refused)},
                 )
                 return refused
-            if isinstance(outcome, Refused):
+            if isinstance(challenge, Refused):
                 pending.challenge = None
-                _log.info("code request refused", extra=logged | {"outcome": outcome.error_code})
-                return outcome
-            _log.info("code requested", extra=logged)
-            pending.challenge = outcome
-            self._hide_codes_until(pending, outcome.expires_at)
-            return CodeSent(
+                _log.info("code request refused", extra=logged | {"outcome": name_of(challenge)})
+                return challenge
+            pending.challenge = challenge
+            self._hide_codes_until(pending, challenge.expires_at)
+            sent = CodeSent(
                 destination=_mask(address),
-                code_length=outcome.code_length,
-                expires_in_seconds=max(0, outcome.expires_at - int(self._clock())),
-                attempts_left=outcome.attempts_left,
+                code_length=challenge.code_length,
+                expires_in_seconds=max(0, challenge.expires_at - int(self._clock())),
+                attempts_left=challenge.attempts_left,
                 new_mail=before is None
-                or (before.email, before.expires_at) != (address, outcome.expires_at),
+                or (before.email, before.expires_at) != (address, challenge.expires_at),
             )
+            _log.info("code requested", extra=logged | {"outcome": name_of(sent)})
+            return sent
 
     def verify(self, session_id: str, code: str) -> SignedIn | Refused:
         """Answer the pending challenge once.
@@ -174,6 +182,11 @@ class EmailOtpLogin:
             code: ASCII digits. One of another length than the code was never mailed and costs
                 no attempt.
         """
+        outcome = self._verify(session_id, code)
+        code_answers.add(1, {"outcome": name_of(outcome)})
+        return outcome
+
+    def _verify(self, session_id: str, code: str) -> SignedIn | Refused:
         pending = self._pending.get(session_id)
         with pending.lock:
             challenge = pending.challenge
@@ -181,6 +194,7 @@ class EmailOtpLogin:
                 return Refused(ErrorCode.NO_LOGIN_PENDING)
             if len(code) != challenge.code_length:
                 return Refused(ErrorCode.INVALID_OTP, attempts_left=challenge.attempts_left)
+            logged = {"correlation_id": challenge.correlation_id}
             pending.challenge = None
             try:
                 outcome = self._answer(challenge, code)
@@ -189,23 +203,13 @@ class EmailOtpLogin:
                 if refused.error_code in (ErrorCode.AUTH_SERVICE_ERROR, ErrorCode.RATE_LIMITED):
                     pending.challenge = challenge
                 _log.warning(
-                    "answer failed",
-                    extra=describe(error)
-                    | {"correlation_id": challenge.correlation_id, "outcome": refused.error_code},
+                    "answer failed", extra=logged | describe(error) | {"outcome": name_of(refused)}
                 )
                 return refused
             if isinstance(outcome, _Challenge):
                 pending.challenge = outcome
                 outcome = Refused(ErrorCode.INVALID_OTP, attempts_left=outcome.attempts_left)
-            _log.info(
-                "code answered",
-                extra={
-                    "correlation_id": challenge.correlation_id,
-                    "outcome": (
-                        outcome.error_code if isinstance(outcome, Refused) else "SIGNED_IN"
-                    ),
-                },
-            )
+            _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
 
     def _make_user(self, email: str, locale: str | None) -> None:
@@ -223,7 +227,8 @@ class EmailOtpLogin:
         except self._cognito.exceptions.UsernameExistsException:
             return
         # Else the temporary password expires and may take the account with it. Nobody ever
-        # learns this one; the suffix meets any password policy.
+        # learns this one; the suffix meets any password policy. If this call fails, the guest
+        # asks again and signs in all the same: custom auth asks for no password.
         self._cognito.admin_set_user_password(
             UserPoolId=self._user_pool_id,
             Username=created["User"]["Username"],

@@ -30,7 +30,12 @@ from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
-from agent.observability import JsonFormatter, describe, pin_library_loggers
+from agent.observability import (
+    JsonFormatter,
+    access_tokens_refused,
+    describe,
+    pin_library_loggers,
+)
 from agent.offline_model import OfflineModel
 from agent.sessions import Sessions
 from agent.settings import Settings, SettingsError, load_settings
@@ -289,6 +294,7 @@ async def _signed_in_sub(verifier: TokenVerifier, headers: Mapping[str, str]) ->
         identity = await asyncio.to_thread(verifier.verify_access_token, access_token.strip())
     except TokenError as error:
         _log.info("access token refused", extra={"claim": error.claim})
+        access_tokens_refused.add(1, {"claim": error.claim})
         raise RequestError(
             401, "invalid_token", str(error), **{"WWW-Authenticate": error.www_authenticate}
         ) from None

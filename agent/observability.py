@@ -1,4 +1,4 @@
-"""The agent's logs: constant messages, a fixed set of keys, no value that a guest typed."""
+"""The agent's logs and metrics: constant messages, fixed keys, no value that a guest typed."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ import traceback
 from typing import Any, override
 
 from botocore.exceptions import ClientError
+from opentelemetry.metrics import get_meter
 
 LOG_KEYS = (
     "correlation_id",  # one a login, in the triggers' logs too from the answer on
@@ -16,6 +17,18 @@ LOG_KEYS = (
     "aws_error_code",
     "location",
     "claim",
+)
+
+# They count once the process has a meter provider, such as AgentCore's; until then they do nothing.
+_meter = get_meter("email_otp")
+code_requests = _meter.create_counter(
+    "email_otp.code_requests", description="Codes asked for, by `outcome`"
+)
+code_answers = _meter.create_counter(
+    "email_otp.code_answers", description="Codes entered, by `outcome`"
+)
+access_tokens_refused = _meter.create_counter(
+    "email_otp.access_tokens_refused", description="Refused bearer tokens, by `claim`"
 )
 
 # At DEBUG these print request and response bodies, which hold codes and tokens, or tool inputs.

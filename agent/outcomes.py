@@ -85,3 +85,14 @@ class SignedIn:
 
     guest: Guest
     token_delivery: ClientOnly
+
+
+def name_of(outcome: CodeSent | Refused | SignedIn) -> str:
+    """Name an outcome for logs and metrics: an error code, or one of three names of success."""
+    match outcome:
+        case Refused():
+            return outcome.error_code.value
+        case CodeSent():
+            return "CODE_SENT" if outcome.new_mail else "CODE_STILL_GOOD"
+        case SignedIn():
+            return "SIGNED_IN"

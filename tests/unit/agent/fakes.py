@@ -237,3 +237,14 @@ class FakeDynamoDb:
             raise self.fail
         item = self.items.get(arguments["Key"]["cognito_sub"]["S"])
         return {"Item": dict(item)} if item else {}
+
+
+class RecordingCounter:
+    """Keeps what is counted."""
+
+    def __init__(self) -> None:
+        self.counted: list[dict[str, str]] = []
+
+    def add(self, amount: int, attributes: dict[str, str]) -> None:
+        assert amount == 1
+        self.counted.append(attributes)

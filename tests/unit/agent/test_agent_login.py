@@ -104,6 +104,15 @@ def test_discarded_passwords_are_long_and_differ(
     assert min(map(len, passwords)) > 40
 
 
+def test_new_user_whose_password_could_not_be_set_signs_in_by_asking_again(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.fail["AdminSetUserPassword"] = aws_error("AdminSetUserPassword", "InternalError")
+    assert login.initiate(CHAT, email=ADA) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+    assert not cognito.mailed
+    assert isinstance(login.verify(CHAT, mailed_code(login, cognito)), SignedIn)
+
+
 def test_code_sent_tells_the_masked_address_alone(login: EmailOtpLogin) -> None:
     sent = login.initiate(CHAT, email=ADA)
     assert sent == CodeSent(

@@ -16,6 +16,7 @@ from strands.session.file_session_manager import FileSessionManager
 from agent.guests import GuestStore
 from agent.identity import KeySet, TokenVerifier
 from agent.main import MAX_BODY_BYTES, MAX_PROMPT_CHARS, SESSION_BUSY, create_app, main
+from agent.observability import JsonFormatter
 from agent.settings import Settings
 from agent.stream import STREAM_FAILED
 from agent.tools import EmailOtp
@@ -29,6 +30,7 @@ from tests.unit.agent.fakes import (
     Clock,
     FakeCognito,
     FakeDynamoDb,
+    RecordingCounter,
     Signer,
     access_claims,
     aws_error,
@@ -262,6 +264,25 @@ def test_t26_expired_token_is_401_with_its_reason(browser: Browser, signer: Sign
     assert response.json()["error"] == "exp: expired 90 seconds ago"
     assert "exp: expired 90 seconds ago" in response.headers["www-authenticate"]
     assert browser.access_token not in response.text
+
+
+def test_t26_refused_token_is_counted_by_claim_and_logged_without_its_text(
+    browser: Browser,
+    signer: Signer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = RecordingCounter()
+    monkeypatch.setattr("agent.main.access_tokens_refused", refused)
+    caplog.set_level(logging.INFO, logger="agent")
+    for claims in (access_claims(exp=NOW - 90), access_claims(client_id="canary")):
+        browser.access_token = signer.sign(claims)
+        assert browser.post({"prompt": "Hi"}).status_code == 401
+    assert refused.counted == [{"claim": "exp"}, {"claim": "client_id"}]
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    assert len([line for line in lines if '"access token refused"' in line]) == 2
+    assert "correlation_id" not in str(lines)
+    assert "canary" not in str(lines)
 
 
 def test_t27_unknown_keys_while_the_endpoint_is_down_are_503(

@@ -5,8 +5,9 @@ import logging
 
 import pytest
 
+from agent.login import EmailOtpLogin
 from agent.observability import JsonFormatter, describe, pin_library_loggers
-from tests.unit.agent.fakes import aws_error
+from tests.unit.agent.fakes import SESSION_ID, FakeCognito, RecordingCounter, aws_error
 
 SECRET = "canary"
 
@@ -46,3 +47,53 @@ def test_other_debug_records_are_left_alone(caplog: pytest.LogCaptureFixture) ->
     caplog.set_level(logging.DEBUG)
     logging.getLogger("shop").debug("sold %d", 3)
     assert caplog.messages == ["sold 3"]
+
+
+def test_every_code_request_and_answer_is_counted_by_its_outcome_alone(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, answers = RecordingCounter(), RecordingCounter()
+    monkeypatch.setattr("agent.login.code_requests", requests)
+    monkeypatch.setattr("agent.login.code_answers", answers)
+
+    login.verify(SESSION_ID, "123456")
+    login.initiate(SESSION_ID, email="nobody")
+    login.initiate(SESSION_ID, email="ada@example.com")
+    login.initiate(SESSION_ID, email="ada@example.com")
+    login.verify(SESSION_ID, "000000")
+    login.verify(SESSION_ID, cognito.mailed[-1][1])
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "TooManyRequestsException")
+    login.initiate(SESSION_ID, email="ada@example.com")
+
+    expected = ["INVALID_EMAIL", "CODE_SENT", "CODE_STILL_GOOD", "RATE_LIMITED"]
+    assert requests.counted == [{"outcome": outcome} for outcome in expected]
+    expected = ["NO_LOGIN_PENDING", "INVALID_OTP", "SIGNED_IN"]
+    assert answers.counted == [{"outcome": outcome} for outcome in expected]
+
+
+def test_every_line_of_a_login_carries_its_correlation_id(
+    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="agent")
+    login.initiate(SESSION_ID, email="ada@example.com")
+    login.verify(SESSION_ID, "000000")
+    login.verify(SESSION_ID, cognito.mailed[-1][1])
+    cognito.disabled.add("ada@example.com")
+    login.initiate(SESSION_ID, email="ada@example.com")
+
+    ids = [vars(record)["correlation_id"] for record in caplog.records]
+    assert caplog.messages == [
+        "code requested",
+        "code answered",
+        "code answered",
+        "user may not sign in",
+        "code requested",
+    ]
+    assert ids == [ids[0]] * 3 + [ids[3]] * 2
+    assert ids[0] != ids[3]
+    told = {
+        arguments["ClientMetadata"]["correlation_id"]
+        for _, arguments in cognito.calls[-6:]
+        if "ClientMetadata" in arguments
+    }
+    assert told == {ids[0]}
