@@ -42,7 +42,7 @@ from agent.settings import Settings, SettingsError, load_settings
 from agent.stream import STREAM_FAILED, Chunk, ui_message_chunks
 from agent.tools import EmailOtp, Turn, email_otp_tools
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("agent.main")  # also when run as __main__
 
 SESSION_BUSY = "The last message of this session is still being answered."
 MAX_BODY_BYTES = 65_536

@@ -51,20 +51,20 @@ _PERSONAL = re.compile(
 )
 _SIGN_IN = re.compile(r"(?i)\b(sign|log)(ging|ning)?[ -]?(me )?(in|on|up)\b|\bregister\b")
 _SMALL_TALK = (
-    (r"open|hours|when|reception", "The reception is open every day from 7:00 to 22:00."),
     (r"check.?in|check.?out", "Check-in is from 15:00, check-out until 11:00."),
     (r"breakfast|eat|restaurant", "Breakfast is served from 7:30 to 10:30."),
     (r"park", "There is free parking for guests right behind the house."),
     (
-        r"where|address|direction|find you",
+        r"where|address|location|direction|find you",
         "We are at 1 Harbour Street, five minutes from the station.",
     ),
     (r"wi-?fi|internet", "Wi-Fi is free in the whole house."),
     (r"pets?|dogs?|cats?", "Pets are welcome; please tell us when you book."),
     (r"price|cost|rate", "Rooms start at 90 a night, breakfast included."),
+    (r"open|hours|when|reception", "The reception is open every day from 7:00 to 22:00."),
     (r"thank|cheers", "You are welcome!"),
     (r"bye", "Goodbye, and see you soon!"),
-    (r"\b(hi|hello|hey|good (morning|evening|day))\b", "Hello! How can I help you?"),
+    (r"(hi|hello|hey|good (morning|evening|day))\b", "Hello! How can I help you?"),
 )
 _FALLBACK = (
     "I can answer questions about our house, and show you your guest record once you are "
@@ -154,7 +154,7 @@ def _answer(
     if _PERSONAL.search(text) and "get_guest_profile" in tools:
         return "get_guest_profile", {}
     for pattern, answer in _SMALL_TALK:
-        if re.search(pattern, text, re.IGNORECASE):
+        if re.search(rf"\b(?:{pattern})", text, re.IGNORECASE):
             return answer
     if name := _name(said[-1:]):
         return f"Nice to meet you, {name}. To sign you in I also need your e-mail address."

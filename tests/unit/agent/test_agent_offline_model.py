@@ -37,6 +37,21 @@ def test_small_questions_need_no_sign_in(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("When is breakfast?", "Breakfast"),
+        ("When can I check in?", "Check-in"),
+        ("When do you open?", "reception"),
+        ("What is your location?", "Harbour Street"),
+        ("That's great, thank you", "welcome"),
+        ("Hi there", "Hello"),
+    ],
+)
+def test_small_questions_get_the_answer_to_them(text: str, word: str) -> None:
+    assert word in said(text)
+
+
+@pytest.mark.parametrize(
     "text", ["Show my profile", "my bookings please", "What is my guest number?", "Who am I?"]
 )
 def test_personal_questions_look_at_the_profile(text: str) -> None:

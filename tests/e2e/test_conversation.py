@@ -1,0 +1,364 @@
+"""Conversations as guests have them: over HTTP, with the running agent, MiniStack and mails."""
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.outcomes import ErrorCode
+from infra import local
+from tests.agent_process import Conversation, outputs_of, running_agent, text_of
+from tests.deployment import Deployment, other_than
+
+
+@pytest.fixture
+def address() -> str:
+    return f"ada-{secrets.token_hex(6)}@example.com"
+
+
+@pytest.fixture
+def guest(agent_url: str) -> Conversation:
+    return Conversation(agent_url)
+
+
+def ask_for_code(guest: Conversation, address: str) -> str:
+    """Say name and address; returns the answer, which says that a code was sent."""
+    chunks = guest.say(f"I'm Ada Lovelace, {address}")
+    assert outputs_of(chunks)[0]["success"] is True
+    return text_of(chunks)
+
+
+def tokens_in(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """The `TokenDeliveryEvent`, which is all that the tools gave."""
+    (event,) = outputs_of(chunks)
+    assert event["event_type"] == "auth_tokens"
+    assert "You are signed in" in text_of(chunks)
+    return dict(event)
+
+
+def sign_in(stack: Deployment, url: str, address: str) -> dict[str, Any]:
+    """Sign in, in a new session; returns the `TokenDeliveryEvent`."""
+    guest = Conversation(url)
+    ask_for_code(guest, address)
+    return tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+def assert_refused(chunks: list[dict[str, Any]], error_code: ErrorCode, words: str) -> None:
+    """The one tool call gave this error, and the guest was told so in these words."""
+    (output,) = outputs_of(chunks)
+    assert (output["success"], output["error_code"]) == (False, error_code)
+    assert re.search(words, text_of(chunks)), text_of(chunks)
+    assert error_code not in text_of(chunks)
+
+
+@pytest.mark.parametrize(
+    ("question", "word"),
+    [("Hello!", "Hello"), ("When is breakfast?", "Breakfast"), ("Is there parking?", "parking")],
+)
+def test_anonymous_question_is_answered_without_any_sign_in(
+    guest: Conversation, question: str, word: str
+) -> None:
+    chunks = guest.say(question)
+    assert word in text_of(chunks)
+    assert {chunk["type"] for chunk in chunks} == {
+        "start",
+        "text-start",
+        "text-delta",
+        "text-end",
+        "finish",
+    }
+
+
+def test_personal_question_is_answered_by_asking_who_it_is(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    assert "your e-mail address and your name" in text_of(guest.say("Show me my bookings"))
+    assert "your e-mail address" in text_of(guest.say("I'm Ada Lovelace"))
+    assert "6-digit code to a***@e***.com" in text_of(guest.say(address))
+    assert "Welcome, Ada Lovelace!" in text_of(guest.say("", code=stack.code_mailed_to(address)))
+
+
+@pytest.mark.parametrize(
+    "enter",
+    [
+        lambda guest, code: guest.say("", code=code),
+        lambda guest, code: guest.say("", code=f"{code[:3]} {code[3:]}"),
+        lambda guest, code: guest.say("Here you are", code=code),
+        lambda guest, code: guest.say(code),
+        lambda guest, code: guest.say(f"it's {code[:3]} {code[3:]}"),
+        lambda guest, code: guest.say(f"My code is {code[:2]}-{code[2:4]}-{code[4:]}, thank you!"),
+    ],
+    ids=["box", "box, spaced", "box and words", "typed", "typed in words", "typed with hyphens"],
+)
+def test_code_is_taken_by_code_box_and_typed(
+    guest: Conversation,
+    stack: Deployment,
+    address: str,
+    enter: Callable[[Conversation, str], list[dict[str, Any]]],
+) -> None:
+    ask_for_code(guest, address)
+    event = tokens_in(enter(guest, stack.code_mailed_to(address)))
+    assert event["email"] == address
+    assert event["cognito_sub"] == stack.attributes(address)["sub"]
+
+
+def test_wrong_code_costs_a_try_and_the_right_one_then_signs_in(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    code = stack.code_mailed_to(address)
+    assert_refused(guest.say("", code=other_than(code)), ErrorCode.INVALID_OTP, "2 tries left")
+    assert_refused(guest.say("it's 12345"), ErrorCode.INVALID_OTP, "2 tries left")
+    assert_refused(guest.say(other_than(code)), ErrorCode.INVALID_OTP, "1 try left")
+    tokens_in(guest.say("", code=code))
+
+
+def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    wrong = other_than(stack.code_mailed_to(address))
+    guest.say("", code=wrong)
+    guest.say("", code=wrong)
+    chunks = guest.say("", code=wrong)
+    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, 'too many wrong tries.*"new code"')
+
+    stack.age_ledger(address, 31)
+    assert "I have sent a 6-digit code" in text_of(guest.say("new code"))
+    tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+def test_resend_within_the_cooldown_points_at_the_mail_already_sent(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    answer = text_of(guest.say("I didn't get it"))
+    assert "is still good for" in answer
+    assert "spam folder" in answer
+    assert len(stack.mails_to(address)) == 1
+    tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+def test_resend_after_the_cooldown_mails_a_new_code(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    stack.age_ledger(address, 31)
+    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
+    assert "I have sent a 6-digit code" in text_of(guest.say("I didn't get it"))
+    assert len(stack.mails_to(address)) == 2
+    tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+def test_t10_too_many_codes_are_refused_with_the_minutes_to_wait(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    for _ in range(4):
+        stack.age_ledger(address, 31)
+        guest.say("Please send a new code")
+    tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+    stack.age_ledger(address, 31)
+
+    chunks = Conversation(guest.url).say(f"I'm Ada, {address}")
+
+    assert_refused(chunks, ErrorCode.RATE_LIMITED, "try again in 10 minutes")
+    assert 540 < outputs_of(chunks)[0]["retry_after_seconds"] <= 600
+    assert len(stack.mails_to(address)) == 5
+
+
+def test_t23_changed_mind_about_the_address_makes_the_first_code_useless(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    first = f"old-{address}"
+    ask_for_code(guest, first)
+    first_code = stack.code_mailed_to(first)
+    assert "Which e-mail address" in text_of(guest.say("Sorry, that was the wrong address"))
+    assert "a***@e***.com" in text_of(guest.say(f"It's {address}"))
+    code = stack.code_mailed_to(address)
+    if first_code != code:
+        assert_refused(guest.say("", code=first_code), ErrorCode.INVALID_OTP, "2 tries left")
+    assert tokens_in(guest.say("", code=code))["email"] == address
+
+
+def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    # MiniStack keeps a deployed identity in the stores of both API versions.
+    stack.client("sesv2").delete_email_identity(EmailIdentity=local.SENDER)
+    stack.client("ses").delete_identity(Identity=local.SENDER)
+    try:
+        chunks = guest.say(f"I'm Ada, {address}")
+    finally:
+        stack.client("sesv2").create_email_identity(EmailIdentity=local.SENDER)
+    assert_refused(chunks, ErrorCode.ERR_EMAIL_DELIVERY_FAILED, "could not send the e-mail")
+
+    assert "I have sent a 6-digit code" in text_of(guest.say("Please try again"))
+    tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+@contextmanager
+def agent_with(stack: Deployment, directory: Path, **changes: str) -> Iterator[Conversation]:
+    """A guest of a second agent, with other outputs of the stack in its environment."""
+    with running_agent(directory, stack.outputs | changes) as url:
+        yield Conversation(url)
+
+
+def test_t24_login_service_that_does_not_work_is_told_in_fixed_words(
+    stack: Deployment, tmp_path: Path, address: str
+) -> None:
+    with agent_with(stack, tmp_path, UserPoolClientId="nosuchclient") as guest:
+        chunks = guest.say(f"I'm Ada, {address}")
+    assert_refused(chunks, ErrorCode.AUTH_SERVICE_ERROR, "does not work right now")
+    assert "nosuchclient" not in str(chunks)
+
+
+def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
+    stack: Deployment, tmp_path: Path, address: str
+) -> None:
+    with agent_with(stack, tmp_path, GuestsTableName="no-such-table") as guest:
+        ask_for_code(guest, address)
+        chunks = guest.say("", code=stack.code_mailed_to(address))
+    assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "could not save your guest record")
+    assert "eyJ" not in str(chunks)
+    assert "tokens not revoked" not in (tmp_path / "agent.log").read_text()
+
+
+def test_restart_in_mid_login_is_told_and_the_visitor_starts_again(
+    guest: Conversation, stack: Deployment, tmp_path: Path, address: str
+) -> None:
+    ask_for_code(guest, address)
+    code = stack.code_mailed_to(address)
+    with running_agent(tmp_path, stack.outputs) as url:
+        guest = Conversation(url, session_id=guest.session_id)
+        chunks = guest.say("", code=code)
+        assert_refused(chunks, ErrorCode.NO_LOGIN_PENDING, "Tell me your e-mail address")
+
+        ask_for_code(guest, address)
+        tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+def test_visitor_who_wants_to_sign_out_is_shown_how(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    event = sign_in(stack, guest.url, address)
+    for anyone in (guest, Conversation(guest.url, access_token=event["access_token"])):
+        assert "sign-out button" in text_of(anyone.say("Please sign me out"))
+
+
+def test_members_session_is_a_new_one_that_knows_nothing_of_the_guests(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    event = tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+    same = Conversation(guest.url, event["access_token"], guest.session_id)
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        same.say("Show me my profile")
+    assert refused.value.response.json()["code"] == "foreign_session"
+
+    member = Conversation(guest.url, event["access_token"])
+    assert "new code" not in text_of(member.say("Please send it again"))
+    assert event["guest_id"] in text_of(member.say("Show me my profile"))
+    stranger = Conversation(guest.url)
+    assert "What are your e-mail address" in text_of(stranger.say("Please send the code again"))
+    assert len(stack.mails_to(address)) == 1
+
+
+def test_second_sign_in_finds_the_same_guest_and_moves_her_last_login(
+    stack: Deployment, agent_url: str, address: str
+) -> None:
+    first = sign_in(stack, agent_url, address)
+    stack.dynamodb.update_item(
+        TableName=stack.outputs["GuestsTableName"],
+        Key={"cognito_sub": {"S": first["cognito_sub"]}},
+        UpdateExpression="SET last_login_at = :at, created_at = :at",
+        ExpressionAttributeValues={":at": {"N": "1700000000"}},
+    )
+    stack.age_ledger(address, 31)
+    second = sign_in(stack, agent_url, address)
+
+    assert (second["guest_id"], second["cognito_sub"]) == (first["guest_id"], first["cognito_sub"])
+    member = Conversation(agent_url, second["access_token"])
+    (shown,) = outputs_of(member.say("Show me my profile"))
+    assert shown["guest"]["guest_since"] == "2023-11-14T22:13:20Z"
+    assert shown["guest"]["last_login_at"] > "2026"
+
+
+def log_lines(stack: Deployment, function: str) -> list[dict[str, Any]]:
+    """What a trigger has logged, oldest first."""
+    name = stack.outputs[f"{function}FunctionName"]
+    configuration = stack.client("lambda").get_function_configuration(FunctionName=name)
+    events = stack.client("logs").filter_log_events(
+        logGroupName=configuration["LoggingConfig"]["LogGroup"]
+    )["events"]
+    return [json.loads(each["message"]) for each in events if each["message"].startswith("{")]
+
+
+def test_one_correlation_id_leads_from_the_agents_log_to_the_triggers(
+    stack: Deployment, tmp_path: Path, address: str
+) -> None:
+    with running_agent(tmp_path, stack.outputs) as url:
+        guest = Conversation(url)
+        ask_for_code(guest, address)
+        code = stack.code_mailed_to(address)
+        guest.say("", code=other_than(code))
+        guest.say("", code=code)
+        with pytest.raises(httpx.HTTPStatusError):
+            Conversation(url, access_token="none").say("Hi")
+    lines = [
+        line
+        for line in map(json.loads, (tmp_path / "agent.log").read_text().splitlines())
+        if line["logger"].startswith("agent.")
+    ]
+    assert [(line["message"], line.get("outcome")) for line in lines] == [
+        ("code requested", "CODE_SENT"),
+        ("code answered", "INVALID_OTP"),
+        ("code answered", "SIGNED_IN"),
+        ("access token refused", None),
+        ("request refused", "invalid_token"),
+    ]
+    (correlation_id,) = {line["correlation_id"] for line in lines[:3]}
+    assert not [line for line in lines[3:] if "correlation_id" in line]
+
+    def told(function: str, key: str) -> list[Any]:
+        return [
+            line[key]
+            for line in log_lines(stack, function)
+            if line.get("correlation_id") == correlation_id
+        ]
+
+    assert told("VerifyAuthChallengeResponse", "correct") == [False, True]
+    assert told("DefineAuthChallenge", "step") == ["challenge", "issue_tokens"]
+
+
+REACHED_BY: dict[ErrorCode, Callable[..., None]] = {
+    ErrorCode.INVALID_OTP: test_wrong_code_costs_a_try_and_the_right_one_then_signs_in,
+    ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
+        test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another
+    ),
+    ErrorCode.RATE_LIMITED: test_t10_too_many_codes_are_refused_with_the_minutes_to_wait,
+    ErrorCode.NO_LOGIN_PENDING: test_restart_in_mid_login_is_told_and_the_visitor_starts_again,
+    ErrorCode.ERR_EMAIL_DELIVERY_FAILED: (
+        test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it
+    ),
+    ErrorCode.AUTH_SERVICE_ERROR: test_t24_login_service_that_does_not_work_is_told_in_fixed_words,
+    ErrorCode.GUEST_CREATION_FAILED: (
+        test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so
+    ),
+}
+# MiniStack takes every address, and a code's five minutes are its own: these are reached over the
+# same HTTP in tests/unit/agent/test_agent_main.py, as all the others are.
+NOT_WITH_MINISTACK = {ErrorCode.INVALID_EMAIL, ErrorCode.OTP_EXPIRED}
+
+
+@pytest.mark.parametrize("error_code", ErrorCode)
+def test_every_error_code_is_reached_in_a_conversation(error_code: ErrorCode) -> None:
+    assert (error_code in REACHED_BY) != (error_code in NOT_WITH_MINISTACK)
