@@ -111,6 +111,10 @@ class EmailOtpLogin:
         """Whether digits this visitor types now may be a code."""
         return self._clock() < self._pending.get(session_id).codes_hidden_until
 
+    def expect_code_from_before(self, session_id: str) -> None:
+        """Treat digits as a code for a while, as an earlier process may have had one mailed."""
+        self._hide_codes_until(self._pending.get(session_id), self._clock())
+
     def pending_code(self, session_id: str) -> PendingCode | None:
         """Return what code this chat's visitor is to enter, or None if no login is pending."""
         challenge = self._pending.get(session_id).challenge

@@ -103,7 +103,8 @@ def create_app(
         verifier: Instead of one that fetches the pool's keys.
         model: Instead of the one `settings.model_id` names.
         session_manager: Makes the Strands session manager that keeps the history with the given
-            id, 64 hexadecimal digits; by default a history ends with the process.
+            id, 64 hexadecimal digits; by default a history ends with the process. Only its
+            `initialize`, `append_message` and `sync_agent` are called.
         clock: Epoch seconds.
     """
     pin_library_loggers()
@@ -138,6 +139,8 @@ def create_app(
                 conversation.history.initialize(agent)
                 # What was being saved when an earlier process ended may lack its end.
                 agent.messages[:] = _whole_turns(agent.messages)
+                if agent.messages and cognito_sub is None:
+                    email_otp.login.expect_code_from_before(session_id)
             conversation.agent, conversation.cognito_sub = agent, cognito_sub
         if conversation.cognito_sub != cognito_sub:
             raise RequestError(

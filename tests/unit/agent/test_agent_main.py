@@ -461,6 +461,16 @@ def test_history_of_an_anonymous_session_survives_a_restart(histories: Histories
     assert texts_shown(model) == ["first", "one", "second"]
 
 
+def test_t22_code_typed_after_a_restart_reaches_neither_model_nor_history(
+    histories: Histories,
+) -> None:
+    histories.restart()[0].say("first")
+    browser, model = histories.restart()
+    browser.say("it's 123 456")
+    assert "[code_reference: " in texts_shown(model)[-1]
+    assert "123 456" not in str(model.shown) + histories.stored
+
+
 def test_turn_that_did_not_end_well_is_not_stored(histories: Histories) -> None:
     lost: Step = [("get_guest_profile", {})]
     browser, _ = histories.restart("one", RuntimeError(), lost, RuntimeError(), "two")
