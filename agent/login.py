@@ -40,7 +40,7 @@ CODES_HIDDEN_AFTER_SECONDS = 600
 
 _THROTTLED_RETRY_SECONDS = 30
 _MAX_NAME_CHARS = 100
-_DECOY_CODE_LENGTH, _DECOY_TTL_SECONDS, _DECOY_ATTEMPTS = 6, 300, 3  # the stack's defaults
+_DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
 _PENDING_IDLE_SECONDS = 3600
 
@@ -103,6 +103,7 @@ class EmailOtpLogin:
         self._user_pool_id = user_pool_id
         self._client_id = client_id
         self._clock = clock
+        self._usual_code: tuple[int, int, int] | None = None
         self._pending = Sessions(
             _PendingLogin, limit=_PENDING_LIMIT, idle_seconds=_PENDING_IDLE_SECONDS, clock=clock
         )
@@ -261,17 +262,24 @@ class EmailOtpLogin:
                 ErrorCode.RATE_LIMITED,
                 retry_after_seconds=_number(parameters, "retry_after_seconds", 60),
             )
-        decoy_expires_at = int(self._clock()) + _DECOY_TTL_SECONDS
-        return _Challenge(
+        # A decoy looks like the codes seen so far. The largest, since a code that a session joins
+        # has less of its life left, and one after many wrong answers has one attempt.
+        attempts, life_seconds, code_length = self._usual_code or _DEFAULT_CODE
+        now = int(self._clock())
+        challenge = _Challenge(
             email=email,
             name=name,
             username=parameters.get("USERNAME", email),
             session=response["Session"] if response else None,
-            code_length=_number(parameters, "code_length", _DECOY_CODE_LENGTH),
-            expires_at=_number(parameters, "expires_at", decoy_expires_at),
-            attempts_left=_number(parameters, "attempts_left", _DECOY_ATTEMPTS),
+            code_length=_number(parameters, "code_length", code_length),
+            expires_at=_number(parameters, "expires_at", now + life_seconds),
+            attempts_left=_number(parameters, "attempts_left", attempts),
             correlation_id=correlation_id,
         )
+        if challenge.session:
+            seen = (challenge.attempts_left, challenge.expires_at - now, challenge.code_length)
+            self._usual_code = max(seen, self._usual_code or seen)
+        return challenge
 
     def _answer(self, challenge: _Challenge, code: str) -> SignedIn | Refused | _Challenge:
         if challenge.session is None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -287,6 +288,25 @@ def test_t15_disabled_user_looks_like_any_other(
     clock.now += 300
     assert login.verify("late", "000000") == Refused(ErrorCode.OTP_EXPIRED)
     assert cognito.mailed == [m for m in cognito.mailed if m[0] != "dis@example.com"]
+
+
+def test_t15_disabled_user_gets_a_code_like_those_of_the_stacks_settings(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    cognito.disabled.add("dis@example.com")
+    cognito.parameters = {"code_length": "10", "attempts_left": "1"}
+    login.initiate("long-coded", email="eve@example.com")
+    expires_at = str(int(clock.now) + 120)
+    cognito.parameters = {"code_length": "8", "attempts_left": "2", "expires_at": expires_at}
+    usual = login.initiate("usual", email="dan@example.com")
+    clock.now += 20
+    login.initiate("joined", email="dan@example.com")
+    clock.now += 20
+
+    decoy = login.initiate("decoy", email="dis@example.com")
+
+    assert isinstance(usual, CodeSent)
+    assert decoy == replace(usual, destination="d***@e***.com")
 
 
 def test_tokens_are_revoked_if_the_guest_cannot_be_stored(
