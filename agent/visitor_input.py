@@ -20,8 +20,10 @@ _WORD_END = re.compile(
     r"[\s<>()\[\]{},;:\"|\\\u2018-\u201f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]+"
 )
 
-# Digits of any script, with spaces, hyphens, dashes and invisible characters between them.
-_BETWEEN = "[\\s\u00ad\u200b-\u200d\u2010-\u2015\u2060\ufeff-]"
+# Digits of any script, with spaces, hyphens, dashes and invisible characters between them;
+# U+FE0F and U+20E3 make an emoji of a digit.
+_INVISIBLE = "\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u20e3"
+_BETWEEN = rf"[\s{_INVISIBLE}\u2010-\u2015-]"
 _DIGIT_RUN = re.compile(rf"\d(?:{_BETWEEN}{{0,3}}\d){{3,}}")
 _NOT_DIGITS = re.compile(r"\D+")
 
