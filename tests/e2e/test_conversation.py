@@ -292,12 +292,12 @@ def test_second_sign_in_finds_the_same_guest_and_moves_her_last_login(
     assert shown["guest"]["last_login_at"] > "2026"
 
 
-def log_lines(stack: Deployment, function: str) -> list[dict[str, Any]]:
-    """What a trigger has logged, oldest first."""
+def log_lines(stack: Deployment, function: str, since: float) -> list[dict[str, Any]]:
+    """What a trigger has logged since a time, epoch seconds; oldest first."""
     name = stack.outputs[f"{function}FunctionName"]
     configuration = stack.client("lambda").get_function_configuration(FunctionName=name)
     events = stack.client("logs").filter_log_events(
-        logGroupName=configuration["LoggingConfig"]["LogGroup"]
+        logGroupName=configuration["LoggingConfig"]["LogGroup"], startTime=int(since * 1000)
     )["events"]
     return [json.loads(each["message"]) for each in events if each["message"].startswith("{")]
 
@@ -305,6 +305,7 @@ def log_lines(stack: Deployment, function: str) -> list[dict[str, Any]]:
 def test_one_correlation_id_leads_from_the_agents_log_to_the_triggers(
     stack: Deployment, tmp_path: Path, address: str
 ) -> None:
+    started_at = time.time()
     with running_agent(tmp_path, stack.outputs) as url:
         guest = Conversation(url)
         ask_for_code(guest, address)
@@ -331,7 +332,7 @@ def test_one_correlation_id_leads_from_the_agents_log_to_the_triggers(
     def told(function: str, key: str) -> list[Any]:
         return [
             line[key]
-            for line in log_lines(stack, function)
+            for line in log_lines(stack, function, started_at)
             if line.get("correlation_id") == correlation_id
         ]
 
