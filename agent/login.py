@@ -110,7 +110,7 @@ class EmailOtpLogin:
 
     def expects_code(self, session_id: str) -> bool:
         """Whether digits this visitor types now may be a code."""
-        return self._clock() < self._pending.get(session_id).codes_hidden_until
+        return self._clock() < self._known(session_id).codes_hidden_until
 
     def expect_code_from_before(self, session_id: str) -> None:
         """Treat digits as a code for a while, as an earlier process may have had one mailed."""
@@ -118,7 +118,7 @@ class EmailOtpLogin:
 
     def pending_code(self, session_id: str) -> PendingCode | None:
         """Return what code this chat's visitor is to enter, or None if no login is pending."""
-        challenge = self._pending.get(session_id).challenge
+        challenge = self._known(session_id).challenge
         return PendingCode(challenge.code_length, challenge.attempts_left) if challenge else None
 
     def initiate(
@@ -192,7 +192,7 @@ class EmailOtpLogin:
         return outcome
 
     def _verify(self, session_id: str, code: str) -> SignedIn | Refused:
-        pending = self._pending.get(session_id)
+        pending = self._known(session_id)
         with pending.lock:
             challenge = pending.challenge
             if challenge is None:
@@ -358,6 +358,14 @@ class EmailOtpLogin:
             _log.error(
                 "tokens not revoked", extra=describe(error) | {"correlation_id": correlation_id}
             )
+
+    def _known(self, session_id: str) -> _PendingLogin:
+        """Return what is remembered, if anything.
+
+        Only who asks for a code is remembered: any number of chats that ask for none push no
+        pending login out.
+        """
+        return self._pending.find(session_id) or _PendingLogin()
 
     def _hide_codes_until(self, pending: _PendingLogin, ends_at: float) -> None:
         pending.codes_hidden_until = max(

@@ -35,6 +35,10 @@ class Sessions[T]:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def find(self, session_id: str) -> T | None:
+        """Return the session's value and mark it used, or None; makes none."""
+        return self.get(session_id) if session_id in self._entries else None
+
     def get(self, session_id: str) -> T:
         """Return the session's value, made if need be, and mark it used."""
         with self._lock:

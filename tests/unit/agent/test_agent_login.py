@@ -492,3 +492,25 @@ def test_connect_tries_an_auth_call_once(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert vars(made["cognito-idp"])["retries"] == {"total_max_attempts": 1}
     assert logging.getLogger("botocore").level >= logging.INFO
+
+
+def test_chats_that_ask_for_no_code_push_no_pending_login_out(
+    cognito: FakeCognito, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T19: else a flood of small talk would end sign-ins and show their codes to the model."""
+    monkeypatch.setattr("agent.login._PENDING_LIMIT", 3)
+    login = EmailOtpLogin(
+        cognito,  # type: ignore[arg-type]
+        guests,
+        user_pool_id=POOL_ID,
+        client_id=CLIENT_ID,
+        clock=clock,
+    )
+    code = mailed_code(login, cognito)
+    for number in range(10):
+        other = f"chat-{number}"
+        assert not login.expects_code(other)
+        assert login.pending_code(other) is None
+        assert login.verify(other, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+    assert login.expects_code(CHAT)
+    assert isinstance(login.verify(CHAT, code), SignedIn)

@@ -36,3 +36,14 @@ def test_the_least_recently_used_goes_first(clock: Clock) -> None:
     assert len(sessions) == 2
     assert sessions.get("a") == 1
     assert sessions.get("b") == 4
+
+
+def test_finding_makes_no_session_and_keeps_a_known_one_alive(clock: Clock) -> None:
+    sessions = numbered(clock, limit=2)
+    assert sessions.find("a") is None
+    assert len(sessions) == 0
+    for session_id in ("a", "b"):
+        sessions.get(session_id)
+    assert sessions.find("a") == 1
+    sessions.get("c")
+    assert sessions.find("b") is None
