@@ -1,0 +1,15 @@
+// What the page must know of a deployment; none of it is secret.
+
+export type AppConfig = {
+  region: string;
+  clientId: string;
+  /** Such as `https://cognito-idp.eu-central-1.amazonaws.com/`. */
+  cognitoEndpoint: string;
+  /** Where anonymous messages are posted. */
+  guestEndpoint: string;
+  /** Where messages are posted with a bearer token. */
+  memberEndpoint: string;
+  /** With `guestRuntimeArn`: guests call the runtime with this pool's guest credentials. */
+  identityPoolId?: string;
+  guestRuntimeArn?: string;
+};
