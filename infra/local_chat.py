@@ -1,0 +1,141 @@
+"""Serves the local chat: page, agent and MiniStack's mails at one loopback address.
+
+Run by `python -m infra.local chat`; no part of anything that is deployed.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+from bedrock_agentcore.runtime import BedrockAgentCoreApp
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.main import create_app
+from agent.observability import JsonFormatter
+from agent.settings import Settings, SettingsError, load_settings
+from infra.ministack import HOST, ROOT, mails
+
+PAGE = ROOT / "agent" / "web" / "dist"
+MAX_MAILS = 50
+# Vite names these files after their content.
+_HASHED_FILES = "/assets/"
+
+
+class LoopbackOnly:
+    """Answers requests addressed to this very host and port alone, with strict headers.
+
+    The exact `Host` keeps out web pages whose own name was made to lead to 127.0.0.1: they
+    would read a guest's mails. It passes every message on as it comes, so that answers stream.
+
+    Args:
+        app: What answers.
+        port: Where it listens.
+        cognito_endpoint: The one other origin the page may talk to.
+    """
+
+    def __init__(self, app: ASGIApp, *, port: int, cognito_endpoint: str) -> None:
+        self._app = app
+        self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
+        self._content_security_policy = (
+            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+            f"font-src 'self'; connect-src 'self' {cognito_endpoint}; base-uri 'none'; "
+            "form-action 'none'; frame-ancestors 'none'"
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request, and add the headers to its answer."""
+        if scope["type"] == "lifespan":
+            return await self._app(scope, receive, send)
+        if scope["type"] != "http":
+            return None  # the chat has no web sockets
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = self._content_security_policy
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                if not scope["path"].startswith(_HASHED_FILES):
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        if Headers(scope=scope).getlist("host") not in [[host] for host in self._hosts]:
+            addresses = " or ".join(f"http://{host}" for host in sorted(self._hosts))
+            refusal = JSONResponse({"error": f"Open this page at {addresses}."}, 403)
+            return await refusal(scope, receive, send_with_headers)
+        return await self._app(scope, receive, send_with_headers)
+
+
+def create_chat(settings: Settings, *, page: Path = PAGE) -> BedrockAgentCoreApp:
+    """Compose the agent's service with the page, its configuration and the mailbox.
+
+    Args:
+        settings: The local deployment to work with.
+        page: The folder the page was built into.
+    """
+    endpoint_url = settings.endpoint_url
+    if endpoint_url is None:
+        raise SettingsError("AWS_ENDPOINT_URL is not set: the local chat works with MiniStack only")
+
+    def config(_request: Request) -> JSONResponse:
+        return JSONResponse(
+            {
+                "region": settings.region,
+                "clientId": settings.user_pool_client_id,
+                "cognitoEndpoint": endpoint_url,
+                "guestEndpoint": "/invocations",
+                "memberEndpoint": "/invocations",
+            }
+        )
+
+    def mailbox(_request: Request) -> JSONResponse:
+        try:
+            newest_first = mails(endpoint_url)[: -MAX_MAILS - 1 : -1]
+        except (URLError, TimeoutError):
+            return JSONResponse({"error": "MiniStack does not answer."}, 502)
+        return JSONResponse(
+            [
+                {
+                    "to": ", ".join(mail["To"]),
+                    "subject": mail["Subject"],
+                    "text": mail["BodyText"],
+                    "at": mail["Timestamp"],
+                }
+                for mail in newest_first
+            ]
+        )
+
+    app = create_app(settings)
+    app.router.routes += [
+        Route("/config.json", config),
+        Route("/mailbox", mailbox),
+        Mount("/", StaticFiles(directory=page, html=True)),
+    ]
+    app.add_middleware(LoopbackOnly, port=settings.port, cognito_endpoint=endpoint_url)
+    return app
+
+
+def main(page: Path) -> int:
+    """Serve on the loopback address until stopped."""
+    try:
+        app = create_chat(settings := load_settings(os.environ), page=page)
+    except SettingsError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - for who started it
+        return 2
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    app.logger.handlers.clear()  # as in agent.main
+    app.run(port=settings.port, host=HOST, log_config=None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]) if len(sys.argv) > 1 else PAGE))
