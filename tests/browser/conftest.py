@@ -1,0 +1,81 @@
+"""A real Chromium in front of the whole chat: page, agent, Cognito, mailbox."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page
+
+from infra.ministack import ROOT
+from tests.agent_process import running_agent
+from tests.browser.guest import Guest
+from tests.deployment import Deployment
+
+SCREENSHOTS = ROOT / ".local" / "screenshots"
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+    """Debian's Chromium where there is one; it looks for nothing outside this machine."""
+    return {
+        **browser_type_launch_args,
+        "executable_path": shutil.which("chromium"),
+        "args": [
+            "--no-sandbox",
+            "--disable-quic",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+        ],
+    }
+
+
+@pytest.fixture(scope="session")
+def chat_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the chat page is."""
+    if not (ROOT / "agent" / "web" / "dist" / "index.html").exists():
+        raise RuntimeError("the page is not built: run `make page`")
+    directory = tmp_path_factory.mktemp("chat")
+    with running_agent(directory, stack.outputs, module="infra.local_chat") as url:
+        yield url
+
+
+@pytest.fixture
+def new_tab(
+    context: BrowserContext, stack: Deployment, chat_url: str, request: pytest.FixtureRequest
+) -> Iterator[Callable[[], Guest]]:
+    """Open the chat in a tab of one browser; the console of each must stay clean."""
+    console: list[str] = []
+    tabs: list[Page] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        console.append(message.text)
+
+    def open_tab() -> Guest:
+        page = context.new_page()
+        page.on("console", heard)
+        page.on("pageerror", lambda error: console.append(str(error)))
+        page.goto(chat_url)
+        tabs.append(page)
+        return Guest(page, stack)
+
+    yield open_tab
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    for number, page in enumerate(tabs):
+        page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png")
+    assert not [line for line in console if "eyJ" in line or "Content Security" in line]
+
+
+@pytest.fixture
+def guest(new_tab: Callable[[], Guest]) -> Guest:
+    """A guest with one tab."""
+    return new_tab()
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The accessibility checker's script."""
+    script = ROOT / "agent" / "web" / "node_modules" / "axe-core" / "axe.min.js"
+    return Path(script).read_text("utf-8")

@@ -1,0 +1,91 @@
+"""What a guest does and sees in the page, by the names a screen reader would use."""
+
+import json
+import secrets
+import time
+from typing import Any
+
+from playwright.sync_api import Locator, Page, expect
+
+from tests.deployment import Deployment
+
+STORAGE_KEY = "booking_session"
+_MAIL_SECONDS = 10
+
+
+class Guest:
+    """One tab."""
+
+    def __init__(self, page: Page, stack: Deployment) -> None:
+        self.page = page
+        self._stack = stack
+        self.address = f"guest-{secrets.token_hex(6)}@example.com"
+
+    @property
+    def log(self) -> Locator:
+        """The conversation."""
+        return self.page.get_by_role("log", name="Conversation")
+
+    @property
+    def code_box(self) -> Locator:
+        """The input for a code."""
+        return self.page.get_by_role("textbox", name="Code")
+
+    def say(self, text: str) -> None:
+        """Type a message and send it."""
+        self.page.get_by_role("textbox", name="Message").fill(text)
+        self.page.get_by_role("button", name="Send", exact=True).click()
+
+    def hears(self, text: str, times: int = 1) -> None:
+        """The agent has said this, so many times."""
+        expect(self.log.get_by_text(text)).to_have_count(times, timeout=15_000)
+
+    def asks_for_code(self) -> str:
+        """Ask for bookings, give a name and an address; returns the mailed code."""
+        self.say("Show my bookings")
+        self.hears("What are your e-mail address and your name?")
+        self.say(f"Ada Lovelace, {self.address}")
+        expect(self.code_box).to_be_visible(timeout=15_000)
+        return self.mailed_code()
+
+    def mailed_code(self, mails: int = 1) -> str:
+        """Wait for the so-manieth mail; returns its code."""
+        deadline = time.monotonic() + _MAIL_SECONDS
+        while len(self._stack.mails_to(self.address)) < mails:
+            assert time.monotonic() < deadline, "no mail came"
+            time.sleep(0.05)
+        return self._stack.code_mailed_to(self.address)
+
+    def enters(self, code: str) -> None:
+        """Use the code box."""
+        self.code_box.fill(code)
+        self.page.get_by_role("button", name="Sign in", exact=True).click()
+
+    def signs_in(self) -> None:
+        """Sign in by the code box, and wait for the question to be answered by itself."""
+        self.enters(self.asks_for_code())
+        self.is_signed_in()
+        self.hears("Here is your guest record")
+
+    def is_signed_in(self, address: str | None = None) -> None:
+        """The page says who is signed in."""
+        signed_in = self.page.get_by_text(f"Signed in as {address or self.address}")
+        expect(signed_in.first).to_be_visible(timeout=15_000)
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+
+    def is_anonymous(self) -> None:
+        """The page shows nobody signed in, and keeps no session."""
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_hidden(timeout=15_000)
+        assert self.session() is None
+
+    def session(self) -> dict[str, Any] | None:
+        """What the browser keeps."""
+        text = self.page.evaluate("key => localStorage.getItem(key)", STORAGE_KEY)
+        return json.loads(text) if text else None
+
+    def changes_session(self, **changes: Any) -> None:
+        """Change what the browser keeps."""
+        session = json.dumps((self.session() or {}) | changes)
+        self.page.evaluate(
+            "([key, text]) => localStorage.setItem(key, text)", [STORAGE_KEY, session]
+        )
