@@ -1,0 +1,117 @@
+// Where a mailed code is entered, with the time and the tries it has left.
+import { type ReactNode, type SubmitEvent, useEffect, useRef, useState } from 'react';
+
+import type { Challenge } from './auth';
+
+type CodeFormProps = {
+  challenge: Challenge;
+  /** The agent is still answering, and takes nothing else meanwhile. */
+  busy: boolean;
+  onCode: (code: string) => void;
+  onNewCode: () => void;
+};
+
+export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps): ReactNode {
+  const input = useRef<HTMLInputElement>(null);
+  const [problem, setProblem] = useState('');
+  const arrivedAt = useArrival(challenge);
+  const now = useSeconds();
+  const secondsLeft = Math.ceil((challenge.expiresAt - now) / 1000);
+  const secondsToNewCode = Math.ceil((arrivedAt - now) / 1000 + challenge.retryAfter);
+  const usable = challenge.open && secondsLeft > 0;
+
+  useEffect(() => {
+    if (input.current) input.current.value = '';
+    input.current?.focus();
+    setProblem('');
+  }, [challenge]);
+
+  function submit(event: SubmitEvent<HTMLFormElement>): void {
+    event.preventDefault();
+    if (busy || !input.current) return;
+    // Read from the form, never held in React's state.
+    const code = input.current.value;
+    if (code.length !== challenge.codeLength) {
+      setProblem(`The code has ${challenge.codeLength} digits.`);
+      return input.current.focus();
+    }
+    setProblem('');
+    input.current.value = '';
+    onCode(code);
+  }
+
+  return (
+    <form className="code" aria-label="Sign-in code" onSubmit={submit} noValidate>
+      {usable ? (
+        <>
+          <label htmlFor="code">Code</label>
+          <p id="code-hint">
+            {challenge.codeLength} digits, mailed to {challenge.destination}.{' '}
+            <span className="nowrap">{tries(challenge.attemptsLeft)} left, </span>
+            <span className="nowrap">
+              valid for <time>{clock(secondsLeft)}</time>
+            </span>
+          </p>
+          <div className="row">
+            <input
+              id="code"
+              ref={input}
+              type="text"
+              inputMode="numeric"
+              autoComplete="one-time-code"
+              aria-describedby="code-problem code-hint"
+              aria-invalid={problem !== ''}
+              onInput={(event) => keepDigits(event.currentTarget, challenge.codeLength)}
+            />
+            <button type="submit" className="primary" disabled={busy}>
+              Sign in
+            </button>
+          </div>
+        </>
+      ) : (
+        <p>{challenge.open ? 'This code has expired.' : 'No code can be entered just now.'}</p>
+      )}
+      <p id="code-problem" className="error" role="alert">
+        {problem}
+      </p>
+      {secondsToNewCode > 0 ? (
+        <p>You can ask for a new code in {clock(secondsToNewCode)}.</p>
+      ) : (
+        <button type="button" disabled={busy} onClick={onNewCode}>
+          Send a new code
+        </button>
+      )}
+    </form>
+  );
+}
+
+/** Takes a code as it was copied, with spaces, hyphens or full-width digits. */
+function keepDigits(input: HTMLInputElement, codeLength: number): void {
+  const digits = input.value.normalize('NFKC').replace(/\D/g, '').slice(0, codeLength);
+  if (digits !== input.value) input.value = digits;
+}
+
+function tries(count: number): string {
+  return count === 1 ? '1 try' : `${count} tries`;
+}
+
+function clock(seconds: number): string {
+  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
+}
+
+function useArrival(challenge: Challenge): number {
+  const [arrival, setArrival] = useState({ challenge, at: Date.now() });
+  if (arrival.challenge === challenge) return arrival.at;
+  const next = { challenge, at: Date.now() };
+  setArrival(next);
+  return next.at;
+}
+
+function useSeconds(): number {
+  const [now, setNow] = useState(Date.now);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now()), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  return now;
+}

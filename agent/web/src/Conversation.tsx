@@ -1,0 +1,149 @@
+// The chat itself: the messages as they stream in, the code box, and where to type.
+import { useChat } from '@ai-sdk/react';
+import type { UIMessage } from 'ai';
+import {
+  type KeyboardEvent,
+  type ReactNode,
+  type SubmitEvent,
+  useEffect,
+  useLayoutEffect,
+  useRef,
+} from 'react';
+
+import type { SignIn } from './App';
+import type { AgentTransport, Challenge } from './auth';
+import { CodeForm } from './CodeForm';
+
+type ConversationProps = {
+  transport: AgentTransport;
+  challenge: Challenge | null;
+  /** A sign-in that the chat does not show yet. */
+  signIn: SignIn | null;
+  onSignInShown: () => void;
+  notice: string;
+  onSend: () => void;
+};
+
+const MAX_PROMPT_CHARS = 8_000; // as the agent has it
+const CODE_ENTERED = 'Code entered';
+const NEAR_THE_END_PX = 120;
+
+export function Conversation(props: ConversationProps): ReactNode {
+  const { transport, challenge, signIn, onSignInShown, notice, onSend } = props;
+  const { messages, setMessages, sendMessage, status, error, clearError, stop } = useChat({
+    transport,
+  });
+  const busy = status === 'submitted' || status === 'streaming';
+  const box = useRef<HTMLTextAreaElement>(null);
+  const log = useRef<HTMLDivElement>(null);
+  const codeWanted = challenge?.open === true;
+
+  // An answer of a chat that was left must not go on.
+  useEffect(() => () => void stop(), []);
+
+  useEffect(() => {
+    if (!signIn || busy) return;
+    onSignInShown();
+    setMessages((shown) => [...shown, line(`Signed in as ${signIn.user.email}`)]);
+    if (signIn.pendingQuestion) void sendMessage({ text: signIn.pendingQuestion });
+  }, [signIn, busy]);
+
+  useEffect(() => {
+    if (!codeWanted) box.current?.focus();
+  }, [codeWanted]);
+
+  useLayoutEffect(() => {
+    const { current } = log;
+    if (!current) return;
+    const fromEnd = current.scrollHeight - current.scrollTop - current.clientHeight;
+    if (fromEnd < current.lastElementChild!.clientHeight + NEAR_THE_END_PX) {
+      current.scrollTop = current.scrollHeight;
+    }
+  }, [messages, status, codeWanted]);
+
+  function send(text: string, code?: string): boolean {
+    if (busy || !text.trim()) return false;
+    clearError();
+    onSend();
+    void sendMessage({ text }, code ? { body: { code } } : {});
+    return true;
+  }
+
+  function submit(event: SubmitEvent<HTMLFormElement>): void {
+    event.preventDefault();
+    if (!box.current) return;
+    if (send(box.current.value)) box.current.value = '';
+    box.current.focus();
+  }
+
+  function sendOnEnter(event: KeyboardEvent<HTMLTextAreaElement>): void {
+    if (event.key !== 'Enter' || event.shiftKey || event.nativeEvent.isComposing) return;
+    event.preventDefault();
+    event.currentTarget.form?.requestSubmit();
+  }
+
+  return (
+    <div className="chat">
+      <div className="log" ref={log} role="log" aria-label="Conversation" aria-busy={busy} tabIndex={0}>
+        <p className="line">Ask about the house, or say “Show my bookings”.</p>
+        {messages.map((message) => (
+          <Message key={message.id} message={message} />
+        ))}
+        {busy && messages.at(-1)?.role === 'user' && <p className="line">Writing …</p>}
+      </div>
+      <p className="notice" role="status" aria-label="Notice">
+        {notice}
+      </p>
+      <p className="error" role="alert">
+        {error && inWords(error)}
+      </p>
+      {challenge && (
+        <CodeForm
+          challenge={challenge}
+          busy={busy}
+          onCode={(code) => send(CODE_ENTERED, code)}
+          onNewCode={() => send('Send a new code')}
+        />
+      )}
+      <form className="composer" onSubmit={submit}>
+        <label className="hidden" htmlFor="message">
+          Message
+        </label>
+        <textarea
+          id="message"
+          ref={box}
+          rows={1}
+          maxLength={MAX_PROMPT_CHARS}
+          placeholder="Type a message"
+          onKeyDown={sendOnEnter}
+        />
+        <button type="submit" className="primary" disabled={busy}>
+          Send
+        </button>
+      </form>
+    </div>
+  );
+}
+
+function Message({ message }: { message: UIMessage }): ReactNode {
+  const text = message.parts.map((part) => (part.type === 'text' ? part.text : '')).join('');
+  if (!text) return null;
+  if (message.role === 'system') return <p className="line">{text}</p>;
+  return (
+    <div className={`message ${message.role}`}>
+      <span className="hidden">{message.role === 'user' ? 'You: ' : 'Guest desk: '}</span>
+      {text}
+    </div>
+  );
+}
+
+/** A line between messages; the page alone knows of it. */
+function line(text: string): UIMessage {
+  return { id: crypto.randomUUID(), role: 'system', parts: [{ type: 'text', text }] };
+}
+
+function inWords(error: Error): string {
+  return error instanceof TypeError
+    ? 'The connection was lost. Please check it and send your message again.'
+    : error.message;
+}

@@ -1,0 +1,20 @@
+// Starts the page: reads what it must know of the deployment, then shows the chat.
+import { createRoot } from 'react-dom/client';
+
+import { App } from './App';
+import { type AppConfig, SessionStore, TokenRefresher } from './auth';
+import './styles.css';
+
+const root = createRoot(document.getElementById('root') as HTMLElement);
+
+async function start(): Promise<void> {
+  const response = await fetch('config.json');
+  if (!response.ok) throw new Error(`config.json: ${response.status}`);
+  const config = (await response.json()) as AppConfig;
+  const store = new SessionStore();
+  root.render(<App config={config} store={store} refresher={new TokenRefresher(config, store)} />);
+}
+
+start().catch(() => {
+  root.render(<p role="alert">The chat could not be loaded. Please reload the page.</p>);
+});
