@@ -12,4 +12,6 @@ export type AppConfig = {
   /** With `guestRuntimeArn`: guests call the runtime with this pool's guest credentials. */
   identityPoolId?: string;
   guestRuntimeArn?: string;
+  /** The pool's guest role; the basic flow asks STS for it by name. */
+  guestRoleArn?: string;
 };

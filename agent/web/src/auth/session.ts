@@ -23,7 +23,11 @@ export type SessionChange = {
   userChanged: boolean;
   /** False if it happened here, true if in another tab. */
   fromOtherTab: boolean;
+  /** Why nobody is signed in any more; null if somebody is. */
+  signedOutReason: SignedOutReason | null;
 };
+
+export type SignedOutReason = 'expired' | 'user' | 'other-tab';
 
 export type SessionListener = (change: SessionChange) => void;
 
@@ -73,16 +77,19 @@ export class SessionStore {
     this.#tell(false);
   }
 
-  clear(): void {
+  clear(reason: 'expired' | 'user' = 'user'): void {
     this.#inMemory = null;
     this.#useMemory = this.#storage === null;
     this.#removeStored();
-    this.#tell(false);
+    this.#tell(false, reason);
   }
 
   /** Calls back on every change, in whichever tab; returns how to stop it. */
   subscribe(listener: SessionListener): () => void {
-    if (this.#listeners.size === 0) globalThis.addEventListener?.('storage', this.#onStorage);
+    if (this.#listeners.size === 0) {
+      this.#known = this.read();
+      globalThis.addEventListener?.('storage', this.#onStorage);
+    }
     this.#listeners.add(listener);
     return () => {
       this.#listeners.delete(listener);
@@ -92,17 +99,18 @@ export class SessionStore {
 
   readonly #onStorage = (event: StorageEvent): void => {
     // A null key stands for `localStorage.clear()`.
-    if (event.key === STORAGE_KEY || event.key === null) this.#tell(true);
+    if (event.key === STORAGE_KEY || event.key === null) this.#tell(true, 'other-tab');
   };
 
-  #tell(fromOtherTab: boolean): void {
+  #tell(fromOtherTab: boolean, reason: SignedOutReason = 'user'): void {
     const previous = this.#known;
     const current = this.read();
     this.#known = current;
     if (JSON.stringify(previous) === JSON.stringify(current)) return;
     const userChanged = previous?.sub !== current?.sub;
+    const signedOutReason = current ? null : reason;
     for (const listener of [...this.#listeners]) {
-      listener({ previous, current, userChanged, fromOtherTab });
+      listener({ previous, current, userChanged, fromOtherTab, signedOutReason });
     }
   }
 

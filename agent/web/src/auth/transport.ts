@@ -1,27 +1,41 @@
 // Carries the chat between the page and the agent, and keeps tokens away from the page.
-import { DefaultChatTransport, type ChatTransport, type UIMessage } from 'ai';
+import { DefaultChatTransport, type UIMessage, type UIMessageChunk } from 'ai';
 
+import { type Challenge, nextChallenge } from './challenge';
 import type { AppConfig } from './config';
+import type { GuestCall } from './guest-aws';
+import { QuestionMemory } from './question';
 import type { TokenRefresher } from './refresh';
-import type { Session, SessionStore } from './session';
+import type { Session, SessionStore, SignedOutReason } from './session';
+import { readChunks } from './stream';
+import { isRecord, sessionFromDelivery } from './tokens';
 
-/** A login that waits for a code, or one that has just ended without success. */
-export type Challenge = {
-  /** False once no code can be entered any more; a new one may be asked for. */
-  open: boolean;
-  codeLength: number;
-  /** Epoch ms on this computer's clock. */
-  expiresAt: number;
-  attemptsLeft: number;
-  /** The masked address. */
-  destination: string;
-  /** Seconds until another code may be asked for. */
-  retryAfter: number;
-  /** Why the last step failed, such as `INVALID_OTP`; null if it did not. */
-  errorCode: string | null;
+const SESSION_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
+const MAX_PROMPT_CHARS = 8_000;
+const MAX_REFUSAL_CHARS = 10_000;
+
+export const SIGNED_OUT = 'Your sign-in has ended. Ask again to go on, and sign in when asked.';
+const USER_CHANGED = 'Somebody else has signed in, in another tab. Please ask again.';
+const UNREACHABLE = 'The assistant cannot be reached. Check your connection and try again.';
+const NOT_ANSWERED = 'The assistant could not answer that. Please try again.';
+const TOO_LONG = `Your message is too long: ${MAX_PROMPT_CHARS} characters at most.`;
+const TOKENS_UNUSABLE = 'The sign-in did not arrive whole. Please ask for a new code.';
+const BY_CODE: Record<string, string> = {
+  session_busy: 'The last message is still being answered. Please wait a moment.',
+  keys_unavailable: 'Your sign-in cannot be checked right now. Please try again.',
+  foreign_session: 'This chat could not go on, so a new one was begun. Please ask again.',
+};
+const BY_STATUS: Record<number, string> = {
+  429: 'The assistant is very busy. Please try again in a minute.',
+  503: 'The assistant is very busy. Please try again in a minute.',
 };
 
-export type SignedOutReason = 'expired' | 'user' | 'other-tab';
+/** Something the visitor can be told as it stands. */
+export class ChatError extends Error {
+  override readonly name = 'ChatError';
+}
+
+export type AgentTransport = DefaultChatTransport<UIMessage>;
 
 export type AgentTransportOptions = {
   config: AppConfig;
@@ -36,19 +50,239 @@ export type AgentTransportOptions = {
   onSignedIn?: (session: Session, pendingQuestion: string | null) => void;
   onChallenge?: (challenge: Challenge) => void;
   onSignedOut?: (reason: SignedOutReason) => void;
+  /** Loads what calls a guest runtime on AWS. */
+  loadGuestCaller?: () => Promise<{
+    callGuestRuntime: (config: AppConfig, call: GuestCall) => Promise<Response>;
+  }>;
 };
-
-export type AgentTransport = ChatTransport<UIMessage>;
 
 /**
  * Makes the transport for `useChat`.
  *
  * A code goes beside the message, never in it:
  * `sendMessage({ text: 'Code entered' }, { body: { code } })` posts `{"prompt": "", "code": ...}`.
+ *
+ * @param Base - The class of the AI SDK to build on, 6 or 7.
  */
 export function createAgentTransport(
   options: AgentTransportOptions,
   Base: typeof DefaultChatTransport = DefaultChatTransport,
 ): AgentTransport {
-  return new Base<UIMessage>({ api: options.config.guestEndpoint });
+  const link = new AgentLink(options);
+
+  class Transport extends Base<UIMessage> {
+    protected override processResponseStream(
+      stream: ReadableStream<Uint8Array>,
+    ): ReadableStream<UIMessageChunk> {
+      return link.read(stream);
+    }
+
+    /** An answer that was cut off is asked for again; the agent keeps none to resume. */
+    override async reconnectToStream(): Promise<null> {
+      return null;
+    }
+  }
+
+  return new Transport({
+    api: options.config.guestEndpoint,
+    fetch: (_api: unknown, init?: RequestInit) => link.post(init ?? {}),
+    prepareSendMessagesRequest: ({ messages, body }) => ({
+      body: requestBody(messages, body?.['code']),
+    }),
+  });
+}
+
+/** The latest text alone: earlier answers and tool outputs are the agent's own business. */
+function requestBody(messages: UIMessage[], code: unknown): { prompt: string; code?: string } {
+  if (typeof code === 'string' && code !== '') return { prompt: '', code };
+  const latest = messages.findLast((message) => message.role === 'user');
+  const prompt = (latest?.parts ?? [])
+    .map((part) => (part.type === 'text' ? part.text : ''))
+    .join('')
+    .toWellFormed();
+  if (prompt.length > MAX_PROMPT_CHARS) throw new ChatError(TOO_LONG);
+  return { prompt };
+}
+
+/** One page's connection to the agent: its session id and the login it is in. */
+class AgentLink {
+  readonly #options: AgentTransportOptions;
+  readonly #now: () => number;
+  readonly #question = new QuestionMemory();
+  readonly #anonymousAnswers = new WeakSet<ReadableStream<Uint8Array>>();
+  #challenge: Challenge | null = null;
+  #sessionId = crypto.randomUUID();
+  #sessionSub: string | null;
+
+  constructor(options: AgentTransportOptions) {
+    this.#options = options;
+    this.#now = options.now ?? Date.now;
+    this.#sessionSub = options.store.read()?.sub ?? null;
+    options.store.subscribe((change) => {
+      const { current, previous, userChanged, fromOtherTab, signedOutReason } = change;
+      if (!userChanged) return;
+      this.#begin(current?.sub ?? null);
+      if (previous || fromOtherTab) this.#question.forget();
+      if (signedOutReason) options.onSignedOut?.(signedOutReason);
+    });
+  }
+
+  async post(init: RequestInit): Promise<Response> {
+    const body = String(init.body);
+    const signal = init.signal ?? null;
+    const { store, refresher } = this.#options;
+    const before = store.read();
+    const accessToken = await refresher.accessToken();
+    if (before && accessToken === null) throw new ChatError(SIGNED_OUT);
+    if (accessToken === null) return this.#postAsGuest(body, signal);
+
+    const first = await this.#postAsMember(body, signal, before, accessToken);
+    const refusal = await refusalOf(first);
+    if (!refusal) return first;
+    if (!refusal.tokenRefused) throw this.#explain(refusal);
+
+    const another = await refresher.forceRefresh(accessToken);
+    if (another === null) throw new ChatError(SIGNED_OUT);
+    const second = await this.#postAsMember(body, signal, before, another);
+    const again = await refusalOf(second);
+    if (!again) return second;
+    if (!again.tokenRefused) throw this.#explain(again);
+    if (store.read()?.accessToken === another) store.clear('expired');
+    throw new ChatError(SIGNED_OUT);
+  }
+
+  read(stream: ReadableStream<Uint8Array>): ReadableStream<UIMessageChunk> {
+    const anonymous = this.#anonymousAnswers.has(stream);
+    let signedIn: Session | null = null;
+    return readChunks(stream, {
+      onTokens: (delivery) => {
+        // Nobody signs in who is signed in; tokens that come all the same are no one's.
+        const session = anonymous ? sessionFromDelivery(delivery, this.#now()) : null;
+        if (!session) {
+          return { success: false, error_code: 'AUTH_SERVICE_ERROR', message: TOKENS_UNUSABLE };
+        }
+        signedIn = session;
+        this.#options.store.save(session);
+        // Also if the same user is signed in already, in another tab.
+        this.#begin(session.sub);
+        return { success: true, guest_id: session.guestId, email: session.email };
+      },
+      onToolOutput: (toolName, output) => {
+        if (anonymous && !signedIn) this.#follow(toolName, output);
+      },
+      onEnd: () => {
+        if (signedIn) this.#options.onSignedIn?.(signedIn, this.#question.take());
+      },
+    });
+  }
+
+  async #postAsGuest(body: string, signal: AbortSignal | null): Promise<Response> {
+    const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
+    if (code === undefined) this.#question.asked(prompt);
+    this.#keepSessionTo(null);
+    const { config, loadGuestCaller } = this.#options;
+    let response: Response;
+    if (config.guestRuntimeArn && config.identityPoolId) {
+      const load = loadGuestCaller ?? (() => import('./guest-aws'));
+      const call = { body, sessionId: this.#sessionId, signal };
+      response = await reach(async () => (await load()).callGuestRuntime(config, call));
+    } else {
+      response = await this.#send(config.guestEndpoint, body, signal, {});
+    }
+    const refusal = await refusalOf(response);
+    if (refusal) throw this.#explain(refusal);
+    if (response.body) this.#anonymousAnswers.add(response.body);
+    return response;
+  }
+
+  async #postAsMember(
+    body: string,
+    signal: AbortSignal | null,
+    asker: Session | null,
+    accessToken: string,
+  ): Promise<Response> {
+    const session = this.#options.store.read();
+    // What one visitor asked is not to be sent in another's name.
+    if (!session || session.sub !== asker?.sub) throw new ChatError(USER_CHANGED);
+    this.#keepSessionTo(session.sub);
+    const headers = { authorization: `Bearer ${accessToken}` };
+    return this.#send(this.#options.config.memberEndpoint, body, signal, headers);
+  }
+
+  #send(
+    endpoint: string,
+    body: string,
+    signal: AbortSignal | null,
+    headers: Record<string, string>,
+  ): Promise<Response> {
+    const send = this.#options.fetch ?? globalThis.fetch.bind(globalThis);
+    return reach(() =>
+      send(endpoint, {
+        method: 'POST',
+        headers: {
+          'content-type': 'application/json',
+          accept: 'text/event-stream',
+          [SESSION_ID_HEADER]: this.#sessionId,
+          ...headers,
+        },
+        body,
+        credentials: 'omit',
+        cache: 'no-store',
+        signal,
+      }),
+    );
+  }
+
+  #follow(toolName: string, output: unknown): void {
+    if (toolName === 'get_guest_profile' && isRecord(output) && output['signed_in'] === false) {
+      this.#question.neededSignIn();
+    }
+    const challenge = nextChallenge(this.#challenge, toolName, output, this.#now());
+    if (!challenge) return;
+    this.#challenge = challenge;
+    if (challenge.open) this.#question.loginBegan();
+    this.#options.onChallenge?.(challenge);
+  }
+
+  #explain(refusal: Refusal): ChatError {
+    if (refusal.code === 'foreign_session') this.#begin(this.#sessionSub);
+    const text = BY_CODE[refusal.code ?? ''] ?? BY_STATUS[refusal.status] ?? NOT_ANSWERED;
+    return new ChatError(text);
+  }
+
+  #keepSessionTo(sub: string | null): void {
+    if (sub !== this.#sessionSub) this.#begin(sub);
+  }
+
+  #begin(sub: string | null): void {
+    this.#sessionId = crypto.randomUUID();
+    this.#sessionSub = sub;
+    this.#challenge = null;
+  }
+}
+
+type Refusal = { status: number; code: string | null; tokenRefused: boolean };
+
+/** Returns why a response is no answer, or null; AgentCore may change the status of a refusal. */
+async function refusalOf(response: Response): Promise<Refusal | null> {
+  const isJson = (response.headers.get('content-type') ?? '').includes('application/json');
+  if (response.ok && !isJson) return null;
+  let code: string | null = null;
+  try {
+    const text = (await response.text()).slice(0, MAX_REFUSAL_CHARS);
+    code = /"code"\s*:\s*"([a-z_]{1,40})"/.exec(text)?.[1] ?? null;
+  } catch {
+    // The status has to do.
+  }
+  const { status } = response;
+  return { status, code, tokenRefused: status === 401 || code === 'invalid_token' };
+}
+
+async function reach(send: () => Promise<Response>): Promise<Response> {
+  try {
+    return await send();
+  } catch (error) {
+    if (error instanceof Error && error.name === 'AbortError') throw error;
+    throw new ChatError(UNREACHABLE); // its own text may name what is none of the visitor's business
+  }
 }

@@ -1,0 +1,80 @@
+// Calls the guest runtime with the identity pool's guest credentials; loaded where it is configured.
+//
+// The pool's enhanced flow gives credentials for a fixed list of services that lacks AgentCore,
+// so this is the basic flow: an identity, its OpenID token, and STS for the guest role.
+// https://docs.aws.amazon.com/cognito/latest/developerguide/authentication-flow.html
+import {
+  BedrockAgentCoreClient,
+  InvokeAgentRuntimeCommand,
+} from '@aws-sdk/client-bedrock-agentcore';
+import { fromWebToken } from '@aws-sdk/credential-providers';
+
+import type { AppConfig } from './config';
+import { isRecord } from './tokens';
+
+export type GuestCall = { body: string; sessionId: string; signal: AbortSignal | null };
+
+let client: BedrockAgentCoreClient | null = null;
+
+/** Posts a message as a guest; what AWS refuses is a response with its status. */
+export async function callGuestRuntime(config: AppConfig, call: GuestCall): Promise<Response> {
+  client ??= new BedrockAgentCoreClient({
+    region: config.region,
+    credentials: () => guestCredentials(config),
+    maxAttempts: 1, // a message that is sent twice is answered twice
+  });
+  const command = new InvokeAgentRuntimeCommand({
+    agentRuntimeArn: config.guestRuntimeArn,
+    runtimeSessionId: call.sessionId,
+    contentType: 'application/json',
+    accept: 'text/event-stream',
+    payload: new TextEncoder().encode(call.body),
+  });
+  try {
+    const answer = await client.send(command, call.signal ? { abortSignal: call.signal } : {});
+    const body = answer.response?.transformToWebStream() ?? null;
+    return new Response(body, {
+      status: answer.statusCode ?? 200,
+      headers: { 'content-type': answer.contentType ?? 'text/event-stream' },
+    });
+  } catch (error) {
+    const status = isRecord(error) && isRecord(error['$metadata'])
+      ? error['$metadata']['httpStatusCode']
+      : undefined;
+    if (typeof status !== 'number' || status < 400) throw error;
+    return new Response(null, { status });
+  }
+}
+
+async function guestCredentials(config: AppConfig) {
+  if (!config.guestRoleArn) throw new Error('config.json has no guestRoleArn.');
+  const identity = await identityPool(config, 'GetId', { IdentityPoolId: config.identityPoolId });
+  const openId = await identityPool(config, 'GetOpenIdToken', {
+    IdentityId: identity['IdentityId'],
+  });
+  return fromWebToken({
+    roleArn: config.guestRoleArn,
+    webIdentityToken: String(openId['Token']),
+    roleSessionName: 'guest',
+    clientConfig: { region: config.region },
+  })();
+}
+
+async function identityPool(
+  config: AppConfig,
+  operation: 'GetId' | 'GetOpenIdToken',
+  body: object,
+): Promise<Record<string, unknown>> {
+  const response = await fetch(`https://cognito-identity.${config.region}.amazonaws.com/`, {
+    method: 'POST',
+    headers: {
+      'Content-Type': 'application/x-amz-json-1.1',
+      'X-Amz-Target': `AWSCognitoIdentityService.${operation}`,
+    },
+    body: JSON.stringify(body),
+    credentials: 'omit',
+  });
+  const answer: unknown = await response.json();
+  if (!response.ok || !isRecord(answer)) throw new Error(`${operation} was refused.`);
+  return answer;
+}

@@ -1,0 +1,90 @@
+// Stand-ins the tests share: tokens with a canary in them, a storage, and answers of the agent.
+import type { AppConfig } from './config';
+import type { Session } from './session';
+
+export const CANARY = 'canary7f3a';
+
+export const config: AppConfig = {
+  region: 'eu-central-1',
+  clientId: 'client',
+  cognitoEndpoint: 'https://cognito.example.com/',
+  guestEndpoint: 'https://guest.example.com/invocations',
+  memberEndpoint: 'https://member.example.com/invocations',
+};
+
+/** Makes a JWT that nobody signed; `at` is Cognito's clock, epoch ms. */
+export function jwt(sub: string, at: number, lifeSeconds = 900, salt = ''): string {
+  const iat = Math.floor(at / 1000);
+  const part = (value: object) => btoa(JSON.stringify(value)).replaceAll('=', '');
+  return `${part({ alg: 'RS256' })}.${part({ sub, iat, exp: iat + lifeSeconds })}.${CANARY}${salt}`;
+}
+
+export function sessionOf(sub: string, now: number, changes: Partial<Session> = {}): Session {
+  return {
+    idToken: jwt(sub, now, 900, 'id'),
+    accessToken: jwt(sub, now),
+    refreshToken: `${CANARY}-refresh-${sub}`,
+    expiresAt: now + 900_000,
+    guestId: 'GST-2026-ABC123',
+    email: 'ada@example.com',
+    sub,
+    ...changes,
+  };
+}
+
+export function delivery(sub: string, now: number, changes: object = {}): object {
+  const { idToken, accessToken, refreshToken, guestId, email } = sessionOf(sub, now);
+  return {
+    event_type: 'auth_tokens',
+    success: true,
+    id_token: idToken,
+    access_token: accessToken,
+    refresh_token: refreshToken,
+    expires_in: 900,
+    guest_id: guestId,
+    email,
+    cognito_sub: sub,
+    ...changes,
+  };
+}
+
+export class FakeStorage implements Storage {
+  readonly items = new Map<string, string>();
+  failing = false;
+
+  get length(): number {
+    return this.items.size;
+  }
+
+  getItem(key: string): string | null {
+    return this.items.get(key) ?? null;
+  }
+
+  setItem(key: string, value: string): void {
+    if (this.failing) throw new DOMException('full', 'QuotaExceededError');
+    this.items.set(key, value);
+  }
+
+  removeItem(key: string): void {
+    this.items.delete(key);
+  }
+
+  clear(): void {
+    this.items.clear();
+  }
+
+  key(index: number): string | null {
+    return [...this.items.keys()][index] ?? null;
+  }
+}
+
+/** Web Locks as all tabs of a browser share them. */
+export function fakeLocks(): Pick<LockManager, 'request'> {
+  let queue: Promise<unknown> = Promise.resolve();
+  const request = (_name: string, _options: unknown, work: () => Promise<unknown>) => {
+    const turn = queue.then(work);
+    queue = turn.catch(() => undefined);
+    return turn;
+  };
+  return { request: request as LockManager['request'] };
+}
