@@ -1,7 +1,8 @@
 """How fast it is: `make bench` deploys into MiniStack, measures, and prints one table.
 
-Medians where a thing is done more than once, beside the bound that was set or the bare work that nobody can avoid. Numbers depend on
-the machine; the ratios travel better. Nothing here asserts a time.
+Medians where a thing is done more than once, beside the bound that was set or the bare work that
+nobody can avoid. Numbers depend on the machine; the ratios travel better. Nothing here asserts a
+time.
 """
 
 import asyncio
