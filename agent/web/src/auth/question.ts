@@ -3,22 +3,26 @@
 const ADDRESS = /[^\s@<>,;]+@[^\s@<>,;]+/gu;
 /** How people hand over what was asked for; what is left beside it is the question. */
 const INTRODUCTION =
-  /\b(?:my\s+)?(?:e-?mail(?:\s+address)?|address)(?:\s+is|\s*:)?|\b(?:and\s+)?(?:my\s+)?name(?:'s|\s+is|\s*:)|\b(?:i'?m|i am|it'?s|it is|this is|here(?: you go| it is)?|use|yes|ok(?:ay)?|sure|please|thanks?)(?=[\s,.:!]|$)/giu;
+  /\b(?:and\s+)?(?:my\s+)?(?:e-?mail(?:\s+address)?|address)(?:\s+is|\s*:)?|\b(?:and\s+)?(?:my\s+)?name(?:'s|\s+is|\s*:)|\b(?:i'?m|i am|it'?s|it is|this is|here(?: you go| it is)?|use|yes|ok(?:ay)?|sure|please|thanks?)(?=[\s,.:!]|$)/giu;
 
 export class QuestionMemory {
   #question: string | null = null;
   #latest: string | null = null;
+  /** The agent itself has told which message needs a sign-in; no guess beats that. */
+  #known = false;
   #loginPending = false;
 
   /** Notes what a visitor who is not signed in asks. */
   asked(text: string): void {
     this.#latest = text;
-    if (!this.#loginPending && isQuestion(text)) this.#question = text;
+    if (!this.#loginPending && !this.#known && isQuestion(text)) this.#question = text;
   }
 
   /** The agent has asked for a sign-in because of the latest message. */
   neededSignIn(): void {
-    if (this.#latest !== null && isQuestion(this.#latest)) this.#question = this.#latest;
+    if (this.#latest === null || !isQuestion(this.#latest)) return;
+    this.#question = this.#latest;
+    this.#known = true;
   }
 
   /** From now on messages are about the code. */
@@ -35,7 +39,7 @@ export class QuestionMemory {
 
   forget(): void {
     this.#question = this.#latest = null;
-    this.#loginPending = false;
+    this.#loginPending = this.#known = false;
   }
 }
 

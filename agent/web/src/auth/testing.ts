@@ -88,3 +88,14 @@ export function fakeLocks(): Pick<LockManager, 'request'> {
   };
   return { request: request as LockManager['request'] };
 }
+
+export function streamOf<T>(items: Iterable<T>): ReadableStream<T> {
+  const iterator = items[Symbol.iterator]();
+  return new ReadableStream<T>({
+    pull(controller) {
+      const { done, value } = iterator.next();
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+  });
+}

@@ -1,0 +1,426 @@
+// The transport, on both releases of the AI SDK: what is posted, what the chat sees, who is who.
+import * as ai7 from 'ai';
+import type { UIMessage, UIMessageChunk } from 'ai';
+import * as ai6 from 'ai6';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+
+import type { Challenge } from './challenge';
+import { TokenRefresher } from './refresh';
+import { type Session, SessionStore, STORAGE_KEY } from './session';
+import { CANARY, config, delivery, FakeStorage, jwt, sessionOf, streamOf } from './testing';
+import { type AgentTransportOptions, createAgentTransport } from './transport';
+
+const NOW = 1_790_000_000_000;
+const SESSION_ID = 'x-amzn-bedrock-agentcore-runtime-session-id';
+
+type Sdk = Pick<typeof ai7, 'DefaultChatTransport' | 'readUIMessageStream'>;
+type Post = { url: string; body: unknown; sessionId: string; authorization: string | null };
+type Answer = Response | (() => Response | Promise<Response>);
+
+const text = (words: string) => [
+  { type: 'text-start', id: 'text-1' },
+  { type: 'text-delta', id: 'text-1', delta: words },
+  { type: 'text-end', id: 'text-1' },
+];
+const toolCall = (toolName: string, output: unknown, toolCallId: string = toolName) => [
+  { type: 'tool-input-available', toolCallId, toolName, input: {} },
+  { type: 'tool-output-available', toolCallId, output },
+];
+const sent = {
+  success: true,
+  status: 'code_sent',
+  destination: 'a***@e***.com',
+  code_length: 6,
+  expires_in_seconds: 300,
+  attempts_left: 3,
+  new_mail: true,
+};
+const frames = (chunks: unknown[]) => chunks.map((c) => `data: ${JSON.stringify(c)}\n\n`).join('');
+const whole = (chunks: unknown[]) => frames([{ type: 'start' }, ...chunks, { type: 'finish' }]);
+const stream = (body: BodyInit) =>
+  new Response(body, { headers: { 'content-type': 'text/event-stream; charset=utf-8' } });
+const answer = (...chunks: unknown[]) => stream(whole(chunks));
+const refusal = (status: number, code: string) => Response.json({ error: 'no', code }, { status });
+
+function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
+  const storage = new FakeStorage();
+  const now = () => NOW;
+  const store = new SessionStore({ storage, now });
+  const answers: Answer[] = [];
+  const posts: Post[] = [];
+  const cognito: Answer[] = [];
+  const challenges: Challenge[] = [];
+  const signedIn: [Session, string | null][] = [];
+  const signedOut: string[] = [];
+  const next = async (queue: Answer[]) => {
+    const given = queue.shift() ?? answer(...text('Hello.'));
+    return typeof given === 'function' ? given() : given;
+  };
+  const fetch: typeof globalThis.fetch = async (input, init) => {
+    const headers = new Headers(init?.headers);
+    posts.push({
+      url: String(input),
+      body: JSON.parse(String(init?.body)),
+      sessionId: headers.get(SESSION_ID) ?? '',
+      authorization: headers.get('authorization'),
+    });
+    return next(answers);
+  };
+  const refresher = new TokenRefresher(config, store, {
+    now,
+    locks: null,
+    fetch: () => next(cognito),
+  });
+  const transport = createAgentTransport(
+    {
+      config,
+      store,
+      refresher,
+      fetch,
+      now,
+      onChallenge: (challenge) => challenges.push(challenge),
+      onSignedIn: (session, question) => signedIn.push([session, question]),
+      onSignedOut: (reason) => signedOut.push(reason),
+      ...changes,
+    },
+    sdk.DefaultChatTransport,
+  );
+  const messages: UIMessage[] = [];
+  const send = async (words: string, body?: object): Promise<UIMessageChunk[]> => {
+    const id = String(messages.length);
+    messages.push({ id, role: 'user', parts: [{ type: 'text', text: words }] });
+    const chunks = await transport.sendMessages({
+      trigger: 'submit-message',
+      chatId: 'chat',
+      messageId: undefined,
+      messages,
+      abortSignal: undefined,
+      ...(body ? { body } : {}),
+    });
+    const all: UIMessageChunk[] = [];
+    for await (const chunk of chunks) all.push(chunk);
+    await show(sdk, all, messages);
+    return all;
+  };
+  const elsewhere = (session: Session | null) => {
+    if (session) storage.setItem(STORAGE_KEY, JSON.stringify(session));
+    else storage.removeItem(STORAGE_KEY);
+    globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
+  };
+  return { store, answers, posts, cognito, challenges, signedIn, signedOut, send, elsewhere, messages };
+}
+
+/** Feeds the chunks to the SDK's own reader, which throws at those that do not fit together. */
+async function show(sdk: Sdk, chunks: UIMessageChunk[], messages: UIMessage[]): Promise<void> {
+  const shown = streamOf(chunks.filter(({ type }) => type !== 'error'));
+  let last: UIMessage | undefined;
+  const onError = (error: unknown) => {
+    throw error;
+  };
+  for await (const message of sdk.readUIMessageStream({ stream: shown, onError, terminateOnError: true })) {
+    last = message;
+  }
+  if (last) messages.push({ ...last, id: String(messages.length) });
+}
+
+const printed: unknown[] = [];
+beforeEach(() => {
+  printed.length = 0;
+  for (const method of ['log', 'info', 'warn', 'error', 'debug'] as const) {
+    vi.spyOn(console, method).mockImplementation((...args) => void printed.push(args));
+  }
+});
+afterEach(() => expect(JSON.stringify(printed)).not.toContain(CANARY));
+
+const sdks: [string, Sdk][] = [
+  ['6', ai6 as unknown as Sdk],
+  ['7', ai7],
+];
+
+describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
+  it('posts the latest text alone, anonymously, in one session of a random name', async () => {
+    const { send, posts } = page(sdk);
+    await send('Good morning');
+    await send('When is breakfast?');
+    expect(posts.map(({ url, body, authorization }) => ({ url, body, authorization }))).toEqual([
+      { url: config.guestEndpoint, body: { prompt: 'Good morning' }, authorization: null },
+      { url: config.guestEndpoint, body: { prompt: 'When is breakfast?' }, authorization: null },
+    ]);
+    expect(posts[0]?.sessionId).toMatch(/^[0-9a-f-]{36}$/);
+    expect(posts[1]?.sessionId).toBe(posts[0]?.sessionId);
+    const other = page(sdk);
+    await other.send('Hello');
+    expect(other.posts[0]?.sessionId).not.toBe(posts[0]?.sessionId);
+  });
+
+  it('signs in: keeps the tokens from the chat, begins a session, offers the question once', async () => {
+    const { send, answers, posts, challenges, signedIn, store, messages } = page(sdk);
+    answers.push(
+      answer(...toolCall('get_guest_profile', { success: true, signed_in: false })),
+      answer(...toolCall('initiate_cognito_login', sent)),
+      answer(...toolCall('verify_cognito_otp', { success: false, error_code: 'INVALID_OTP', attempts_left: 2 })),
+      answer(...toolCall('verify_cognito_otp', delivery('ada', NOW)), ...text('You are signed in.')),
+    );
+    const seen = [
+      await send('Show my bookings'),
+      await send("It's ada@example.com, Ada Lovelace"),
+      await send('Code entered', { code: '000000' }),
+      await send('Code entered', { code: '123456' }),
+    ];
+    expect(store.read()).toEqual(sessionOf('ada', NOW));
+    expect(signedIn).toEqual([[sessionOf('ada', NOW), 'Show my bookings']]);
+    expect(seen[3]).toContainEqual({
+      type: 'tool-output-available',
+      toolCallId: 'verify_cognito_otp',
+      output: { success: true, guest_id: 'GST-2026-ABC123', email: 'ada@example.com' },
+    });
+    expect(challenges).toMatchObject([
+      { open: true, codeLength: 6, expiresAt: NOW + 300_000, attemptsLeft: 3, retryAfter: 30 },
+      { open: true, attemptsLeft: 2, destination: 'a***@e***.com', errorCode: 'INVALID_OTP' },
+    ]);
+    await send('Show my bookings');
+    expect(posts.slice(2).map(({ body }) => body)).toEqual([
+      { prompt: '', code: '000000' },
+      { prompt: '', code: '123456' },
+      { prompt: 'Show my bookings' },
+    ]);
+    expect(posts[4]).toMatchObject({
+      url: config.memberEndpoint,
+      authorization: `Bearer ${sessionOf('ada', NOW).accessToken}`,
+    });
+    expect(posts[4]?.sessionId).not.toBe(posts[3]?.sessionId);
+    const bodies = posts.map(({ body }) => body);
+    expect(JSON.stringify([seen, bodies, messages, challenges])).not.toContain(CANARY);
+  });
+
+  it.each([
+    ['a token missing', delivery('ada', NOW, { refresh_token: undefined })],
+    ['no success', delivery('ada', NOW, { success: false })],
+    ["another's token", delivery('ada', NOW, { access_token: jwt('grace', NOW) })],
+    ['another shape', { tokens: { accessToken: jwt('ada', NOW) } }],
+    ['a token as text', `here: ${jwt('ada', NOW)}`],
+  ])('shows nothing and signs nobody in for a delivery with %s', async (_name, output) => {
+    const { send, answers, signedIn, store } = page(sdk);
+    answers.push(answer(...toolCall('verify_cognito_otp', output), ...text('Done.')));
+    const chunks = await send('Code entered', { code: '123456' });
+    expect(JSON.stringify(chunks)).not.toContain(CANARY);
+    expect(chunks).toContainEqual(
+      expect.objectContaining({ output: expect.objectContaining({ success: false }) }),
+    );
+    expect([store.read(), signedIn]).toEqual([null, []]);
+  });
+
+  it('takes no tokens in the answer to somebody signed in', async () => {
+    const { send, answers, store } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    answers.push(answer(...toolCall('verify_cognito_otp', delivery('mallory', NOW))));
+    const chunks = await send('Hello');
+    expect(store.read()?.sub).toBe('ada');
+    expect(JSON.stringify(chunks)).not.toContain(CANARY);
+  });
+
+  it('drops what is malformed, unknown or refers to nothing, and goes on', async () => {
+    const { send, answers } = page(sdk);
+    const odd = [
+      'data: {"type": \n\n',
+      'data: "[DONE]"\n\n',
+      'data: [DONE]\n\n',
+      'data: null\n\n: a comment\n\nevent: ping\n\n',
+      frames([
+        { type: 'data-secret', data: CANARY },
+        { type: 'invented', token: CANARY },
+        { type: 'text-delta', id: 'nowhere', delta: 'x' },
+        { type: 'text-end', id: 'nowhere' },
+        { type: 'text-delta', id: 'text-1', delta: 7 },
+        { type: 'tool-output-available', toolCallId: 'nowhere', output: {} },
+        { type: 'tool-input-available', toolCallId: 1, toolName: 'x' },
+        { noType: true },
+      ]),
+    ].join('');
+    answers.push(stream(`${frames([{ type: 'start' }])}${odd}${frames([...text('Fine.'), { type: 'finish', x: CANARY }])}`));
+    expect(await send('Hello')).toEqual([{ type: 'start' }, ...text('Fine.'), { type: 'finish' }]);
+  });
+
+  it('reads an answer that arrives byte by byte, with either line ending', async () => {
+    const { send, answers } = page(sdk);
+    const bytes = new TextEncoder().encode(whole(text('Grüße, 你好')).replaceAll('\n', '\r\n'));
+    answers.push(stream(streamOf([...bytes].map((byte) => Uint8Array.of(byte)))));
+    expect(await send('Hello')).toEqual([{ type: 'start' }, ...text('Grüße, 你好'), { type: 'finish' }]);
+  });
+
+  const beginning = frames([{ type: 'start' }, ...text('Half').slice(0, 2)]);
+  it.each([
+    ['ends early', () => stream(beginning)],
+    [
+      'loses the network',
+      () => {
+        let pulls = 0;
+        return stream(
+          new ReadableStream({
+            pull(controller) {
+              if (pulls++ === 0) controller.enqueue(new TextEncoder().encode(beginning));
+              else controller.error(new TypeError('network error'));
+            },
+          }),
+        );
+      },
+    ],
+  ])('says so if an answer %s, and the chat goes on', async (_name, cut) => {
+    const { send, answers } = page(sdk);
+    answers.push(cut);
+    const chunks = await send('Hello');
+    expect(chunks.slice(-2)).toEqual([
+      { type: 'text-end', id: 'text-1' },
+      { type: 'error', errorText: 'The answer was cut off. Please ask again.' },
+    ]);
+    expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
+  });
+
+  it.each([
+    ['one endless frame', () => `data: ${'x'.repeat(64_000)}`],
+    ['endless text', () => frames([{ type: 'text-delta', id: 'text-1', delta: 'x'.repeat(64_000) }])],
+  ])('stops reading %s', async (_name, more) => {
+    const { send, answers } = page(sdk);
+    let pulls = 0;
+    let cancelled = false;
+    const encode = (part: string) => new TextEncoder().encode(part);
+    answers.push(
+      stream(
+        new ReadableStream({
+          pull(controller) {
+            controller.enqueue(encode(pulls++ === 0 ? beginning : more()));
+          },
+          cancel() {
+            cancelled = true;
+          },
+        }),
+      ),
+    );
+    const chunks = await send('Hello');
+    expect(chunks.at(-1)).toMatchObject({ type: 'error', errorText: expect.stringContaining('too long') });
+    expect([cancelled, pulls < 100]).toEqual([true, true]);
+  });
+
+  it('refreshes once after a 401 and asks again with the new token', async () => {
+    const { send, answers, posts, cognito, store } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    const fresh = jwt('ada', NOW, 900, 'fresh');
+    answers.push(refusal(401, 'invalid_token'));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    expect((await send('Hello')).at(-1)).toEqual({ type: 'finish' });
+    expect(posts.map(({ authorization }) => authorization)).toEqual([
+      `Bearer ${sessionOf('ada', NOW).accessToken}`,
+      `Bearer ${fresh}`,
+    ]);
+    expect(posts[1]?.sessionId).toBe(posts[0]?.sessionId);
+  });
+
+  it('takes a refusal that AgentCore has wrapped in another status as the same', async () => {
+    const { send, answers, cognito, store } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    answers.push(refusal(424, 'invalid_token'));
+    cognito.push(Response.json({ __type: 'NotAuthorizedException' }, { status: 400 }));
+    await expect(send('Hello')).rejects.toThrow('Your sign-in has ended');
+    expect(store.read()).toBeNull();
+  });
+
+  it('is anonymous again after a second 401, says so once, and asks for no second sign-in', async () => {
+    const { send, answers, posts, cognito, store, signedOut } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    const fresh = jwt('ada', NOW, 900, 'fresh');
+    answers.push(refusal(401, 'invalid_token'), refusal(401, 'invalid_token'));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    await expect(send('Show my bookings')).rejects.toThrow('Your sign-in has ended');
+    expect(posts).toHaveLength(2);
+    expect([store.read(), signedOut]).toEqual([null, ['expired']]);
+    await send('Show my bookings');
+    expect(posts[2]).toMatchObject({ url: config.guestEndpoint, authorization: null });
+    expect(posts[2]?.sessionId).not.toBe(posts[1]?.sessionId);
+  });
+
+  it('stays signed in over a 401 while Cognito cannot be reached', async () => {
+    const { send, answers, cognito, store } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    answers.push(refusal(401, 'invalid_token'));
+    cognito.push(() => {
+      throw new TypeError('failed');
+    });
+    await expect(send('Hello')).rejects.toThrow('still signed in');
+    expect(store.read()?.sub).toBe('ada');
+  });
+
+  it("never posts one visitor's question in another's name", async () => {
+    const { send, answers, posts, store, elsewhere } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    answers.push(() => {
+      elsewhere(sessionOf('grace', NOW));
+      return refusal(401, 'invalid_token');
+    });
+    await expect(send('My secret')).rejects.toThrow('Somebody else has signed in');
+    expect(posts).toHaveLength(1);
+  });
+
+  it('begins a new session with every change of user, here or in another tab', async () => {
+    const { send, posts, store, elsewhere, signedOut } = page(sdk);
+    await send('one');
+    elsewhere(sessionOf('ada', NOW));
+    await send('two');
+    elsewhere(sessionOf('ada', NOW, { expiresAt: NOW + 800_000 }));
+    await send('two again');
+    elsewhere(sessionOf('grace', NOW));
+    await send('three');
+    elsewhere(null);
+    await send('four');
+    store.save(sessionOf('grace', NOW));
+    store.clear();
+    await send('five');
+    const ids = posts.map(({ sessionId }) => sessionId);
+    expect(ids[2]).toBe(ids[1]);
+    expect(new Set(ids).size).toBe(5);
+    expect(signedOut).toEqual(['other-tab', 'user']);
+  });
+
+  it.each([
+    [400, 'session_busy', 'still being answered'],
+    [503, 'keys_unavailable', 'cannot be checked'],
+    [403, 'foreign_session', 'a new one was begun'],
+    [429, 'whatever', 'very busy'],
+    [500, 'internal_error', 'could not answer'],
+    [200, 'session_busy', 'still being answered'],
+  ])('explains a %i (%s) in words', async (status, code, words) => {
+    const { send, answers } = page(sdk);
+    answers.push(refusal(status, code));
+    await expect(send('Hello')).rejects.toThrow(words);
+    expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
+  });
+
+  it('explains a lost network and a message that is too long', async () => {
+    const { send, answers, posts } = page(sdk);
+    answers.push(() => {
+      throw new TypeError(`failed: ${CANARY}`);
+    });
+    await expect(send('Hello')).rejects.toThrow(/^The assistant cannot be reached/);
+    await expect(send('x'.repeat(8_001))).rejects.toThrow('too long');
+    expect(posts).toHaveLength(1);
+  });
+
+  it('calls the guest runtime only where it is configured, and only for guests', async () => {
+    const call = vi.fn(async () => answer(...text('From AWS.')));
+    const load = vi.fn(async () => ({ callGuestRuntime: call }));
+    const local = page(sdk, { loadGuestCaller: load });
+    await local.send('Hello');
+    expect(load).not.toHaveBeenCalled();
+
+    const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
+    const { send, posts, store } = page(sdk, { config: aws, loadGuestCaller: load });
+    expect(await send('Hello')).toEqual([{ type: 'start' }, ...text('From AWS.'), { type: 'finish' }]);
+    expect(call).toHaveBeenCalledWith(aws, {
+      body: '{"prompt":"Hello"}',
+      sessionId: expect.stringMatching(/^[0-9a-f-]{36}$/),
+      signal: null,
+    });
+    store.save(sessionOf('ada', NOW));
+    await send('Hello');
+    expect([call.mock.calls.length, posts.length]).toEqual([1, 1]);
+  });
+});
