@@ -21,7 +21,6 @@ type AppProps = { config: AppConfig; store: SessionStore; refresher: TokenRefres
 
 const ONLY_THIS_TAB = 'Your browser stores nothing for this page: you are signed in until you close it.';
 const SIGNED_OUT = 'You are signed out.';
-const SIGN_IN_ENDED = 'Your sign-in has ended. Ask for something personal to sign in again.';
 
 export function App({ config, store, refresher }: AppProps): ReactNode {
   const [user, setUser] = useState(() => userOf(store.read()));
@@ -49,7 +48,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         setUser(userOf(current));
         setChallenge(null);
         if (current) setNotice(store.persistent ? '' : ONLY_THIS_TAB);
-        else setNotice(signedOutReason === 'expired' ? SIGN_IN_ENDED : SIGNED_OUT);
+        else setNotice(signedOutReason === 'expired' ? '' : SIGNED_OUT); // the chat says why
         const goesOn = current ? !fromOtherTab : signedOutReason === 'expired';
         if (!goesOn) {
           setSignIn(null);

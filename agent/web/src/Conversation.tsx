@@ -85,7 +85,9 @@ export function Conversation(props: ConversationProps): ReactNode {
   return (
     <div className="chat">
       <div className="log" ref={log} role="log" aria-label="Conversation" aria-busy={busy} tabIndex={0}>
-        <p className="line">Ask about the house, or say “Show my bookings”.</p>
+        {messages.length === 0 && (
+          <p className="line">Ask about the house, or say “Show my bookings”.</p>
+        )}
         {messages.map((message) => (
           <Message key={message.id} message={message} />
         ))}
