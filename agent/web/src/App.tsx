@@ -19,7 +19,8 @@ export type SignIn = { user: User; pendingQuestion: string | null };
 
 type AppProps = { config: AppConfig; store: SessionStore; refresher: TokenRefresher };
 
-const ONLY_THIS_TAB = 'Your browser stores nothing for this page: you are signed in until you close it.';
+const ONLY_THIS_TAB =
+  'Your browser stores nothing for this page: you are signed in until you close it.';
 const SIGNED_OUT = 'You are signed out.';
 
 export function App({ config, store, refresher }: AppProps): ReactNode {
@@ -83,6 +84,9 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
           </div>
         )}
       </header>
+      <p className="notice" role="status" aria-label="Notice">
+        {notice}
+      </p>
       <main>
         <Conversation
           key={chatNumber}
@@ -90,7 +94,6 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
           challenge={challenge}
           signIn={signIn}
           onSignInShown={() => setSignIn(null)}
-          notice={notice}
           onSend={() => setNotice('')}
         />
         <Mailbox polling={challenge?.open === true} />

@@ -14,10 +14,11 @@ type CodeFormProps = {
 export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps): ReactNode {
   const input = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState('');
-  const arrivedAt = useArrival(challenge);
+  const newCode = useRef<HTMLButtonElement>(null);
+  const newCodeAt = useNewCodeAt(challenge);
   const now = useSeconds();
   const secondsLeft = Math.ceil((challenge.expiresAt - now) / 1000);
-  const secondsToNewCode = Math.ceil((arrivedAt - now) / 1000 + challenge.retryAfter);
+  const secondsToNewCode = Math.ceil((newCodeAt - now) / 1000);
   const usable = challenge.open && secondsLeft > 0;
 
   useEffect(() => {
@@ -25,6 +26,11 @@ export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps):
     input.current?.focus();
     setProblem('');
   }, [challenge]);
+
+  useEffect(() => {
+    // The input went away with the focus in it.
+    if (!usable && document.activeElement === document.body) newCode.current?.focus();
+  }, [usable]);
 
   function submit(event: SubmitEvent<HTMLFormElement>): void {
     event.preventDefault();
@@ -69,7 +75,7 @@ export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps):
           </div>
         </>
       ) : (
-        <p>{challenge.open ? 'This code has expired.' : 'No code can be entered just now.'}</p>
+        <p role="alert">{challenge.open ? 'This code has expired.' : 'No code can be entered just now.'}</p>
       )}
       <p id="code-problem" className="error" role="alert">
         {problem}
@@ -77,7 +83,7 @@ export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps):
       {secondsToNewCode > 0 ? (
         <p>You can ask for a new code in {clock(secondsToNewCode)}.</p>
       ) : (
-        <button type="button" disabled={busy} onClick={onNewCode}>
+        <button type="button" ref={newCode} disabled={busy} onClick={onNewCode}>
           Send a new code
         </button>
       )}
@@ -99,12 +105,17 @@ function clock(seconds: number): string {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
 
-function useArrival(challenge: Challenge): number {
-  const [arrival, setArrival] = useState({ challenge, at: Date.now() });
-  if (arrival.challenge === challenge) return arrival.at;
-  const next = { challenge, at: Date.now() };
-  setArrival(next);
-  return next.at;
+/** When a new code may be asked for, epoch ms; a wrong try does not bring it nearer. */
+function useNewCodeAt(challenge: Challenge): number {
+  const [known, setKnown] = useState({ challenge, at: after(challenge) });
+  if (known.challenge === challenge) return known.at;
+  const at = Math.max(known.at, after(challenge));
+  setKnown({ challenge, at });
+  return at;
+}
+
+function after(challenge: Challenge): number {
+  return Date.now() + challenge.retryAfter * 1000;
 }
 
 function useSeconds(): number {

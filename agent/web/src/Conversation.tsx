@@ -5,6 +5,7 @@ import {
   type KeyboardEvent,
   type ReactNode,
   type SubmitEvent,
+  type UIEvent,
   useEffect,
   useLayoutEffect,
   useRef,
@@ -20,22 +21,22 @@ type ConversationProps = {
   /** A sign-in that the chat does not show yet. */
   signIn: SignIn | null;
   onSignInShown: () => void;
-  notice: string;
   onSend: () => void;
 };
 
 const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const CODE_ENTERED = 'Code entered';
-const NEAR_THE_END_PX = 120;
+const AT_END_PX = 40;
 
 export function Conversation(props: ConversationProps): ReactNode {
-  const { transport, challenge, signIn, onSignInShown, notice, onSend } = props;
+  const { transport, challenge, signIn, onSignInShown, onSend } = props;
   const { messages, setMessages, sendMessage, status, error, clearError, stop } = useChat({
     transport,
   });
   const busy = status === 'submitted' || status === 'streaming';
   const box = useRef<HTMLTextAreaElement>(null);
   const log = useRef<HTMLDivElement>(null);
+  const atEnd = useRef(true);
   const codeWanted = challenge?.open === true;
 
   // An answer of a chat that was left must not go on.
@@ -52,19 +53,30 @@ export function Conversation(props: ConversationProps): ReactNode {
     if (!codeWanted) box.current?.focus();
   }, [codeWanted]);
 
-  useLayoutEffect(() => {
+  useEffect(() => {
     const { current } = log;
     if (!current) return;
-    const fromEnd = current.scrollHeight - current.scrollTop - current.clientHeight;
-    if (fromEnd < current.lastElementChild!.clientHeight + NEAR_THE_END_PX) {
-      current.scrollTop = current.scrollHeight;
-    }
-  }, [messages, status, codeWanted]);
+    // It gets smaller too, when the code box opens below it.
+    const resized = new ResizeObserver(() => showEnd());
+    resized.observe(current);
+    return () => resized.disconnect();
+  }, []);
+  useLayoutEffect(showEnd, [messages, status]);
+
+  /** Follows the answer, unless the visitor has scrolled back. */
+  function showEnd(): void {
+    if (log.current && atEnd.current) log.current.scrollTop = log.current.scrollHeight;
+  }
+
+  function noteWhere({ currentTarget: { scrollHeight, scrollTop, clientHeight } }: UIEvent): void {
+    atEnd.current = scrollHeight - scrollTop - clientHeight < AT_END_PX;
+  }
 
   function send(text: string, code?: string): boolean {
     if (busy || !text.trim()) return false;
     clearError();
     onSend();
+    atEnd.current = true;
     void sendMessage({ text }, code ? { body: { code } } : {});
     return true;
   }
@@ -84,7 +96,15 @@ export function Conversation(props: ConversationProps): ReactNode {
 
   return (
     <div className="chat">
-      <div className="log" ref={log} role="log" aria-label="Conversation" aria-busy={busy} tabIndex={0}>
+      <div
+        className="log"
+        ref={log}
+        role="log"
+        aria-label="Conversation"
+        aria-busy={busy}
+        tabIndex={0}
+        onScroll={noteWhere}
+      >
         {messages.length === 0 && (
           <p className="line">Ask about the house, or say “Show my bookings”.</p>
         )}
@@ -93,9 +113,6 @@ export function Conversation(props: ConversationProps): ReactNode {
         ))}
         {busy && messages.at(-1)?.role === 'user' && <p className="line">Writing …</p>}
       </div>
-      <p className="notice" role="status" aria-label="Notice">
-        {notice}
-      </p>
       <p className="error" role="alert">
         {error && inWords(error)}
       </p>
