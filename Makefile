@@ -18,7 +18,7 @@ PAGE_SOURCES := $(shell find agent/web -path '*/node_modules' -prune -o -path '*
     -o -type f -print)
 GROUPS_LOCKED := lambdas agent dev emulator
 
-.PHONY: help setup test lint types bench demo deploy-local serve chat page stop-local lock clean
+.PHONY: help setup test lint types bench demo e2e deploy-local serve chat page stop-local lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -64,8 +64,15 @@ page: agent/web/dist/index.html ## build the chat page into agent/web/dist
 
 setup: $(VENV)/.dev .local/emulator/.ready node_modules/.ready ## install everything into this folder
 
-test: setup ## all tests, on the stack deployed into MiniStack
-	@$(PY) -m pytest
+test: setup agent/web/node_modules/.ready ## all tests but the browser's, on the stack deployed into MiniStack
+	@$(PY) -m pytest --ignore tests/browser
+	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm run --silent test
+
+e2e: setup page ## the chat page in a real Chromium; screenshots go to .local/screenshots
+	@command -v chromium > /dev/null || { \
+	    echo "error: Chromium was not found: install it, for example apt-get install chromium" >&2; \
+	    exit 1; }
+	@$(PY) -m pytest tests/browser
 
 lint: $(VENV)/.dev ## ruff
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
