@@ -165,6 +165,22 @@ describe('TokenRefresher', () => {
     expect(calls.at(-1)).toMatchObject({ operation: 'RevokeToken', body: { Token: 'rotated' } });
   });
 
+  it('leaves a newer sign-in of the same user alone, also where its own token is refused', async () => {
+    const { state, granted, refused, refresher, store } = world();
+    state.now = START + due;
+    const again = sessionOf('ada', state.now, { refreshToken: 'of the new sign-in' });
+    const old = store.read();
+    for (const answer of [granted, refused('NotAuthorizedException')]) {
+      if (old) store.save(old);
+      state.answers.push(() => {
+        store.save(again);
+        return answer();
+      });
+      expect(await refresher.accessToken()).toBe(again.accessToken);
+      expect(store.read()).toEqual(again);
+    }
+  });
+
   it("ends the session if the answer is another user's", async () => {
     const { state, granted, refresher, store } = world();
     state.now = START + due;
