@@ -182,7 +182,8 @@ export class TokenRefresher {
       body: JSON.stringify(body),
       credentials: 'omit',
       cache: 'no-store',
-      keepalive: true, // a page that is closed right after signing out still revokes
+      // A page that is closed right after signing out still revokes.
+      keepalive: operation === 'RevokeToken',
       signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
     });
   }
