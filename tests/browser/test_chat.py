@@ -72,9 +72,13 @@ def test_expired_code_offers_a_new_one(guest: Guest) -> None:
 
 
 def test_new_code_is_sent_on_request(guest: Guest, stack: Deployment) -> None:
+    guest.page.clock.install()
     first = guest.asks_for_code()
+    new_code = guest.page.get_by_role("button", name="Send a new code")
+    expect(new_code).to_be_hidden()
     stack.age_ledger(guest.address, 31)
-    guest.say("I didn't get it")
+    guest.page.clock.fast_forward("00:31")
+    new_code.click()
     second = guest.mailed_code(mails=2)
     assert first != second
     guest.enters(second)
@@ -142,6 +146,23 @@ def test_lost_network_is_told_and_the_chat_goes_on(guest: Guest) -> None:
     guest.say("Is there parking?")
     expect(guest.page.get_by_role("alert").first).to_be_visible()
     guest.page.context.set_offline(False)
+    guest.say("Is there parking?")
+    guest.hears("free parking")
+
+
+def test_answer_cut_off_half_way_is_told_and_the_chat_goes_on(guest: Guest) -> None:
+    half = (
+        'data: {"type": "start"}\n\n'
+        'data: {"type": "text-start", "id": "1"}\n\n'
+        'data: {"type": "text-delta", "id": "1", "delta": "There is fr'
+    )
+    guest.page.route(
+        "**/invocations",
+        lambda route: route.fulfill(content_type="text/event-stream", body=half),
+        times=1,
+    )
+    guest.say("Is there parking?")
+    expect(guest.page.get_by_role("alert").first).to_be_visible()
     guest.say("Is there parking?")
     guest.hears("free parking")
 
