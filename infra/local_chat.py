@@ -133,7 +133,8 @@ def main(page: Path) -> int:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     app.logger.handlers.clear()  # as in agent.main
-    app.run(port=settings.port, host=HOST, log_config=None)
+    # Without a lifespan, of which it has none, Ctrl-C logs no traceback.
+    app.run(port=settings.port, host=HOST, log_config=None, lifespan="off")
     return 0
 
 
