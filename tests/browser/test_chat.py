@@ -135,6 +135,8 @@ def test_revoked_session_ends_in_a_plain_sentence_and_the_chat_goes_on(
     guest.say("Show my profile")
 
     guest.is_anonymous()
+    expect(guest.page.get_by_text("Your sign-in has ended")).to_be_visible()
+    expect(guest.log.get_by_text(guest.address)).to_have_count(0)
     guest.say("When is breakfast?")
     guest.hears("7:30")
 
