@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from playwright.sync_api import Request, expect
@@ -139,6 +140,27 @@ def test_revoked_session_ends_in_a_plain_sentence_and_the_chat_goes_on(
     expect(guest.log.get_by_text(guest.address)).to_have_count(0)
     guest.say("When is breakfast?")
     guest.hears("7:30")
+
+
+def test_storage_that_is_full_keeps_the_guest_signed_in_for_this_tab(guest: Guest) -> None:
+    guest.page.evaluate(
+        "() => { Storage.prototype.setItem = () => { throw new DOMException('full'); } }"
+    )
+    guest.signs_in()
+    expect(guest.page.get_by_text("you are signed in until you close it")).to_be_visible()
+    guest.say("Show my profile")
+    guest.hears("Here is your guest record", times=2)
+
+
+@pytest.mark.parametrize("minutes", [-10, 10])
+def test_clock_that_is_off_changes_nothing(guest: Guest, minutes: int) -> None:
+    guest.page.clock.install(time=datetime.now(UTC) + timedelta(minutes=minutes))
+    guest.page.reload()
+    guest.signs_in()
+    before = guest.session()
+    guest.say("Show my profile")
+    guest.hears("Here is your guest record", times=2)
+    assert guest.session() == before
 
 
 def test_lost_network_is_told_and_the_chat_goes_on(guest: Guest) -> None:
