@@ -73,17 +73,18 @@ def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
 
 @contextlib.contextmanager
 def running_agent(
-    directory: Path, outputs: dict[str, str], *, module: str = "agent.main"
+    directory: Path, outputs: dict[str, str], *, module: str = "agent.main", argument: str = ""
 ) -> Iterator[str]:
     """Run the agent on a free loopback port against a deployment; yields its address.
 
-    `infra.local_chat` as the module serves the page and the mailbox too.
+    `infra.local_chat` as the module serves the mailbox too, and the page in the folder that is
+    its one argument.
     """
     port = local.free_port()
     url = f"http://127.0.0.1:{port}"
     with (directory / "agent.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module],
+            [sys.executable, "-m", module, *filter(None, [argument])],
             cwd=_ROOT,
             env=local.agent_environment(directory, outputs) | {"PORT": str(port)},
             stdout=log,

@@ -1,7 +1,7 @@
 """The triggers' settings, parsed once from the environment at the Lambda's start."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Self
 
 
@@ -32,12 +32,9 @@ class VerifySettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreateSettings:
-    """What Create Auth Challenge needs."""
+class CreateSettings(VerifySettings):
+    """What Create Auth Challenge needs: all that, and how to mail."""
 
-    ledger_table_name: str
-    code_key_secret_arn: str
-    code_ttl_seconds: int
     code_length: int
     max_attempts: int
     max_sends_per_hour: int
@@ -52,9 +49,7 @@ class CreateSettings:
             SettingsError: a variable is missing or out of range.
         """
         return cls(
-            ledger_table_name=_text(environment, "LEDGER_TABLE_NAME"),
-            code_key_secret_arn=_text(environment, "CODE_KEY_SECRET_ARN"),
-            code_ttl_seconds=_integer(environment, "CODE_TTL_SECONDS", 60, 600),
+            **asdict(VerifySettings.from_environment(environment)),
             code_length=_integer(environment, "CODE_LENGTH", 6, 10),
             max_attempts=_integer(environment, "MAX_ATTEMPTS", 1, 3),
             max_sends_per_hour=_integer(environment, "MAX_SENDS_PER_HOUR", 1, 1_000_000_000),

@@ -1,22 +1,14 @@
 """The local chat's address: what it serves, to whom, and with which headers."""
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from infra import local
-from tests.agent_process import Conversation, outputs_of, text_of
+from tests.agent_process import Conversation, outputs_of, running_agent, text_of
 from tests.deployment import Deployment
-
-ROOT = Path(__file__).resolve().parents[2]
-START_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
@@ -29,34 +21,13 @@ def chat(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (page / "assets" / "index-abc.js").write_text("// script")
     (directory / "secret.txt").write_text("SECRET")
     (page / "link.txt").symlink_to(directory / "secret.txt")
-    port = local.free_port()
-    environment = local.agent_environment(directory, stack.outputs) | {"PORT": str(port)}
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "infra.local_chat", str(page)],
-            cwd=ROOT,
-            env=environment,
-            stdout=log,
-            stderr=log,
-        )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            _wait_until_ready(process, client, directory / "log")
-            yield client
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], chat: httpx.Client, log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            chat.get("/ping")
-            return
-        except httpx.TransportError:
-            time.sleep(0.05)
-    raise RuntimeError(f"the chat did not start:\n{log.read_text()}")
+    with (
+        running_agent(
+            directory, stack.outputs, module="infra.local_chat", argument=str(page)
+        ) as url,
+        httpx.Client(base_url=url, timeout=30) as client,
+    ):
+        yield client
 
 
 def test_page_comes_under_a_strict_content_policy(chat: httpx.Client, stack: Deployment) -> None:

@@ -7,6 +7,7 @@ import {
   createAgentTransport,
   type Session,
   type SessionStore,
+  SIGN_IN_ENDED,
   type TokenRefresher,
 } from './auth';
 import { Conversation } from './Conversation';
@@ -22,7 +23,6 @@ type AppProps = { config: AppConfig; store: SessionStore; refresher: TokenRefres
 const ONLY_THIS_TAB =
   'Your browser stores nothing for this page: you are signed in until you close it.';
 const SIGNED_OUT = 'You are signed out.';
-const ENDED = 'Your sign-in has ended. Ask again, and you can sign in anew.';
 
 export function App({ config, store, refresher }: AppProps): ReactNode {
   const [user, setUser] = useState(() => userOf(store.read()));
@@ -50,7 +50,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         setUser(userOf(current));
         setChallenge(null);
         if (current) setNotice(store.persistent ? '' : ONLY_THIS_TAB);
-        else setNotice(signedOutReason === 'expired' ? ENDED : SIGNED_OUT);
+        else setNotice(signedOutReason === 'expired' ? SIGN_IN_ENDED : SIGNED_OUT);
         // Only the visitor who was anonymous until now goes on with her chat. Whoever comes after
         // a guest must not see what was said to her.
         if (!current || fromOtherTab) {

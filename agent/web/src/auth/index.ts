@@ -5,5 +5,5 @@ export { SignInUnreachableError, TokenRefresher } from './refresh';
 export type { RefresherOptions } from './refresh';
 export { SessionStore, STORAGE_KEY } from './session';
 export type { Session, SessionChange, SessionListener, SignedOutReason } from './session';
-export { ChatError, createAgentTransport } from './transport';
+export { ChatError, createAgentTransport, SIGNED_OUT as SIGN_IN_ENDED } from './transport';
 export type { AgentTransport, AgentTransportOptions } from './transport';
