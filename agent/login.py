@@ -43,8 +43,11 @@ _MAX_NAME_CHARS = 100
 _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
 _PENDING_IDLE_SECONDS = 3600
+_CREATING_LOCKS = 64
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
+
+_EXISTS = {"UsernameExistsException", "AliasExistsException"}
 
 # Cognito's ways of saying that this user may not sign in. A visitor must not learn that.
 _NOT_ALLOWED = {
@@ -104,6 +107,7 @@ class EmailOtpLogin:
         self._client_id = client_id
         self._clock = clock
         self._usual_code: tuple[int, int, int] | None = None
+        self._creating = tuple(threading.Lock() for _ in range(_CREATING_LOCKS))
         self._pending = Sessions(
             _PendingLogin, limit=_PENDING_LIMIT, idle_seconds=_PENDING_IDLE_SECONDS, clock=clock
         )
@@ -223,13 +227,18 @@ class EmailOtpLogin:
         if locale:
             attributes["locale"] = locale
         try:
-            created = self._cognito.admin_create_user(
-                UserPoolId=self._user_pool_id,
-                Username=email,
-                MessageAction="SUPPRESS",
-                UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
-            )
-        except self._cognito.exceptions.UsernameExistsException:
+            # One address at a time: of two calls in the same instant Cognito may keep both users
+            # and refuse the later one's alias (github.com/boto/boto3/issues/3524).
+            with self._creating[hash(email) % _CREATING_LOCKS]:
+                created = self._cognito.admin_create_user(
+                    UserPoolId=self._user_pool_id,
+                    Username=email,
+                    MessageAction="SUPPRESS",
+                    UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
+                )
+        except ClientError as error:
+            if _aws_code(error) not in _EXISTS:
+                raise
             return
         # Else the temporary password expires and may take the account with it. Nobody ever
         # learns this one; the suffix meets any password policy. If this call fails, the guest

@@ -35,10 +35,6 @@ def aws_error(operation: str, code: str, message: str = "") -> ClientError:
     return ClientError({"Error": {"Code": code, "Message": message}}, operation)
 
 
-class UsernameExistsException(ClientError):  # noqa: N818 - botocore's name
-    """As a real client's `exceptions` has it."""
-
-
 class Signer:
     """A pool's signing key."""
 
@@ -84,11 +80,6 @@ class FakeCognito:
         mailed: Codes by address, the latest last.
     """
 
-    class exceptions:  # noqa: N801 - as boto3 names it
-        """The errors a client makes."""
-
-        UsernameExistsException = UsernameExistsException
-
     def __init__(self, signer: Signer, clock: Clock) -> None:
         self.signer = signer
         self.clock = clock
@@ -117,9 +108,7 @@ class FakeCognito:
         self._called("AdminCreateUser", arguments)
         email = arguments["Username"]
         if email in self.users:
-            raise UsernameExistsException(
-                {"Error": {"Code": "UsernameExistsException", "Message": ""}}, "AdminCreateUser"
-            )
+            raise aws_error("AdminCreateUser", "UsernameExistsException")
         self.users[email] = str(uuid.uuid4())
         self.attributes[email] = {a["Name"]: a["Value"] for a in arguments["UserAttributes"]}
         return {"User": {"Username": self.users[email]}}

@@ -2,6 +2,8 @@
 
 import logging
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -93,6 +95,37 @@ def test_new_user_is_made_unverified_without_cognitos_mail(
     assert create["MessageAction"] == "SUPPRESS"
     assert cognito.attributes[ADA] == {"email": ADA, "email_verified": "false", "locale": "de"}
     assert cognito.permanent == {cognito.users[ADA]}
+
+
+def test_t30_two_first_logins_at_once_create_one_user_after_the_other(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cognito itself may keep both users of two calls in the same instant."""
+    create, at_once = cognito.admin_create_user, threading.Semaphore(1)
+
+    def create_alone(**arguments: Any) -> dict[str, Any]:
+        assert at_once.acquire(blocking=False), "two calls for one address at once"
+        time.sleep(0.05)
+        try:
+            return create(**arguments)
+        finally:
+            at_once.release()
+
+    monkeypatch.setattr(cognito, "admin_create_user", create_alone)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), ("one", "two")))
+    assert [type(outcome) for outcome in outcomes] == [CodeSent, CodeSent]
+
+
+def test_t30_user_that_another_process_creates_at_once_gets_her_code(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.users[ADA] = "sub-of-the-other-call"
+    cognito.attributes[ADA] = {"email": ADA}
+    cognito.fail["AdminCreateUser"] = aws_error("AdminCreateUser", "AliasExistsException")
+    outcome = login.verify(CHAT, mailed_code(login, cognito))
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.cognito_sub == "sub-of-the-other-call"
 
 
 def test_discarded_passwords_are_long_and_differ(
