@@ -15,8 +15,6 @@ from infra import bundling
 from infra.otp_ledger import OtpLedger
 from infra.settings import Settings
 
-METRICS_NAMESPACE = "EmailOtp"
-
 
 class EmailOtpUserPool(Construct):
     """A user pool, its app client and the three triggers that sign users in by e-mailed code.
@@ -26,6 +24,7 @@ class EmailOtpUserPool(Construct):
         user_pool_client: the public app client browsers and the agent use.
         ledger_table: what decides about sends and answers.
         code_key: the secret that codes are derived from.
+        metrics_namespace: where the triggers' metrics go, so that two stacks do not mix theirs.
         define_auth_challenge: the trigger that picks the next step.
         create_auth_challenge: the trigger that mails the code.
         verify_auth_challenge_response: the trigger that judges an answer.
@@ -98,6 +97,7 @@ class EmailOtpUserPool(Construct):
             ),
             removal_policy=RemovalPolicy.DESTROY,
         )
+        self.metrics_namespace = Stack.of(self).stack_name
         self._add_triggers(settings)
         self.user_pool = self._user_pool(removal_policy)
         self.user_pool_client = self._client(settings)
@@ -171,7 +171,7 @@ class EmailOtpUserPool(Construct):
             log_group=log_group,
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
-                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+                "POWERTOOLS_METRICS_NAMESPACE": self.metrics_namespace,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
                 **environment,
             },

@@ -7,7 +7,7 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
 
-from infra.email_otp_user_pool import METRICS_NAMESPACE, EmailOtpUserPool
+from infra.email_otp_user_pool import EmailOtpUserPool
 
 _SHARE_OF_CAP = 0.8
 _FAILURES = 5
@@ -28,10 +28,19 @@ class Monitoring(Construct):
         super().__init__(scope, construct_id)
         topic = sns.Topic(self, "Alarms")
         topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
+
+        def counted(name: str, service: str) -> cloudwatch.Metric:
+            return cloudwatch.Metric(
+                namespace=sign_in.metrics_namespace,
+                metric_name=name,
+                dimensions_map={"service": service},
+                statistic="Sum",
+            )
+
         sends = {
-            name: _counted(name, "create_auth_challenge") for name in ("CodeSent", "LongCodeSent")
+            name: counted(name, "create_auth_challenge") for name in ("CodeSent", "LongCodeSent")
         }
-        wrong = {"AnswerWrong": _counted("AnswerWrong", "verify_auth_challenge_response")}
+        wrong = {"AnswerWrong": counted("AnswerWrong", "verify_auth_challenge_response")}
         triggers = {
             "define": sign_in.define_auth_challenge,
             "create": sign_in.create_auth_challenge,
@@ -82,15 +91,6 @@ class Monitoring(Construct):
             ),
         ):
             alarm.add_alarm_action(actions.SnsAction(topic))
-
-
-def _counted(name: str, service: str) -> cloudwatch.Metric:
-    return cloudwatch.Metric(
-        namespace=METRICS_NAMESPACE,
-        metric_name=name,
-        dimensions_map={"service": service},
-        statistic="Sum",
-    )
 
 
 def _sum(metrics: dict[str, cloudwatch.Metric], period: Duration) -> cloudwatch.MathExpression:

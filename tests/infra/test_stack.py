@@ -114,7 +114,7 @@ def test_alarms_mail_the_team_near_the_cap_of_guesses_and_when_triggers_fail(
         "Protocol": "email",
         "TopicArn": {"Ref": topic},
     }
-    thresholds = {}
+    thresholds, counted = {}, set()
     for alarm in tuned.resources("AWS::CloudWatch::Alarm").values():
         properties = alarm["Properties"]
         assert properties["AlarmActions"] == [{"Ref": topic}]
@@ -122,10 +122,21 @@ def test_alarms_mail_the_team_near_the_cap_of_guesses_and_when_triggers_fail(
         names = tuple(each["MetricStat"]["Metric"]["MetricName"] for each in metrics)
         periods = {each["MetricStat"]["Period"] for each in metrics}
         thresholds[names] = (properties["Threshold"], periods)
+        counted |= {
+            (metric["Namespace"], metric["MetricName"], metric["Dimensions"][0]["Value"])
+            for metric in (each["MetricStat"]["Metric"] for each in metrics)
+            if metric["MetricName"] != "Errors"
+        }
     assert thresholds == {
         ("CodeSent", "LongCodeSent"): (40, {3600}),
         ("AnswerWrong",): (50, {3600}),
         ("Errors", "Errors", "Errors"): (5, {300}),
+    }
+    # Where the triggers' environment has them count, see test_triggers.py.
+    assert counted == {
+        ("EmailOtp", "CodeSent", "create_auth_challenge"),
+        ("EmailOtp", "LongCodeSent", "create_auth_challenge"),
+        ("EmailOtp", "AnswerWrong", "verify_auth_challenge_response"),
     }
 
 
@@ -154,6 +165,11 @@ def test_construct_drops_into_a_foreign_stack() -> None:
     assert len(template.resources("AWS::Cognito::UserPool")) == 2
     assert len(template.resources("AWS::DynamoDB::Table")) == 2
     assert template.body.get("Outputs", {}) == {}
+    environments = [
+        function["Properties"]["Environment"]["Variables"]
+        for function in template.resources("AWS::Lambda::Function").values()
+    ]
+    assert {each["POWERTOOLS_METRICS_NAMESPACE"] for each in environments} == {"Foreign"}
 
 
 def test_construct_checks_its_inputs() -> None:
