@@ -21,7 +21,15 @@ from botocore.exceptions import ClientError
 from infra import ministack
 from infra.ministack import ACCOUNT, HOST, REGION, ROOT, LocalError, MiniStack, free_port, mails
 
-__all__ = ["LocalError", "agent_environment", "deploy", "deployed", "free_port", "mails"]
+__all__ = [
+    "LocalError",
+    "agent_environment",
+    "bedrock_environment",
+    "deploy",
+    "deployed",
+    "free_port",
+    "mails",
+]
 
 STACK = "EmailOtp"
 SENDER = "login@example.com"
@@ -135,6 +143,35 @@ def agent_environment(directory: Path, outputs: Mapping[str, str]) -> dict[str, 
         "USER_POOL_ID": outputs["UserPoolId"],
         "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
         "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
+        "MODEL_ID": "",  # the offline model
+    }
+
+
+def bedrock_environment() -> dict[str, str]:
+    """What the agent needs beside that if `MODEL_ID` asks for a Bedrock model.
+
+    Such a model is AWS's own, where MiniStack's credentials open nothing.
+
+    Raises:
+        LocalError: there is no API key for it.
+    """
+    model_id = os.environ.get("MODEL_ID")
+    if not model_id:
+        return {}
+    api_key = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
+    if not api_key:
+        raise LocalError(
+            "MODEL_ID asks for a Bedrock model: set AWS_BEARER_TOKEN_BEDROCK to an API key of "
+            "Amazon Bedrock, or unset MODEL_ID for the offline model"
+        )
+    region = os.environ.get("AWS_REGION") or REGION
+    return {
+        "MODEL_ID": model_id,
+        "AWS_BEARER_TOKEN_BEDROCK": api_key,
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": (
+            os.environ.get("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+            or f"https://bedrock-runtime.{region}.amazonaws.com"
+        ),
     }
 
 
@@ -271,7 +308,8 @@ def _serve(directory: Path, *, with_page: bool) -> None:
     port = _port("PORT", 8080)
     ministack.require_free_port(port, "PORT")
     outputs = json.loads((directory / "outputs.json").read_text())
-    environment = agent_environment(directory, outputs) | {"PORT": str(port)}
+    environment = agent_environment(directory, outputs) | bedrock_environment()
+    environment["PORT"] = str(port)
     if with_page:
         module, greeting = "infra.local_chat", _CHAT_GREETING.format(host=HOST, port=port)
     else:

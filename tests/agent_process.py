@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,12 +73,17 @@ def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
 
 @contextlib.contextmanager
 def running_agent(
-    directory: Path, outputs: dict[str, str], *, module: str = "agent.main", argument: str = ""
+    directory: Path,
+    outputs: dict[str, str],
+    *,
+    module: str = "agent.main",
+    argument: str = "",
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Run the agent on a free loopback port against a deployment; yields its address.
 
     `infra.local_chat` as the module serves the mailbox too, and the page in the folder that is
-    its one argument.
+    its one argument. `environment` is added to what `infra.local` gives it.
     """
     port = local.free_port()
     url = f"http://127.0.0.1:{port}"
@@ -86,7 +91,9 @@ def running_agent(
         process = subprocess.Popen(
             [sys.executable, "-m", module, *filter(None, [argument])],
             cwd=_ROOT,
-            env=local.agent_environment(directory, outputs) | {"PORT": str(port)},
+            env=local.agent_environment(directory, outputs)
+            | {"PORT": str(port)}
+            | dict(environment or {}),
             stdout=log,
             stderr=log,
         )

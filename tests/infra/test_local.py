@@ -105,16 +105,38 @@ def test_agent_has_its_policy_alone(
         assert error.value.response["Error"]["Code"].startswith("AccessDenied")
 
 
-def test_agent_environment_keeps_other_variables_and_no_aws_account(
+def test_agent_environment_keeps_other_variables_but_no_aws_account_and_no_model(
     stack: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-real-one")
     monkeypatch.setenv("AWS_SESSION_TOKEN", "a-real-one")
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "a-real-one")
     monkeypatch.setenv("MODEL_ID", "some-model")
+    monkeypatch.setenv("APP_NAME", "Harbour Inn")
     environment = local.agent_environment(tmp_path, stack.outputs)
     assert "a-real-one" not in environment.values()
-    assert environment["MODEL_ID"] == "some-model"
+    assert environment["APP_NAME"] == "Harbour Inn"
+    assert not environment["MODEL_ID"]
     assert environment["USER_POOL_ID"] == stack.outputs["UserPoolId"]
+
+
+def test_bedrock_model_is_asked_at_aws_with_an_api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MODEL_ID", raising=False)
+    monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
+    monkeypatch.delenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", raising=False)
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    assert local.bedrock_environment() == {}
+
+    monkeypatch.setenv("MODEL_ID", "some-model")
+    with pytest.raises(local.LocalError, match="set AWS_BEARER_TOKEN_BEDROCK to an API key"):
+        local.bedrock_environment()
+
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "an-api-key")
+    assert local.bedrock_environment() == {
+        "MODEL_ID": "some-model",
+        "AWS_BEARER_TOKEN_BEDROCK": "an-api-key",
+        "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "https://bedrock-runtime.eu-west-1.amazonaws.com",
+    }
 
 
 @pytest.mark.parametrize("port", ["http", "0", "65536", "-1"])
