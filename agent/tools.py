@@ -21,6 +21,7 @@ from agent.visitor_input import (
     HiddenCode,
     hide_code_field,
     hide_codes,
+    is_code_alone,
     parse_address,
     typed_addresses,
 )
@@ -127,7 +128,9 @@ class EmailOtp:
         visitor = self._visitors.get(session_id)
         visitor.typed = [*visitor.typed, *typed_addresses(prompt)][-_MAX_TYPED_ADDRESSES:]
         codes: dict[str, HiddenCode] = {}
-        if self.login.expects_code(session_id):
+        # An earlier process may have had a code mailed that this one knows nothing of.
+        lost = cognito_sub is None and is_code_alone(prompt)
+        if lost or self.login.expects_code(session_id):
             prompt, hidden = hide_codes(prompt)
             codes |= hidden
         if code is not None:

@@ -25,6 +25,7 @@ _WORD_END = re.compile(
 _INVISIBLE = "\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u20e3"
 _BETWEEN = rf"[\s{_INVISIBLE}\u2010-\u2015-]"
 _DIGIT_RUN = re.compile(rf"\d(?:{_BETWEEN}{{0,3}}\d){{3,}}")
+_CODE_ALONE = re.compile(rf"\W*\d(?:{_BETWEEN}{{0,3}}\d){{5,9}}\W*")
 _NOT_DIGITS = re.compile(r"\D+")
 
 
@@ -59,6 +60,11 @@ class HiddenCode:
         """
         fitting = [group for group in self.groups if len(group) == code_length]
         return fitting[0] if len(fitting) == 1 else "".join(self.groups)
+
+
+def is_code_alone(message: str) -> bool:
+    """Whether a message is 6 to 10 digits and nothing else, as codes are."""
+    return _CODE_ALONE.fullmatch(unicodedata.normalize("NFKC", message)) is not None
 
 
 def hide_codes(message: str) -> tuple[str, Mapping[str, HiddenCode]]:

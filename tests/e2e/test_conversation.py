@@ -238,8 +238,8 @@ def test_restart_in_mid_login_is_told_and_the_visitor_starts_again(
     code = stack.code_mailed_to(address)
     with running_agent(tmp_path, stack.outputs) as url:
         guest = Conversation(url, session_id=guest.session_id)
-        chunks = guest.say("", code=code)
-        assert_refused(chunks, ErrorCode.NO_LOGIN_PENDING, "Tell me your e-mail address")
+        for chunks in (guest.say("", code=code), guest.say(code)):
+            assert_refused(chunks, ErrorCode.NO_LOGIN_PENDING, "Tell me your e-mail address")
 
         ask_for_code(guest, address)
         tokens_in(guest.say("", code=stack.code_mailed_to(address)))

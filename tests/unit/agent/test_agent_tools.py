@@ -199,9 +199,24 @@ def test_code_without_a_login_says_so(chat: Chat) -> None:
     assert output["error_code"] == "NO_LOGIN_PENDING"
 
 
-def test_digits_reach_the_model_while_no_login_is_pending(chat: Chat) -> None:
-    chat.say("Room 1204 please", "fine")
-    assert "Room 1204 please" in chat.known_to_the_model()
+def test_t22_code_typed_alone_reaches_no_model_though_no_login_is_pending(chat: Chat) -> None:
+    """A restart forgets the pending login, not the mail."""
+    for typed in ("123456", " 123-456. ", "\uff11\uff12\uff13\uff14\uff15\uff16", "12345 67890"):
+        (output,) = chat.say(typed, verify)
+        assert output["error_code"] == "NO_LOGIN_PENDING"
+        assert typed not in chat.known_to_the_model()
+    assert "123456" not in chat.known_to_the_model()
+
+
+@pytest.mark.parametrize("typed", ["Room 1204 please", "12345", "12345678901", "1 or 234567"])
+def test_other_digits_reach_the_model_while_no_login_is_pending(chat: Chat, typed: str) -> None:
+    chat.say(typed, "fine")
+    assert typed in chat.known_to_the_model()
+
+
+def test_digits_of_someone_signed_in_reach_the_model(chat: Chat) -> None:
+    chat.say("123456", "fine", cognito_sub="sub-1")
+    assert "123456" in chat.known_to_the_model()
 
 
 def test_t24_exception_in_a_tool_reaches_nobody(
