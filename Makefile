@@ -92,7 +92,7 @@ deploy-local: setup ## MiniStack with the stack deployed; writes .local/outputs.
 serve: setup ## the agent on http://127.0.0.1:$PORT, against deploy-local
 	@$(PY) -m infra.local serve
 
-chat: setup page deploy-local ## the chat page on http://127.0.0.1:$PORT, with everything behind it
+chat: setup page ## the chat page on http://127.0.0.1:$PORT, with everything behind it
 	@$(PY) -m infra.local chat
 
 stop-local: ## end MiniStack

@@ -16,7 +16,7 @@ from infra.stack import EmailOtpStack
 
 app = cdk.App()
 try:
-    settings = Settings.from_context(app.node.try_get_context)
+    settings = Settings.from_context(app.node.get_all_context())
 except SettingsError as error:
     sys.exit(f"error: {error}")
 EmailOtpStack(app, "EmailOtp", settings=settings)

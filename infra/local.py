@@ -19,7 +19,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from infra import ministack
-from infra.ministack import ACCOUNT, HOST, REGION, ROOT, LocalError, MiniStack, free_port, mails
+from infra.ministack import HOST, ROOT, LocalError, MiniStack, free_port, mails
+from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION
 
 __all__ = [
     "LocalError",
@@ -78,7 +79,7 @@ def deploy(
         running = _ministack(directory, port, end_with_us=end_with_us, report=report)
         report("deploying the stack with the CDK CLI")
         outputs = _cdk_deploy(directory, running, context or {}, report)
-        outputs |= {"endpoint_url": running.endpoint_url, "region": REGION}
+        outputs |= {"endpoint_url": running.endpoint_url, "region": LOCAL_REGION}
         _write_whole(directory / "outputs.json", json.dumps(outputs, indent=2) + "\n")
         return outputs
 
@@ -164,7 +165,7 @@ def bedrock_environment() -> dict[str, str]:
             "MODEL_ID asks for a Bedrock model: set AWS_BEARER_TOKEN_BEDROCK to an API key of "
             "Amazon Bedrock, or unset MODEL_ID for the offline model"
         )
-    region = os.environ.get("AWS_REGION") or REGION
+    region = os.environ.get("AWS_REGION") or LOCAL_REGION
     return {
         "MODEL_ID": model_id,
         "AWS_BEARER_TOKEN_BEDROCK": api_key,
@@ -184,13 +185,15 @@ def _ministack(
         report(f"using MiniStack on {running.endpoint_url}")
         return running
     if running:
-        report("starting MiniStack anew")
+        if running.port != port:  # else what runs would be lost for nothing
+            ministack.require_free_port(port, "MINISTACK_PORT")
+        report(f"ending MiniStack on {running.endpoint_url}, to start it anew")
         ministack.stop(directory)
     (directory / "outputs.json").unlink(missing_ok=True)
     report(f"starting MiniStack on http://{HOST}:{port}")
     started = ministack.start(directory, port, end_with_us=end_with_us)
     # All that the CLI needs of `cdk bootstrap`, which takes 20 s.
-    bucket = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
+    bucket = f"cdk-hnb659fds-assets-{LOCAL_ACCOUNT}-{LOCAL_REGION}"
     _client("s3", started).create_bucket(Bucket=bucket)
     return started
 
@@ -263,8 +266,8 @@ def _cdk_environment(running: MiniStack) -> dict[str, str]:
     return _environment_without_aws() | {
         **_CREDENTIALS,
         "AWS_ENDPOINT_URL": running.endpoint_url,
-        "AWS_REGION": REGION,
-        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": LOCAL_REGION,
+        "AWS_DEFAULT_REGION": LOCAL_REGION,
         "AWS_CONFIG_FILE": os.devnull,
         "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -287,7 +290,7 @@ def _client(service: str, running: MiniStack) -> Any:
     return boto3.client(
         service,
         endpoint_url=running.endpoint_url,
-        region_name=REGION,
+        region_name=LOCAL_REGION,
         aws_access_key_id=_CREDENTIALS["AWS_ACCESS_KEY_ID"],
         aws_secret_access_key=_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}, proxies={}),
@@ -301,7 +304,7 @@ def _write_whole(path: Path, text: str) -> None:
     unfinished.replace(path)
 
 
-def _serve(directory: Path, *, with_page: bool) -> None:
+def _serve(directory: Path, *, with_page: bool = False) -> None:
     running = ministack.find(directory)
     if running is None or not (directory / "outputs.json").exists():
         raise LocalError("nothing is deployed: run `make deploy-local` first")
@@ -342,10 +345,15 @@ def main() -> None:
         if command == "deploy":
             deploy(directory, port=_port("MINISTACK_PORT", 4566), report=report)
             report("deployed, the outputs are in .local/outputs.json")
-        elif command in ("serve", "chat"):
-            _serve(directory, with_page=command == "chat")
+        elif command == "serve":
+            _serve(directory)
+        elif command == "chat":
+            ministack.require_free_port(_port("PORT", 8080), "PORT")
+            deploy(directory, port=_port("MINISTACK_PORT", 4566), report=report)
+            _serve(directory, with_page=True)
         else:
             print("MiniStack ended" if ministack.stop(directory) else "MiniStack was not running")
+            (directory / "outputs.json").unlink(missing_ok=True)
     except LocalError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

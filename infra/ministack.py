@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION
+
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
-REGION = "us-east-1"
-ACCOUNT = "000000000000"
 _PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _START_SECONDS = 60
 _STOP_SECONDS = 5
@@ -190,8 +190,8 @@ def _environment(home: Path, port: int) -> dict[str, str]:
         "GATEWAY_PORT": str(port),
         "AUTH": "true",
         "LAMBDA_EXECUTOR": "local",
-        "MINISTACK_REGION": REGION,
-        "MINISTACK_ACCOUNT_ID": ACCOUNT,
+        "MINISTACK_REGION": LOCAL_REGION,
+        "MINISTACK_ACCOUNT_ID": LOCAL_ACCOUNT,
         "AWS_EC2_METADATA_DISABLED": "true",
         "PYTHONUNBUFFERED": "1",
     }

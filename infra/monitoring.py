@@ -55,8 +55,8 @@ class Monitoring(Construct):
                 self,
                 "HourlyCapNear",
                 alarm_description=(
-                    f"Over {_SHARE_OF_CAP:.0%} of the sign-in mails allowed in an hour went out: "
-                    "at the cap nobody gets a code. Look for made-up addresses, or raise "
+                    f"At least {_SHARE_OF_CAP:.0%} of the sign-in mails allowed in an hour went "
+                    "out: at the cap nobody gets a code. Look for made-up addresses, or raise "
                     "max_sends_per_hour."
                 ),
                 threshold=max(1, int(max_sends_per_hour * _SHARE_OF_CAP)),
@@ -69,7 +69,7 @@ class Monitoring(Construct):
                 self,
                 "CodesGuessed",
                 alarm_description=(
-                    "More wrong codes were entered in an hour than mails may be sent: somebody "
+                    "As many wrong codes were entered in an hour as mails may be sent: somebody "
                     "guesses. Look for one user's long codes in the ledger, and at who calls "
                     "Cognito."
                 ),

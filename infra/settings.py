@@ -1,9 +1,13 @@
 """The app's settings: typed, with ranges, and refused with a sentence that says what to pass."""
 
+import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, Self
+
+LOCAL_ACCOUNT, LOCAL_REGION = "000000000000", "us-east-1"
+"""Where a stack with `local` goes: MiniStack's account, which is nobody's on AWS."""
 
 # The part of RFC 5321 that real senders use. The address ends up in an IAM condition, so
 # characters that mean something there ($ { } * ?) are not in it.
@@ -81,27 +85,33 @@ class Settings:
                 f"removal_policy is {self.removal_policy!r}: pass retain (keep users, guests and "
                 "ledger when the stack is deleted) or destroy"
             )
-        for name in ("agent", "web"):
-            if getattr(self, name):
+        for name in ("agent", "web", "model_id"):
+            if value := getattr(self, name):
                 raise SettingsError(
-                    f"{name}=true is not available yet, it comes in a later version: "
-                    f"leave {name} out"
+                    f"{name}={str(value).lower()} is not available yet, it comes in a later "
+                    f"version: leave {name} out"
                 )
 
     @classmethod
-    def from_context(cls, get: Callable[[str], Any]) -> Self:
+    def from_context(cls, context: Mapping[str, Any]) -> Self:
         """Read the settings from the CDK context.
 
         Args:
-            get: the value of a context key, or None; `app.node.try_get_context`. The command
-                line gives strings, cdk.json may give numbers and booleans.
+            context: all of it, as `app.node.get_all_context()` gives it. The command line gives
+                strings, cdk.json may give numbers and booleans.
 
         Raises:
-            SettingsError: a value is missing, unreadable or out of range.
+            SettingsError: a value is missing, unreadable or out of range, or a name is no setting.
         """
+        names = [field.name for field in fields(cls)]
+        for name in context:
+            # CDK's own keys have a colon, a slash or a hyphen.
+            if re.fullmatch(r"\w+", name) and name not in names:
+                (meant,) = difflib.get_close_matches(name, names, n=1, cutoff=0)
+                raise SettingsError(f"{name} is no setting: did you mean {meant}?")
         values: dict[str, Any] = {}
         for field in fields(cls):
-            value = get(field.name)
+            value = context.get(field.name)
             if value is None:
                 if field.default is MISSING:
                     raise SettingsError(

@@ -4,6 +4,7 @@ from aws_cdk import (
     CfnOutput,
     CliCredentialsStackSynthesizer,
     DefaultStackSynthesizer,
+    Environment,
     RemovalPolicy,
     Stack,
 )
@@ -14,7 +15,7 @@ from constructs import Construct
 from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.guest_table import GuestTable
 from infra.monitoring import Monitoring
-from infra.settings import Settings
+from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION, Settings
 
 
 class EmailOtpStack(Stack):
@@ -25,6 +26,10 @@ class EmailOtpStack(Stack):
             scope,
             construct_id,
             description="E-mail-code sign-in for Amazon Cognito",
+            # What is laxer for MiniStack can go into no other account.
+            env=(
+                Environment(account=LOCAL_ACCOUNT, region=LOCAL_REGION) if settings.local else None
+            ),
             # MiniStack's bootstrap roles may not publish assets; there the CLI does it itself.
             synthesizer=(
                 CliCredentialsStackSynthesizer() if settings.local else DefaultStackSynthesizer()

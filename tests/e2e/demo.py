@@ -39,6 +39,8 @@ def main() -> None:
                     play(Deployment(outputs), url)
         except local.LocalError as error:
             sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
     report("done: signed in by e-mailed code, on this machine alone")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -103,6 +104,18 @@ def test_agent_has_its_policy_alone(
         with pytest.raises(ClientError) as error:
             refused()
         assert error.value.response["Error"]["Code"].startswith("AccessDenied")
+
+
+def test_busy_port_costs_the_deployment_that_runs_nothing(tmp_path: Path) -> None:
+    running = ministack.start(tmp_path, local.free_port(), end_with_us=True)
+    (tmp_path / "outputs.json").write_text("{}")
+    with socket.socket() as other:
+        other.bind((ministack.HOST, 0))
+        with pytest.raises(local.LocalError, match="is not free"):
+            local.deploy(tmp_path, port=other.getsockname()[1])
+    assert running.is_healthy()
+    assert (tmp_path / "outputs.json").exists()
+    ministack.stop(tmp_path)
 
 
 def test_agent_environment_keeps_other_variables_but_no_aws_account_and_no_model(

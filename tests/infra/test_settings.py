@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def from_context(**context: Any) -> Settings:
-    return Settings.from_context({"sender": "login@example.com", **context}.get)
+    return Settings.from_context({"sender": "login@example.com", **context})
 
 
 def test_sender_alone_gives_the_defaults() -> None:
@@ -132,10 +132,25 @@ def test_unknown_removal_policy_is_refused() -> None:
         from_context(removal_policy="keep")
 
 
-@pytest.mark.parametrize("name", ["agent", "web"])
-def test_parts_that_come_later_are_refused(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name}=true is not available yet.*leave {name} out"):
-        from_context(**{name: "true"})
+@pytest.mark.parametrize(
+    ("name", "value"), [("agent", "true"), ("web", "true"), ("model_id", "some-model")]
+)
+def test_parts_that_come_later_are_refused(name: str, value: str) -> None:
+    with pytest.raises(
+        SettingsError, match=f"{name}={value} is not available yet.*leave {name} out"
+    ):
+        from_context(**{name: value})
+
+
+@pytest.mark.parametrize("name", ["kode_length", "codeLength", "CODE_LENGTH"])
+def test_name_that_is_no_setting_is_refused(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is no setting: did you mean [a-z_]+[?]$"):
+        from_context(**{name: "7"})
+
+
+def test_cdks_own_context_is_left_alone() -> None:
+    own = {"@aws-cdk/core:flag": True, "aws:cdk:key": 1, "acknowledged-issue-numbers": [1]}
+    assert from_context(**own) == from_context()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ import pytest
 from aws_cdk import aws_dynamodb as dynamodb
 
 from infra.email_otp_user_pool import EmailOtpUserPool
-from infra.settings import SettingsError
+from infra.settings import Settings, SettingsError
+from infra.stack import EmailOtpStack
 from tests.infra.conftest import Template
 
 OUTPUTS = {
@@ -147,6 +148,16 @@ def test_ministack_gets_neither_bootstrap_roles_nor_less_than_aws(
         return sorted(each["Type"] for each in template.body["Resources"].values())
 
     assert kinds(local) == sorted([*kinds(aws), "AWS::IAM::Role"])
+
+
+def test_what_is_laxer_for_ministack_goes_into_no_account_of_aws() -> None:
+    """With an environment of its own, the CDK CLI refuses any other credentials."""
+    local = EmailOtpStack(
+        cdk.App(), "Local", settings=Settings(sender="login@example.com", local=True)
+    )
+    assert (local.account, local.region) == ("000000000000", "us-east-1")
+    aws = EmailOtpStack(cdk.App(), "Aws", settings=Settings(sender="login@example.com"))
+    assert cdk.Token.is_unresolved(aws.account)
 
 
 def test_construct_drops_into_a_foreign_stack() -> None:

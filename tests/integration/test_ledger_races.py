@@ -20,6 +20,7 @@ from email_otp.mailer import Mailer
 from email_otp.settings import CreateSettings
 from email_otp.user import User
 from infra import ministack
+from infra.settings import LOCAL_REGION
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -49,7 +50,7 @@ def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DynamoDBClie
         client = boto3.client(
             "dynamodb",
             endpoint_url=started.endpoint_url,
-            region_name=ministack.REGION,
+            region_name=LOCAL_REGION,
             aws_access_key_id="test",
             aws_secret_access_key="test",
             # Threads on two cores wait longer than a Lambda may; a retry would hide a lost race.
