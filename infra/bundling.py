@@ -72,8 +72,9 @@ def _packages(cache: Path) -> Path:
         )
         if done.returncode:
             raise BundlingError(
-                f"the Lambdas' packages could not be installed, run `make setup` and check "
-                f"the connection to the package index:\n{done.stderr.strip()}"
+                "the Lambdas' packages could not be installed: install uv beside aws-cdk-lib "
+                "(`make setup` does) and check the connection to the package index\n"
+                f"{done.stderr.strip()}"
             )
         # Scripts name this machine's Python, and RECORD lists them.
         shutil.rmtree(folder / "bin", ignore_errors=True)

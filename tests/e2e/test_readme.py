@@ -87,7 +87,6 @@ def test_pool_goes_into_any_stack_with_the_files_that_readme_names(tmp_path: Pat
             shutil.copytree(_ROOT / source, tmp_path / source)
         else:
             shutil.copyfile(_ROOT / source, tmp_path / source)
-    (tmp_path / ".local").symlink_to(_ROOT / ".local")  # what is built already
 
     synthesised = subprocess.run(
         [sys.executable, "-c", _SYNTHESISE],

@@ -76,10 +76,22 @@ def test_unknown_user_gets_the_same_shape_and_her_mail_goes_to_the_simulator(
     known = _invoke(stack, "CreateAuthChallenge", _event("create_first_round_with_locale"))
     unknown = _invoke(stack, "CreateAuthChallenge", _event("create_user_not_found"))
 
+    assert stack.mails_to("grace@example.com")[-1]["Subject"].startswith("Ihr Anmeldecode")
     for part in ("publicChallengeParameters", "privateChallengeParameters"):
         assert known["response"][part].keys() == unknown["response"][part].keys()
     assert unknown["response"]["publicChallengeParameters"]["status"] == "sent"
     assert len(stack.mails_to("success@simulator.amazonses.com")) == before + 1
+
+
+def test_later_round_mails_nothing_and_says_that_the_made_up_challenge_expired(
+    stack: Deployment,
+) -> None:
+    event = _event("create_later_round")
+    address = event["request"]["userAttributes"]["email"]
+    before = len(stack.mails_to(address))
+    response = _invoke(stack, "CreateAuthChallenge", event)["response"]
+    assert response["publicChallengeParameters"]["status"] == "expired"
+    assert len(stack.mails_to(address)) == before
 
 
 def test_made_up_challenge_is_no_way_in(stack: Deployment) -> None:
