@@ -1,7 +1,8 @@
 """AWS clients whose time-outs keep a trigger inside the 5 s that Cognito gives it.
 
 Each makes one try: Cognito itself repeats a trigger that fails, and every step is safe to
-repeat. The worst case of Create is one hung call of each kind, 3.1 s, plus the start.
+repeat. However slow they are, Create begins no mail late (`issuing.MAIL_BY_SECONDS`), so that it
+ends within 4 s, the process's start included.
 Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-working-with-lambda-triggers.html
 """
 

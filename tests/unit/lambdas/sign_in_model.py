@@ -1,4 +1,4 @@
-"""The rules of `lambdas/email_otp/ledger.py`, told simply: what one user's ledger must answer, second by second.
+"""The rules of `lambdas/email_otp/ledger.py`, told simply: one user's ledger, second by second.
 
 Nothing here knows of DynamoDB: lists of times are counted, and the code under test is compared
 with what comes out. Times are epoch seconds.
