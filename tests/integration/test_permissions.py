@@ -1,4 +1,4 @@
-"""Least privilege, as MiniStack's IAM enforces it: what each role may not do."""
+"""Least privilege, as MiniStack's IAM enforces it: what each role may and may not do."""
 
 from collections.abc import Callable
 from typing import Any
@@ -49,46 +49,79 @@ def test_agent_may_start_a_sign_in_and_read_a_guest(stack: Deployment, agent: Cl
     assert "Item" not in found
 
 
-@pytest.mark.parametrize(
-    "attempt",
-    [
-        lambda to, out: to("cognito-idp").list_users(UserPoolId=out["UserPoolId"]),
-        lambda to, out: to("cognito-idp").admin_get_user(
-            UserPoolId=out["UserPoolId"], Username="ada@example.com"
-        ),
-        lambda to, out: to("cognito-idp").admin_delete_user(
-            UserPoolId=out["UserPoolId"], Username="ada@example.com"
-        ),
-        lambda to, out: to("dynamodb").scan(TableName=out["GuestsTableName"]),
-        lambda to, out: to("dynamodb").delete_item(
-            TableName=out["GuestsTableName"], Key={"cognito_sub": {"S": "x"}}
-        ),
-        lambda to, out: to("dynamodb").get_item(
-            TableName=out["OtpLedgerTableName"], Key={"sub": {"S": "x"}}
-        ),
-        lambda to, _out: to("secretsmanager").list_secrets(),
-        lambda to, out: to("lambda").invoke(
-            FunctionName=out["VerifyAuthChallengeResponseFunctionName"]
-        ),
-        lambda to, _out: to("sesv2").send_email(
-            FromEmailAddress="login@example.com",
-            Destination={"ToAddresses": ["ada@example.com"]},
-            Content={"Simple": {"Subject": {"Data": "x"}, "Body": {"Text": {"Data": "x"}}}},
-        ),
-    ],
-    ids=[
-        "list users",
-        "read a user",
-        "delete a user",
-        "read all guests",
-        "delete a guest",
-        "read the ledger",
-        "list secrets",
-        "call a trigger",
-        "send mail",
-    ],
-)
-def test_agent_may_not(stack: Deployment, agent: Clients, attempt: Any) -> None:
-    with pytest.raises(ClientError) as refused:
-        attempt(agent, stack.outputs)
-    assert refused.value.response["Error"]["Code"] in _DENIED
+type Attempt = Callable[[Clients, dict[str, str]], object]
+
+ATTEMPTS: dict[str, Attempt] = {
+    "list users": lambda to, out: to("cognito-idp").list_users(UserPoolId=out["UserPoolId"]),
+    "read a user": lambda to, out: to("cognito-idp").admin_get_user(
+        UserPoolId=out["UserPoolId"], Username="ada@example.com"
+    ),
+    "delete a user": lambda to, out: to("cognito-idp").admin_delete_user(
+        UserPoolId=out["UserPoolId"], Username="ada@example.com"
+    ),
+    "change a user": lambda to, out: to("cognito-idp").admin_update_user_attributes(
+        UserPoolId=out["UserPoolId"], Username="ada@example.com", UserAttributes=[]
+    ),
+    "start a sign-in": lambda to, out: to("cognito-idp").admin_initiate_auth(
+        UserPoolId=out["UserPoolId"],
+        ClientId=out["UserPoolClientId"],
+        AuthFlow="CUSTOM_AUTH",
+        AuthParameters={"USERNAME": "ada@example.com"},
+    ),
+    "read a guest": lambda to, out: to("dynamodb").get_item(
+        TableName=out["GuestsTableName"], Key={"cognito_sub": {"S": "x"}}
+    ),
+    "read all guests": lambda to, out: to("dynamodb").scan(TableName=out["GuestsTableName"]),
+    "delete a guest": lambda to, out: to("dynamodb").delete_item(
+        TableName=out["GuestsTableName"], Key={"cognito_sub": {"S": "x"}}
+    ),
+    "read the ledger": lambda to, out: to("dynamodb").get_item(
+        TableName=out["OtpLedgerTableName"], Key={"sub": {"S": "x"}}
+    ),
+    "forget in the ledger": lambda to, out: to("dynamodb").delete_item(
+        TableName=out["OtpLedgerTableName"], Key={"sub": {"S": "x"}}
+    ),
+    "list secrets": lambda to, _out: to("secretsmanager").list_secrets(),
+    "call a trigger": lambda to, out: to("lambda").invoke(
+        FunctionName=out["VerifyAuthChallengeResponseFunctionName"]
+    ),
+    "send mail": lambda to, _out: to("sesv2").send_email(
+        FromEmailAddress="login@example.com",
+        Destination={"ToAddresses": ["ada@example.com"]},
+        Content={"Simple": {"Subject": {"Data": "x"}, "Body": {"Text": {"Data": "x"}}}},
+    ),
+}
+MAY = {
+    "Agent": {"start a sign-in", "read a guest"},
+    "DefineAuthChallenge": set(),
+    "CreateAuthChallenge": {"read the ledger", "send mail"},
+    "VerifyAuthChallengeResponse": {"change a user"},
+}
+
+
+@pytest.fixture(scope="module")
+def roles(stack: Deployment, agent: Clients) -> dict[str, Clients]:
+    """Clients by whose role they have."""
+    functions = {
+        name: stack.client("lambda").get_function_configuration(
+            FunctionName=stack.outputs[f"{name}FunctionName"]
+        )
+        for name in MAY
+        if name != "Agent"
+    }
+    return {"Agent": agent} | {
+        name: _clients_of(stack, function["Role"]) for name, function in functions.items()
+    }
+
+
+@pytest.mark.parametrize("attempt", ATTEMPTS)
+@pytest.mark.parametrize("who", MAY)
+def test_role_may_do_its_work_and_nothing_else(
+    stack: Deployment, roles: dict[str, Clients], who: str, attempt: str
+) -> None:
+    error = ""
+    try:
+        ATTEMPTS[attempt](roles[who], stack.outputs)
+    except ClientError as refused:
+        error = refused.response["Error"]["Code"]
+    assert (error not in _DENIED) is (attempt in MAY[who]), error
