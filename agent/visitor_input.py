@@ -17,30 +17,41 @@ _MAX_ADDRESS_CHARS, _MAX_LOCAL_CHARS = 254, 64  # RFC 5321, section 4.5.3.1
 # What ends a word that may be an address: white space, brackets, quotes, and the scripts that
 # are written without spaces.
 _WORD_END = re.compile(
-    r"[\s<>()\[\]{},;:\"|\\\u2018-\u201f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]+"
+    r"[\s<>()\[\]{},;:\"|\\\u201a-\u201f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]+"
 )
 
+# Keyboards that write typographic quotes put them into o'brien@example.com too.
+_APOSTROPHES = str.maketrans("\u2018\u2019", "''")
+
 # Digits of any script, with spaces, hyphens, dashes and invisible characters between them;
-# U+FE0F and U+20E3 make an emoji of a digit.
+# U+FE0F and U+20E3 make an emoji of a digit. Hebrew and Japanese keyboards and macOS have
+# hyphens of their own: U+05BE, U+30FC and the minus sign U+2212.
 _INVISIBLE = "\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u20e3"
-_BETWEEN = rf"[\s{_INVISIBLE}\u2010-\u2015-]"
-_DIGIT_RUN = re.compile(rf"\d(?:{_BETWEEN}{{0,3}}\d){{3,}}")
-_CODE_ALONE = re.compile(rf"\W*\d(?:{_BETWEEN}{{0,3}}\d){{5,9}}\W*")
+_BETWEEN = rf"[\s{_INVISIBLE}\u05be\u2010-\u2015\u2212\u30fc-]"
+_DIGIT_RUN = re.compile(rf"\d(?:{_BETWEEN}*+\d){{3,}}")
+_CODE_ALONE = re.compile(rf"\W*\d(?:{_BETWEEN}*+\d){{5,9}}\W*")
 _NOT_DIGITS = re.compile(r"\D+")
 
 
 def parse_address(text: str) -> str | None:
     """Return the one address `text` consists of, lower-cased, or None if it is none."""
-    address = unicodedata.normalize("NFKC", text).strip(" \t").casefold()
+    # Not `casefold`, which makes another address of one with a sharp s.
+    address = _plain(text).strip(" \t").lower()
     fits = len(address) <= _MAX_ADDRESS_CHARS and address.find("@") <= _MAX_LOCAL_CHARS
     return address if fits and _ADDRESS.fullmatch(address) else None
 
 
 def typed_addresses(message: str) -> Iterator[str]:
     """Yield the whole addresses in a message, lower-cased; never a part of a longer word."""
-    for word in _WORD_END.split(unicodedata.normalize("NFKC", message)):
-        if address := parse_address(word.strip(".!?'`*_")):
+    for word in _WORD_END.split(_plain(message)):
+        # Quotes and emphasis count as such only where they do not make an address themselves.
+        whole = parse_address(word.rstrip(".!?"))
+        if address := whole or parse_address(word.strip(".!?'`*_")):
             yield address
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
 
 
 @dataclass(frozen=True, slots=True)

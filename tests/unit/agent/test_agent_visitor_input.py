@@ -17,6 +17,13 @@ from agent.visitor_input import hide_code_field, hide_codes, parse_address, type
         ("mailto:ada@example.com", ["ada@example.com"]),
         ("メールはada@example.comです", ["ada@example.com"]),
         ("ａｄａ＠ｅｘａｍｐｌｅ．ｃｏｍ", ["ada@example.com"]),
+        ("*ada@example.com*, _bob@example.org_", ["ada@example.com", "bob@example.org"]),
+        (
+            "'ada@example.com' or \u2018bob@example.org\u2019.",
+            ["ada@example.com", "bob@example.org"],
+        ),
+        ("I'm o\u2019brien@example.com", ["o'brien@example.com"]),
+        ("_ada@example.com", ["_ada@example.com"]),
         ("no address here, ada@ or @example.com or ada@localhost", []),
         ("", []),
     ],
@@ -34,6 +41,9 @@ def test_whole_addresses_are_found(message: str, expected: list[str]) -> None:
         "аda@example.com",  # begins with a Cyrillic letter
         "ada@example.com@evil.org",
         "ada@exa\u200bmple.com",
+        "_ada@example.com",
+        "_ada@example.com.",
+        "o\u2019ada@example.com",
     ],
 )
 def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
@@ -48,6 +58,8 @@ def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
         "Ada <ada@example.com>",
         '"ada b"@example.com',
         "ada@exämple.com",
+        "ada@straße.example.com",
+        "großmann@example.com",
         "ada..b@example.com",
         ".ada@example.com",
         "ada@-example.com",
@@ -62,6 +74,14 @@ def test_t13_only_a_plain_address_is_parsed(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [f"{'a' * 64}@example.com", f"ada@{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}.example"[:254]],
+)
+def test_longest_addresses_are_parsed(text: str) -> None:
+    assert parse_address(text) == text
+
+
+@pytest.mark.parametrize(
     ("message", "code"),
     [
         ("123456", "123456"),
@@ -70,8 +90,13 @@ def test_t13_only_a_plain_address_is_parsed(text: str) -> None:
         ("1 2 3 4 5 6", "123456"),
         ("１２３４５６", "123456"),
         ("١٢٣٤٥٦", "123456"),
+        ("①②③④⑤⑥", "123456"),
         ("123\u00a0456", "123456"),
         ("123\u2013456", "123456"),
+        ("123\u2212456", "123456"),
+        ("１２３ー４５６", "123456"),
+        ("123  -  456", "123456"),
+        ("1\r\n\r\n2\r\n\r\n3456", "123456"),
         ("12\u200b3456", "123456"),
         ("\u202a123\u202c\u200e456", "123456"),
         ("\u20661\u2069\u206623456", "123456"),
@@ -94,13 +119,25 @@ def test_text_around_a_code_stays() -> None:
     assert shown == f"My code is [code_reference: {next(iter(hidden))}], room 12."
 
 
+def test_four_digits_are_swapped() -> None:
+    shown, hidden = hide_codes("It is 1234")
+    assert "1234" not in shown
+    assert len(hidden) == 1
+
+
+def test_two_codes_of_one_run_are_not_guessed_from() -> None:
+    _, hidden = hide_codes("123456 654321")
+    (held,) = hidden.values()
+    assert held.digits(6) == "123456654321"
+
+
 def test_longer_runs_are_swapped_too() -> None:
     shown, hidden = hide_codes("015123456789 123456")
     assert "123456" not in shown
     assert len(hidden) == 1
 
 
-@pytest.mark.parametrize("message", ["room 12", "3 nights, 2 guests", "hello", ""])
+@pytest.mark.parametrize("message", ["room 12", "room 123", "3 nights, 2 guests", "hello", ""])
 def test_short_numbers_stay(message: str) -> None:
     assert hide_codes(message) == (message, {})
 
@@ -131,7 +168,9 @@ def test_t08_code_field_becomes_one_reference(code: str, digits: str) -> None:
     assert held.digits(6) == digits
 
 
-@pytest.mark.parametrize("piece", ["a", "1", "a.", "1 ", "@", "a@", "[code_reference: "])
+@pytest.mark.parametrize(
+    "piece", ["a", "1", "a.", "1 ", "1" + " " * 999, "@", "a@", "[code_reference: "]
+)
 def test_long_messages_are_read_quickly(piece: str) -> None:
     message = piece * (8_000 // len(piece))
     started = time.perf_counter()
