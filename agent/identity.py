@@ -98,7 +98,7 @@ class KeySet:
         try:
             self._keys = dict(_rsa_keys(self._fetch()))
             self._fetch_failed = False
-        except (OSError, ValueError, jwt.PyJWTError):
+        except Exception:  # whatever the endpoint sent, it was no keys
             self._fetch_failed = True
 
 

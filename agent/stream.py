@@ -7,7 +7,7 @@ https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
-from typing import Any, NoReturn, final
+from typing import Any, NoReturn, cast, final
 from weakref import WeakKeyDictionary
 
 from agent.observability import describe
@@ -75,7 +75,7 @@ async def ui_message_chunks(events: AsyncIterable[Mapping[str, Any]]) -> AsyncGe
     try:
         async for event in events:
             for chunk in mapper.chunks(event):
-                yield chunk
+                yield _encodable(chunk)
     except Exception as error:
         _log.error("agent turn failed", extra=describe(error))
         for chunk in mapper.end_text():
@@ -143,6 +143,16 @@ class _Mapper:
         if tool_call_id not in self._answered:
             self._answered.add(tool_call_id)
             yield {"type": "tool-output-available", "toolCallId": tool_call_id, "output": output}
+
+
+def _encodable(chunk: Chunk) -> Chunk:
+    """Put question marks for lone surrogates: a model may write them, UTF-8 has none."""
+    text = json.dumps(chunk, ensure_ascii=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return cast(Chunk, json.loads(text.encode("utf-8", "replace")))
+    return chunk
 
 
 def _tool_input(tool_use: Mapping[str, Any]) -> Chunk:

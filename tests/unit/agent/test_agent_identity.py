@@ -2,14 +2,26 @@
 
 import base64
 import hmac
+import io
 import json
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from http.client import BadStatusLine, IncompleteRead
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from agent.identity import Identity, KeySet, KeysUnavailableError, TokenError, TokenVerifier
+from agent.identity import (
+    Identity,
+    KeySet,
+    KeysUnavailableError,
+    TokenError,
+    TokenVerifier,
+    fetch_jwks,
+)
 from tests.unit.agent.fakes import CLIENT_ID, ISSUER, NOW, Clock, Signer, access_claims
 
 
@@ -19,12 +31,14 @@ class Endpoint:
     def __init__(self, jwks: dict[str, Any]) -> None:
         self.jwks = jwks
         self.fetches = 0
-        self.down = False
+        self.error: Exception | None = None
+        self.takes_seconds = 0.0
 
     def __call__(self) -> dict[str, Any]:
         self.fetches += 1
-        if self.down:
-            raise OSError("unreachable")
+        time.sleep(self.takes_seconds)
+        if self.error:
+            raise self.error
         return self.jwks
 
 
@@ -103,6 +117,8 @@ def test_t25_key_in_the_header_is_not_read(verifier: TokenVerifier, endpoint: En
         ({"exp": "tomorrow"}, "exp"),
         ({"exp": float("nan")}, "exp"),
         ({"nbf": NOW + 31}, "nbf"),
+        ({"nbf": float("nan")}, "nbf"),
+        ({"nbf": "now"}, "nbf"),
         ({"iat": NOW + 31}, "iat"),
         ({"sub": None}, "sub"),
         ({"sub": ""}, "sub"),
@@ -118,6 +134,13 @@ def test_t26_wrong_claim_is_refused_and_named(
         payload, signer.private_key, algorithm="RS256", headers={"kid": "key-1"}
     )
     assert refused(verifier, token).claim == claim
+
+
+@pytest.mark.parametrize("changes", [{"exp": NOW - 29}, {"nbf": NOW + 30}, {"iat": NOW + 30}])
+def test_clocks_that_differ_within_the_leeway_refuse_nobody(
+    verifier: TokenVerifier, signer: Signer, changes: dict[str, Any]
+) -> None:
+    verifier.verify_access_token(signer.sign(access_claims(**changes)))
 
 
 def test_errors_give_expected_and_actual_but_no_token(
@@ -188,11 +211,69 @@ def test_t27_known_keys_keep_working_while_the_endpoint_is_down(
     verifier: TokenVerifier, signer: Signer, endpoint: Endpoint, clock: Clock
 ) -> None:
     verifier.verify_access_token(signer.sign(access_claims()))
-    endpoint.down = True
+    endpoint.error = OSError("unreachable")
     clock.now += 61
     with pytest.raises(KeysUnavailableError):
         verifier.verify_access_token(signer.sign(access_claims(), kid="rotated"))
     verifier.verify_access_token(signer.sign(access_claims()))
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("unreachable"), BadStatusLine("no HTTP"), IncompleteRead(b"{"), TypeError()]
+)
+def test_t27_endpoint_that_fails_is_asked_once_a_minute_and_refuses_nobody(
+    verifier: TokenVerifier, signer: Signer, endpoint: Endpoint, clock: Clock, error: Exception
+) -> None:
+    endpoint.error = error
+    for _ in range(3):
+        with pytest.raises(KeysUnavailableError):
+            verifier.verify_access_token(signer.sign(access_claims()))
+    assert endpoint.fetches == 1
+    clock.now += 60
+    endpoint.error = None
+    verifier.verify_access_token(signer.sign(access_claims()))
+    assert refused(verifier, signer.sign(access_claims(), kid="made-up")).claim == "kid"
+
+
+def test_t27_tokens_that_come_during_the_first_fetch_wait_for_it(
+    verifier: TokenVerifier, signer: Signer, endpoint: Endpoint
+) -> None:
+    endpoint.takes_seconds = 0.05
+    tokens = [signer.sign(access_claims(sub=f"sub-{number}")) for number in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        identities = list(pool.map(verifier.verify_access_token, tokens))
+    assert [each.cognito_sub for each in identities] == [f"sub-{n}" for n in range(4)]
+    assert endpoint.fetches == 1
+
+
+def test_t27_slow_and_endless_key_sets_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+
+    def answer(_url: str, *, timeout: float) -> io.BytesIO:
+        waited.append(timeout)
+        return io.BytesIO(b'{"keys": []}' + b" " * 1_000_000 + b"x")
+
+    monkeypatch.setattr(urllib.request, "urlopen", answer)
+    assert fetch_jwks("https://example.com/jwks.json") == {"keys": []}
+    assert waited == [3]
+
+
+def test_a_withdrawn_key_is_forgotten_with_the_next_fetch(
+    verifier: TokenVerifier, signer: Signer, endpoint: Endpoint, clock: Clock
+) -> None:
+    verifier.verify_access_token(signer.sign(access_claims()))
+    new = Signer("key-2")
+    endpoint.jwks = new.jwks
+    clock.now += 61
+    verifier.verify_access_token(new.sign(access_claims()))
+    assert refused(verifier, signer.sign(access_claims())).claim == "kid"
+
+
+def test_token_longer_than_any_of_cognitos_is_not_read(
+    verifier: TokenVerifier, signer: Signer
+) -> None:
+    token = signer.sign(access_claims(padding="x" * 8192))
+    assert str(refused(verifier, token)) == "token: longer than 8192 characters"
 
 
 def test_a_rotated_key_is_found(

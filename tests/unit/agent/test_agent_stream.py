@@ -159,8 +159,33 @@ def test_outputs_of_calls_at_once_stay_apart() -> None:
     ]
 
 
-def test_text_result_stays_text() -> None:
-    assert mapped(tool_result("t1", "sunny"))[1]["output"] == "sunny"
+@pytest.mark.parametrize("text", ["sunny", "[" * 100_000])
+def test_text_result_stays_text(text: str) -> None:
+    assert mapped(tool_result("t1", text))[1]["output"] == text
+
+
+def test_call_that_fails_after_its_tokens_went_out_is_not_answered_again() -> None:
+    chunks = mapped(
+        tool_stream("t1", ClientOnly({"id_token": SECRET})),
+        tool_result("t1", "Error", status="error"),
+    )
+    assert [c["type"] for c in chunks] == ["start", "tool-output-available", "finish"]
+
+
+def test_what_a_visitor_said_is_not_echoed() -> None:
+    said = {"message": {"role": "user", "content": [{"text": "Hi"}]}}
+    assert [c["type"] for c in mapped(said)] == ["start", "finish"]
+
+
+def test_t24_what_utf_8_cannot_carry_is_replaced() -> None:
+    use = tool_use("t1") | {"input": {"email": "a\ud800"}}
+    chunks = mapped(
+        {"data": "b\udfff \u00fc"},
+        {"message": {"role": "assistant", "content": [{"toolUse": use}]}},
+    )
+    json.dumps(chunks, ensure_ascii=False).encode()
+    assert chunks[2]["delta"] == "b? \u00fc"
+    assert chunks[4]["input"] == {"email": "a?"}
 
 
 def test_t24_failed_tool_tells_no_exception_text() -> None:
