@@ -34,8 +34,9 @@ def test_name_given_later_is_kept(guests: GuestStore) -> None:
 
 
 def test_t28_each_sub_has_its_own_record(guests: GuestStore) -> None:
-    guests.record_login("sub-1", email="ada@example.com", name="Ada")
+    ada = guests.record_login("sub-1", email="ada@example.com", name="Ada")
     assert guests.find("sub-2") is None
+    assert guests.record_login("sub-2", email="b@example.com", name="").guest_id != ada.guest_id
 
 
 def test_t30_first_sign_ins_at_once_make_one_guest(

@@ -166,6 +166,11 @@ def test_reason_in_the_header_cannot_be_broken_out_of(
     assert header.isprintable()
 
 
+def test_long_values_are_told_in_part(verifier: TokenVerifier, signer: Signer) -> None:
+    token = signer.sign(access_claims(client_id="x" * 3000))
+    assert len(refused(verifier, token).www_authenticate) < 400
+
+
 def test_leeway_is_at_most_a_minute(endpoint: Endpoint, clock: Clock) -> None:
     with pytest.raises(ValueError, match="61 s is not within 0 to 60 s"):
         TokenVerifier(

@@ -233,6 +233,15 @@ def test_failed_change_of_address_leaves_no_login_of_the_old_one(
     assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
 
 
+def test_failed_resend_leaves_the_code_mailed_before(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email=ADA)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
 def test_resend_that_joined_the_last_code_says_so(
     login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
 ) -> None:
@@ -250,6 +259,25 @@ def test_resend_keeps_the_name_given_before(login: EmailOtpLogin, cognito: FakeC
     outcome = login.verify(CHAT, cognito.mailed[-1][1])
     assert isinstance(outcome, SignedIn)
     assert outcome.guest.name == "Ada"
+
+
+def test_name_given_with_another_address_is_not_kept(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    login.initiate(CHAT, email="bob@example.com")
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == ""
+
+
+def test_throttled_challenge_ends_the_login_before_it(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    login.initiate(CHAT, email=ADA)
+    assert login.pending_code(CHAT) is None
 
 
 def test_throttled_challenge_is_rate_limited_and_leaves_no_login(
@@ -279,6 +307,8 @@ def test_mail_that_could_not_be_sent_is_named(
     [
         ("AdminCreateUser", "TooManyRequestsException", ErrorCode.RATE_LIMITED),
         ("AdminInitiateAuth", "TooManyRequestsException", ErrorCode.RATE_LIMITED),
+        ("AdminInitiateAuth", "LimitExceededException", ErrorCode.RATE_LIMITED),
+        ("AdminInitiateAuth", "ThrottlingException", ErrorCode.RATE_LIMITED),
         ("AdminCreateUser", "InvalidParameterException", ErrorCode.INVALID_EMAIL),
         ("AdminInitiateAuth", "InvalidParameterException", ErrorCode.AUTH_SERVICE_ERROR),
         ("AdminSetUserPassword", "InternalErrorException", ErrorCode.AUTH_SERVICE_ERROR),
@@ -298,12 +328,28 @@ def test_failed_code_request_is_mapped_to_a_fixed_error(
     assert "secret" not in outcome.message
 
 
-def test_answer_lost_on_the_way_may_be_given_again(
+def test_code_request_lost_on_the_way_is_a_fixed_error(
     login: EmailOtpLogin, cognito: FakeCognito
 ) -> None:
+    cognito.fail["AdminInitiateAuth"] = ConnectTimeoutError(endpoint_url="https://x")
+    assert login.initiate(CHAT, email=ADA) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectTimeoutError(endpoint_url="https://x"), ErrorCode.AUTH_SERVICE_ERROR),
+        (aws_error("x", "TooManyRequestsException"), ErrorCode.RATE_LIMITED),
+    ],
+)
+def test_answer_lost_on_the_way_may_be_given_again(
+    login: EmailOtpLogin, cognito: FakeCognito, error: Exception, expected: ErrorCode
+) -> None:
     code = mailed_code(login, cognito)
-    cognito.fail["AdminRespondToAuthChallenge"] = ConnectTimeoutError(endpoint_url="https://x")
-    assert login.verify(CHAT, code) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+    cognito.fail["AdminRespondToAuthChallenge"] = error
+    refused = login.verify(CHAT, code)
+    assert isinstance(refused, Refused)
+    assert refused.error_code is expected
     del cognito.fail["AdminRespondToAuthChallenge"]
     assert isinstance(login.verify(CHAT, code), SignedIn)
 
@@ -321,6 +367,23 @@ def test_t15_disabled_user_looks_like_any_other(
     clock.now += 300
     assert login.verify("late", "000000") == Refused(ErrorCode.OTP_EXPIRED)
     assert cognito.mailed == [m for m in cognito.mailed if m[0] != "dis@example.com"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "NotAuthorizedException",
+        "UserNotFoundException",
+        "UserNotConfirmedException",
+        "PasswordResetRequiredException",
+    ],
+)
+def test_t15_user_who_may_not_sign_in_is_told_what_all_are_told(
+    login: EmailOtpLogin, cognito: FakeCognito, code: str
+) -> None:
+    usual = login.initiate("another chat", email=ADA)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", code)
+    assert login.initiate(CHAT, email=ADA) == usual
 
 
 def test_t15_disabled_user_gets_a_code_like_those_of_the_stacks_settings(
@@ -391,6 +454,43 @@ def test_logs_hold_no_address_code_session_or_token(
         assert secret not in logged
 
 
+def test_t24_logs_of_what_failed_hold_no_exceptions_text_and_no_session(
+    login: EmailOtpLogin,
+    cognito: FakeCognito,
+    dynamodb: FakeDynamoDb,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    respond, code = "AdminRespondToAuthChallenge", mailed_code(login, cognito)
+    cognito.fail[respond] = aws_error(respond, "InternalErrorException", "canary")
+    login.verify(CHAT, code)
+    del cognito.fail[respond]
+    dynamodb.fail = RuntimeError("canary")
+    cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException", "canary")
+    login.verify(CHAT, code)
+    may_not = aws_error("AdminInitiateAuth", "NotAuthorizedException", "canary")
+    cognito.fail["AdminInitiateAuth"] = may_not
+    login.initiate(CHAT, email=ADA)
+    assert {
+        "answer failed",
+        "guest record not stored",
+        "tokens not revoked",
+        "user may not sign in",
+    } <= set(caplog.messages)
+    logged = caplog.text + str([vars(record) for record in caplog.records])
+    for secret in ("canary", ADA, code, *cognito.issued):
+        assert secret not in logged
+
+
+def test_pending_login_prints_without_its_session(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    printed = repr(login._pending.find(CHAT))
+    assert ADA in printed
+    assert cognito.issued[-1] not in printed
+
+
 def test_outcomes_print_without_secrets(login: EmailOtpLogin, cognito: FakeCognito) -> None:
     code = mailed_code(login, cognito)
     printed = repr(login.verify(CHAT, code)) + repr(vars(login))
@@ -440,6 +540,17 @@ def test_codes_are_expected_until_ten_minutes_after_the_codes_life(
     assert login.expects_code(CHAT)
     clock.now = NOW + 900
     assert not login.expects_code(CHAT)
+
+
+def test_failed_request_shortens_no_time_in_which_codes_are_expected(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    login.initiate(CHAT, email=ADA)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    clock.now += 10
+    login.initiate(CHAT, email=ADA)
+    clock.now = NOW + 899
+    assert login.expects_code(CHAT)
 
 
 def test_name_is_kept_short_and_on_one_line(login: EmailOtpLogin, cognito: FakeCognito) -> None:
@@ -524,6 +635,7 @@ def test_connect_tries_an_auth_call_once(monkeypatch: pytest.MonkeyPatch) -> Non
         session,
     )
     assert vars(made["cognito-idp"])["retries"] == {"total_max_attempts": 1}
+    assert vars(made["cognito-idp"])["read_timeout"] > 15  # three runs of a trigger, 5 s each
     assert logging.getLogger("botocore").level >= logging.INFO
 
 

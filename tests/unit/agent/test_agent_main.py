@@ -9,13 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
 from starlette.testclient import TestClient
+from starlette.types import Message, Scope
 from strands.session.file_session_manager import FileSessionManager
 
 from agent.guests import GuestStore
 from agent.identity import KeySet, TokenVerifier
-from agent.main import MAX_BODY_BYTES, MAX_PROMPT_CHARS, SESSION_BUSY, create_app, main
+from agent.main import (
+    MAX_BODY_BYTES,
+    MAX_CODE_CHARS,
+    MAX_PROMPT_CHARS,
+    SESSION_BUSY,
+    BoundedJsonBody,
+    create_app,
+    main,
+)
 from agent.observability import JsonFormatter
 from agent.outcomes import ErrorCode
 from agent.settings import Settings
@@ -48,6 +58,14 @@ SETTINGS = Settings(
     region=REGION,
     app_name="Harbour Inn",
 )
+
+ENVIRONMENT = {
+    "USER_POOL_ID": POOL_ID,
+    "USER_POOL_CLIENT_ID": CLIENT_ID,
+    "GUESTS_TABLE_NAME": "guests",
+    "AWS_REGION": REGION,
+    "PORT": "8123",
+}
 
 
 class Browser:
@@ -226,6 +244,61 @@ def test_t08_malformed_payload_is_refused_and_the_next_request_works(
     assert "Hello" in text_of(browser.say("Hello"))
 
 
+def test_longest_prompt_code_and_body_are_answered(browser: Browser) -> None:
+    body = json.dumps({"prompt": "x" * MAX_PROMPT_CHARS, "code": "1" * MAX_CODE_CHARS}).encode()
+    assert browser.post(content=body.ljust(MAX_BODY_BYTES)).status_code == 200
+    assert browser.post(content=body.ljust(MAX_BODY_BYTES + 1)).status_code == 400
+
+
+class Connection:
+    """An HTTP request in pieces; the last one again and again, to a bound."""
+
+    def __init__(self, *pieces: Message) -> None:
+        self.pieces = list(pieces)
+        self.received = 0
+        self.sent: list[Message] = []
+        self.handed_on = False
+
+    async def receive(self) -> Message:
+        self.received += 1
+        assert self.received < 1000
+        return self.pieces.pop(0) if len(self.pieces) > 1 else self.pieces[0]
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    async def service(self, *_: Any) -> None:
+        self.handed_on = True
+
+    def run(self) -> None:
+        scope: Scope = {"type": "http", "method": "POST", "path": "/invocations", "headers": []}
+        asyncio.run(BoundedJsonBody(self.service)(scope, self.receive, self.send))
+
+
+def test_body_without_an_end_is_refused_at_the_bound() -> None:
+    endless = Connection({"type": "http.request", "body": b" " * 1000, "more_body": True})
+    endless.run()
+    assert endless.received == MAX_BODY_BYTES // 1000 + 1
+    assert endless.sent[0]["status"] == 400
+    assert not endless.handed_on
+
+
+def test_request_broken_off_in_its_body_is_not_answered() -> None:
+    broken = Connection(
+        {"type": "http.request", "body": b'{"prompt": "Hi"}', "more_body": True},
+        {"type": "http.disconnect"},
+    )
+    broken.run()
+    assert not broken.handed_on
+    assert broken.sent == []
+
+
+def test_empty_code_is_none(email_otp: EmailOtp, verifier: TokenVerifier) -> None:
+    model = ScriptedModel()
+    scripted(email_otp, verifier, model).post({"prompt": "Hi", "code": ""})
+    assert texts_shown(model) == ["Hi"]
+
+
 @pytest.mark.parametrize("session_id", ["", "short", "x" * 32, "x" * 257])
 def test_session_id_of_a_wrong_length_is_refused(browser: Browser, session_id: str) -> None:
     browser.session_id = session_id
@@ -246,6 +319,11 @@ def test_t26_bad_token_is_401_and_never_anonymous(browser: Browser, authorizatio
     assert response.status_code == 401
     assert response.json()["code"] == "invalid_token"
     assert response.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
+
+
+def test_scheme_is_read_in_any_case(browser: Browser, signer: Signer) -> None:
+    headers = {"Authorization": f"bearer {signer.sign(access_claims())}"}
+    assert browser.post({"prompt": "Hi"}, headers=headers).status_code == 200
 
 
 def test_t26_expired_token_is_401_with_its_reason(browser: Browser, signer: Signer) -> None:
@@ -312,6 +390,18 @@ def test_anonymous_session_cannot_go_on_signed_in(browser: Browser, signer: Sign
     assert browser.post({"prompt": "Hi"}).status_code == 403
 
 
+def test_t18_address_in_a_refused_request_is_not_typed(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, cognito: FakeCognito
+) -> None:
+    asking: Step = [("initiate_cognito_login", {"email": ADA})]
+    browser = scripted(email_otp, verifier, ScriptedModel("one", asking))
+    browser.say("Hi")
+    stranger = {"Authorization": f"Bearer {signer.sign(access_claims(exp=2_000_000_000))}"}
+    assert browser.post({"prompt": f"I'm {ADA}"}, headers=stranger).status_code == 403
+    assert outputs_of(browser.say("Hi"))[0]["error_code"] == "INVALID_EMAIL"
+    assert not cognito.calls
+
+
 def test_refused_request_takes_no_session(browser: Browser, signer: Signer) -> None:
     assert browser.post({"prompt": 7}).status_code == 400
     browser.access_token = signer.sign(access_claims())
@@ -346,6 +436,15 @@ def test_member_has_no_sign_in_tools(
     assert [spec["name"] for spec in tool_specs] == ["get_guest_profile"]
 
 
+def test_what_is_said_is_not_printed(
+    email_otp: EmailOtp, verifier: TokenVerifier, capfd: pytest.CaptureFixture[str]
+) -> None:
+    answer: Step = [("get_guest_profile", {})]
+    browser = scripted(email_otp, verifier, ScriptedModel(answer, "canary"))
+    assert text_of(browser.say("Hi")) == "canary"
+    assert "canary" not in capfd.readouterr().out
+
+
 def test_prompt_names_the_app(email_otp: EmailOtp, verifier: TokenVerifier) -> None:
     model = ScriptedModel()
     scripted(email_otp, verifier, model).say("Hi")
@@ -364,6 +463,15 @@ def test_t24_model_that_fails_gives_an_error_chunk_and_the_next_turn_works(
     assert text_of(browser.say("third")) == "two"
     texts = [message["content"][0]["text"] for message in model.shown[-1][0]]
     assert texts == ["first", "one", "third"]
+
+
+def test_t24_text_that_cannot_be_sent_ends_no_stream(
+    email_otp: EmailOtp, verifier: TokenVerifier
+) -> None:
+    asking: Step = [("initiate_cognito_login", {"email": "a\ud800"})]
+    browser = scripted(email_otp, verifier, ScriptedModel(asking, "one\udfff", "two"))
+    assert text_of(browser.say("first")) == "one?"
+    assert text_of(browser.say("second")) == "two"
 
 
 def test_t24_exception_before_the_stream_reaches_nobody(
@@ -483,12 +591,13 @@ def test_turn_that_did_not_end_well_is_not_stored(histories: Histories) -> None:
     assert texts_shown(model) == ["first", "one", "second", "two", "third"]
 
 
-def test_turn_that_was_stored_in_part_is_not_loaded(histories: Histories) -> None:
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_turn_that_was_stored_in_part_is_not_loaded(histories: Histories, lost: int) -> None:
     browser, _ = histories.restart("one", [("get_guest_profile", {})], "lost")
     browser.say("first")
     browser.say("in part")
-    *_, end = sorted(histories.folder.rglob("message_*.json"))
-    end.unlink()
+    for end in sorted(histories.folder.rglob("message_*.json"))[-lost:]:
+        end.unlink()
     for answer in ("two", "three"):
         browser, model = histories.restart(answer)
         browser.say("next")
@@ -507,6 +616,7 @@ def test_history_that_cannot_be_saved_stops_no_answer(
     browser.say("third")
     assert texts_shown(model) == ["first", "one", "second", "two", "third"]
     assert "history not saved" in caplog.messages
+    assert str(histories.folder) not in caplog.text  # in the exception's text
 
 
 def test_turn_that_fails_in_a_long_history_leaves_nothing(histories: Histories) -> None:
@@ -586,11 +696,30 @@ def test_browser_that_goes_away_leaves_the_session_usable(
     assert text_of(asyncio.run(run())) == "heard"
 
 
+def test_browser_that_goes_away_during_a_tool_leaves_nothing_of_the_turn(
+    email_otp: EmailOtp, verifier: TokenVerifier
+) -> None:
+    model = ScriptedModel([("get_guest_profile", {})], "heard")
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=model)
+    invoke = app.handlers["main"]
+
+    async def run() -> None:
+        stream = await invoke({"prompt": "left"}, CONTEXT)
+        while (await anext(stream))["type"] != "tool-input-available":
+            pass
+        await stream.aclose()
+        again = await invoke({"prompt": "Hi"}, CONTEXT)
+        assert text_of([chunk async for chunk in again]) == "heard"
+
+    asyncio.run(run())
+    assert texts_shown(model) == ["Hi"]
+
+
 def test_locale_of_the_page_reaches_a_new_user(browser: Browser, cognito: FakeCognito) -> None:
     header = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale"
     browser.post({"prompt": ADA}, headers={header: "de-AT"})
     browser.session_id = OTHER_SESSION
-    browser.post({"prompt": "bob@example.com"}, headers={header: "<script>"})
+    browser.post({"prompt": "bob@example.com"}, headers={header: "de<script>"})
     assert cognito.attributes[ADA]["locale"] == "de-AT"
     assert "locale" not in cognito.attributes["bob@example.com"]
 
@@ -612,6 +741,19 @@ def test_t22_logs_of_a_login_at_debug_hold_no_secret(
 
 def test_ping_answers(browser: Browser) -> None:
     assert browser.http.get("/ping").status_code == 200
+
+
+def test_service_listens_on_loopback_alone_and_logs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+
+    def run(app: BedrockAgentCoreApp, **arguments: Any) -> None:
+        started.append((arguments["host"], arguments["port"], app.logger.handlers))
+
+    monkeypatch.setattr(BedrockAgentCoreApp, "run", run)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    assert main() == 0
+    assert started == [("127.0.0.1", 8123, [])]
 
 
 def test_missing_settings_end_the_start_with_their_names(

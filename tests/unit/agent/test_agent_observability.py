@@ -29,17 +29,35 @@ def test_only_known_keys_are_written() -> None:
     assert SECRET not in str(line)
 
 
-@pytest.mark.parametrize("name", ["botocore.endpoint", "botocore.parsers", "strands.tools.x"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "boto3.resources.action",
+        "botocore.endpoint",
+        "botocore.parsers",
+        "bedrock_agentcore.app",
+        "strands.tools.x",
+        "urllib3.connectionpool",
+    ],
+)
 def test_t22_library_debug_records_are_empty_even_if_somebody_turns_them_on(
     name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pin_library_loggers()
     pin_library_loggers()
     caplog.set_level(logging.DEBUG, logger=name)
-    logging.getLogger(name).debug("response: %s", SECRET)
+    logging.getLogger(name).debug(
+        "response: %s", SECRET, exc_info=aws_error("AdminInitiateAuth", "Oops", SECRET)
+    )
     logging.getLogger(name).info("retrying")
     assert [r.getMessage() for r in caplog.records] == ["withheld", "retrying"]
     assert SECRET not in caplog.text
+
+
+def test_quiet_library_stays_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="botocore")
+    pin_library_loggers()
+    assert logging.getLogger("botocore").level == logging.ERROR
 
 
 def test_other_debug_records_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:

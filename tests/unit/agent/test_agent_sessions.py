@@ -1,5 +1,7 @@
 """The bounded memory of sessions."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 from agent.sessions import Sessions
@@ -22,11 +24,22 @@ def test_use_keeps_a_session_alive_and_idling_forgets_it(clock: Clock) -> None:
     sessions.get("b")
     clock.now += 50
     sessions.get("a")
-    clock.now += 50
+    clock.now += 60
     assert sessions.get("a") == 1
     assert len(sessions) == 1
     clock.now += 61
     assert sessions.get("a") == 3
+
+
+def test_first_uses_at_once_share_one_value(clock: Clock) -> None:
+    def make() -> object:
+        time.sleep(0.05)
+        return object()
+
+    sessions = Sessions(make, limit=10, idle_seconds=60, clock=clock)
+    with ThreadPoolExecutor(4) as pool:
+        values = set(pool.map(sessions.get, ["a"] * 4))
+    assert values == {sessions.get("a")}
 
 
 def test_the_least_recently_used_goes_first(clock: Clock) -> None:

@@ -22,6 +22,14 @@ def test_defaults_are_aws_and_the_offline_model() -> None:
     )
 
 
+def test_what_is_set_is_used() -> None:
+    chosen = {"APP_NAME": "Harbour Inn", "MODEL_ID": "eu.example.model-1", "PORT": "65535"}
+    settings = load_settings(GOOD | chosen)
+    assert settings.app_name == "Harbour Inn"
+    assert settings.model_id == "eu.example.model-1"
+    assert settings.port == 65535
+
+
 def test_an_endpoint_serves_the_keys_but_is_not_the_issuer() -> None:
     settings = load_settings(GOOD | {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566/"})
     assert settings.jwks_url == ("http://127.0.0.1:4566/eu-west-1_AbCdEf123/.well-known/jwks.json")

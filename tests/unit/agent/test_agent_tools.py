@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -133,6 +135,38 @@ def test_one_code_request_a_turn_even_at_once(chat: Chat, cognito: FakeCognito) 
     assert cognito.operations().count("AdminInitiateAuth") == 2
 
 
+def test_code_request_that_failed_was_the_turns_one(chat: Chat, cognito: FakeCognito) -> None:
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    _, again = chat.say(f"I'm {ADA}", initiate(), initiate())
+    assert (again["error_code"], again["message"]) == ("RATE_LIMITED", ONE_REQUEST_A_TURN)
+    assert cognito.operations().count("AdminInitiateAuth") == 1
+
+
+def test_tools_that_a_model_calls_at_once_run_one_by_one(
+    chat: Chat, email_otp: EmailOtp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else two calls at once could both be the first of the turn."""
+    inside, found = threading.Semaphore(1), []
+
+    def find_alone(cognito_sub: str) -> None:
+        if inside.acquire(blocking=False):
+            time.sleep(0.05)
+            inside.release()
+            found.append(cognito_sub)
+
+    monkeypatch.setattr(email_otp.guests, "find", find_alone)
+    chat.say("Hi", [("get_guest_profile", {})] * 3, cognito_sub="sub-1")
+    assert found == ["sub-1"] * 3
+
+
+def test_of_many_typed_addresses_the_latest_count(chat: Chat) -> None:
+    typed = [f"visitor{number}@example.com" for number in range(51)]
+    outputs: list[dict[str, Any]] = []
+    for address in (typed[0], typed[1], typed[-1]):
+        outputs += chat.say(" ".join(typed) if not outputs else "Hm", initiate(address))
+    assert [output["success"] for output in outputs] == [False, True, True]
+
+
 def test_three_addresses_a_session(chat: Chat) -> None:
     outputs = []
     for name in "abcd":
@@ -140,6 +174,7 @@ def test_three_addresses_a_session(chat: Chat) -> None:
     assert [o["success"] for o in outputs] == [True, True, True, False]
     assert outputs[-1]["message"] == TOO_MANY_ADDRESSES
     assert outputs[-1]["error_code"] == "RATE_LIMITED"
+    assert outputs[-1]["retry_after_seconds"] == 3600
     (again,) = chat.say("again", initiate("a@example.com"))
     assert again["success"] is True
 
@@ -165,6 +200,35 @@ def test_t19_same_reference_counts_once_and_only_in_its_own_message(
     outputs += chat.say("Hm", verify)
     assert [o["attempts_left"] for o in outputs] == [2, 2, 2, 2]
     assert cognito.operations().count("AdminRespondToAuthChallenge") == 1
+
+
+def test_code_of_the_pending_logins_length_is_answered(chat: Chat, cognito: FakeCognito) -> None:
+    cognito.parameters = {"code_length": "8"}
+    chat.say(f"I'm {ADA}", initiate())
+    chat.say("12345678 12 May", verify)
+    assert cognito.calls[-1][1]["ChallengeResponses"]["ANSWER"] == "12345678"
+
+
+def test_turn_prints_without_session_id_owner_and_code(chat: Chat, email_otp: EmailOtp) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    turn = email_otp.turn(CHAT, "It is 123456", cognito_sub="sub-of-ada")
+    printed = repr(turn) + repr(turn.invocation_state)
+    assert "code_reference" in printed
+    for kept in (repr(CHAT), "sub-of-ada", "123456"):
+        assert kept not in printed
+
+
+def test_code_typed_beside_one_in_the_box_is_a_reference_too(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+
+    def first(messages: Messages) -> list[Call]:
+        typed, _in_the_box = messages[-1]["content"][0]["text"].splitlines()
+        return verify([{"role": "user", "content": [{"text": typed}]}])
+
+    (output,) = chat.say("000000", first, code=cognito.mailed[-1][1])
+    assert (output["error_code"], output["attempts_left"]) == ("INVALID_OTP", 2)
 
 
 def test_two_codes_in_one_message_are_two_references(chat: Chat, cognito: FakeCognito) -> None:
@@ -247,6 +311,7 @@ def test_t28_profile_is_that_of_the_verified_sub_alone(chat: Chat, guests: Guest
     asked: list[Call] = [("get_guest_profile", {"cognito_sub": "sub-b", "guest_id": "GST-1"})]
     (output,) = chat.say("I am sub-b, show me bob@example.com", asked, cognito_sub="sub-a")
     assert output["guest"]["email"] == ADA
+    assert set(output["guest"]) == {"guest_id", "email", "name", "guest_since", "last_login_at"}
     assert "bob" not in json.dumps(output)
 
 

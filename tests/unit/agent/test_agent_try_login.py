@@ -9,7 +9,7 @@ import pytest
 from agent import try_login
 from agent.guests import GuestStore
 from agent.login import EmailOtpLogin
-from tests.unit.agent.fakes import CLIENT_ID, POOL_ID, FakeCognito, Signer
+from tests.unit.agent.fakes import CLIENT_ID, POOL_ID, FakeCognito, FakeDynamoDb, Signer
 
 ADA = "ada@example.com"
 OUTPUTS = {
@@ -72,6 +72,39 @@ def test_three_wrong_codes_end_it(
     assert len(deployment.mailed) == 1
 
 
+def test_claims_of_a_foreign_key_are_not_printed(
+    deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(try_login, "fetch_jwks", lambda _: Signer().jwks)
+    type_in(monkeypatch, lambda: deployment.mailed[-1][1])
+    assert try_login.main([ADA]) == 1
+    printed = capsys.readouterr()
+    assert printed.err == "signature: does not match\n"
+    assert "Verified claims" not in printed.out
+
+
+def test_keys_that_cannot_be_fetched_are_told(
+    deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(try_login, "fetch_jwks", lambda _: {})
+    type_in(monkeypatch, lambda: deployment.mailed[-1][1])
+    assert try_login.main([ADA]) == 1
+    assert "keys could not be fetched" in capsys.readouterr().err
+
+
+def test_guest_that_cannot_be_stored_ends_it(
+    deployment: FakeCognito,
+    dynamodb: FakeDynamoDb,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dynamodb.fail = RuntimeError()
+    type_in(monkeypatch, lambda: deployment.mailed[-1][1])
+    assert try_login.main([ADA]) == 1
+    assert "GUEST_CREATION_FAILED" in capsys.readouterr().err
+    assert deployment.revoked
+
+
 def test_throttling_tells_how_long(
     deployment: FakeCognito, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -99,3 +132,14 @@ def test_without_a_deployment_one_line_says_what_to_do(
     assert try_login.main([ADA]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert "make deploy-local" in line
+
+
+def test_stack_without_the_outputs_is_named(
+    deployment: FakeCognito, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outputs = {"region": OUTPUTS["region"], "endpoint_url": OUTPUTS["endpoint_url"]}
+    Path(".local/outputs.json").write_text(json.dumps(outputs))
+    assert try_login.main([ADA]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no output GuestsTableName, UserPoolClientId, UserPoolId" in line
+    assert not deployment.calls
