@@ -242,7 +242,8 @@ class EmailOtpLogin:
             return
         # Else the temporary password expires and may take the account with it. Nobody ever
         # learns this one; the suffix meets any password policy. If this call fails, the guest
-        # asks again and signs in all the same: custom auth asks for no password.
+        # asks again and signs in all the same: custom auth asks for no password. She keeps the
+        # temporary one then, as to find that out would cost every sign-in a call.
         self._cognito.admin_set_user_password(
             UserPoolId=self._user_pool_id,
             Username=created["User"]["Username"],

@@ -31,9 +31,9 @@ from strands.types.content import ContentBlock, Messages
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
 from agent.observability import (
-    JsonFormatter,
     access_tokens_refused,
     describe,
+    log_to_stderr,
     pin_library_loggers,
 )
 from agent.offline_model import OfflineModel
@@ -358,6 +358,12 @@ def _model(settings: Settings) -> Model:
     return BedrockModel(model_id=settings.model_id, region_name=settings.region)
 
 
+def quieten(app: BedrockAgentCoreApp) -> None:
+    """Take the library's own handlers away: they print session ids, which open anonymous chats."""
+    app.logger.handlers.clear()
+    app.logger.setLevel(logging.WARNING)
+
+
 def main() -> int:
     """Serve on the loopback address until stopped."""
     try:
@@ -365,13 +371,9 @@ def main() -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    log_to_stderr(logging.INFO)
     app = create_app(settings)
-    # These handlers would print every line a second time, with the session id, which opens an
-    # anonymous chat to whoever knows it.
-    app.logger.handlers.clear()
+    quieten(app)
     app.run(port=settings.port, host="127.0.0.1", log_config=None)
     return 0
 

@@ -51,6 +51,19 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line)
 
 
+def log_to_stderr(level: int) -> None:
+    """Write our own lines and the server's to standard error as JSON, of other libraries warnings.
+
+    Args:
+        level: The least of ours that are written.
+    """
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    for name in ("agent", "uvicorn.error"):
+        logging.getLogger(name).setLevel(level)
+
+
 def describe(error: BaseException) -> dict[str, str]:
     """Return what may be logged of an exception: its type and place, never its text."""
     described = {"error_type": type(error).__name__}
@@ -70,7 +83,8 @@ def pin_library_loggers() -> None:
     """
     for name in _PRINTS_SECRETS_AT_DEBUG:
         logger = logging.getLogger(name)
-        logger.setLevel(max(logger.level, logging.INFO))
+        if logger.getEffectiveLevel() < logging.INFO:
+            logger.setLevel(logging.INFO)
     make_record = logging.getLogRecordFactory()
     if getattr(make_record, "withholds_secrets", False):
         return

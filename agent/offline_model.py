@@ -1,9 +1,10 @@
 """A rule-based Strands model: plays the conversation without any network or model access."""
 
 import json
+import math
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
 from typing import Any, override
 
 from strands.models import Model
@@ -185,7 +186,7 @@ def _explain(tool_name: str, output: Mapping[str, Any]) -> str:
 
 
 def _explain_code_sent(output: Mapping[str, Any]) -> str:
-    valid = _duration(output["expires_in_seconds"])
+    valid = _duration(output["expires_in_seconds"], math.floor)
     if output["new_mail"]:
         return (
             f"I have sent a {output['code_length']}-digit code to {output['destination']}. "
@@ -256,10 +257,11 @@ def _name(said: list[str]) -> str:
     return ""
 
 
-def _duration(seconds: int) -> str:
+def _duration(seconds: int, to_whole: Callable[[float], int] = math.ceil) -> str:
+    """Say how long, in whole minutes: a wait rounded up, a life rounded down."""
     if seconds < 90:
         return _count(max(seconds, 1), "second", "seconds")
-    return _count(-(-seconds // 60), "minute", "minutes")
+    return _count(to_whole(seconds / 60), "minute", "minutes")
 
 
 def _count(number: int, one: str, many: str) -> str:

@@ -7,6 +7,7 @@ Against `make deploy-local`, or with `--stack EmailOtp` against a stack on AWS.
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
 from agent.login import EmailOtpLogin, connect
-from agent.observability import JsonFormatter
+from agent.observability import log_to_stderr
 from agent.outcomes import ErrorCode, Refused, SignedIn
 from agent.settings import Settings, SettingsError, load_settings
 from agent.stream import open_for_client
@@ -33,9 +34,7 @@ _FINAL = {ErrorCode.OTP_EXPIRED, ErrorCode.MAX_ATTEMPTS_EXCEEDED, ErrorCode.NO_L
 def main(arguments: list[str] | None = None) -> int:
     """Sign in and print the verified claims; return 0 if it worked."""
     options = _parse(arguments)
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    log_to_stderr(logging.WARNING)
     try:
         settings, session = (
             _stack_settings(options.stack, options.region)
@@ -144,7 +143,8 @@ def _local_settings(outputs_file: Path) -> tuple[Settings, boto3.Session]:
 
 
 def _stack_settings(stack: str, region: str | None) -> tuple[Settings, boto3.Session]:
-    session = boto3.Session(region_name=region)
+    # boto3 itself reads AWS_DEFAULT_REGION alone.
+    session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
     if session.region_name is None:
         raise SettingsError("Which region is the stack in? Pass --region.")
     try:

@@ -23,11 +23,11 @@ _WORD_END = re.compile(
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
 
-# Digits of any script, with spaces, hyphens, dashes and invisible characters between them;
+# Digits of any script, with spaces, hyphens, dots and invisible characters between them;
 # U+FE0F and U+20E3 make an emoji of a digit. Hebrew and Japanese keyboards and macOS have
 # hyphens of their own: U+05BE, U+30FC and the minus sign U+2212.
 _INVISIBLE = "\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u20e3"
-_BETWEEN = rf"[\s{_INVISIBLE}\u05be\u2010-\u2015\u2212\u30fc-]"
+_BETWEEN = rf"[\s{_INVISIBLE}.,/_\u00b7\u05be\u2010-\u2015\u2212\u30fc-]"
 _DIGIT_RUN = re.compile(rf"\d(?:{_BETWEEN}*+\d){{3,}}")
 _CODE_ALONE = re.compile(rf"\W*\d(?:{_BETWEEN}*+\d){{5,9}}\W*")
 _NOT_DIGITS = re.compile(r"\D+")

@@ -17,8 +17,8 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.main import create_app
-from agent.observability import JsonFormatter
+from agent.main import create_app, quieten
+from agent.observability import log_to_stderr
 from agent.settings import Settings, SettingsError, load_settings
 from infra.ministack import HOST, ROOT, mails
 
@@ -129,10 +129,8 @@ def main(page: Path) -> int:
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
-    app.logger.handlers.clear()  # as in agent.main
+    log_to_stderr(logging.INFO)
+    quieten(app)
     # Without a lifespan, of which it has none, Ctrl-C logs no traceback.
     app.run(port=settings.port, host=HOST, log_config=None, lifespan="off")
     return 0

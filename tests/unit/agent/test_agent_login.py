@@ -616,7 +616,11 @@ def test_requests_fit_the_real_api(guests: GuestStore, signer: Signer, clock: Cl
         stub.assert_no_pending_responses()
 
 
-def test_connect_tries_an_auth_call_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_tries_an_auth_call_once_and_pins_the_loggers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.NOTSET, logger="botocore")
     made: dict[str, Config] = {}
 
     def client(name: str, *, config: Config, **_: object) -> object:
@@ -636,7 +640,7 @@ def test_connect_tries_an_auth_call_once(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     assert vars(made["cognito-idp"])["retries"] == {"total_max_attempts": 1}
     assert vars(made["cognito-idp"])["read_timeout"] > 15  # three runs of a trigger, 5 s each
-    assert logging.getLogger("botocore").level >= logging.INFO
+    assert logging.getLogger("botocore").level == logging.INFO
 
 
 def test_chats_that_ask_for_no_code_push_no_pending_login_out(

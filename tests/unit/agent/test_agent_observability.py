@@ -60,6 +60,13 @@ def test_quiet_library_stays_quiet(caplog: pytest.LogCaptureFixture) -> None:
     assert logging.getLogger("botocore").level == logging.ERROR
 
 
+def test_library_is_made_no_louder_than_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.NOTSET, logger="botocore")
+    pin_library_loggers()
+    assert not logging.getLogger("botocore").isEnabledFor(logging.INFO)
+
+
 def test_other_debug_records_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     pin_library_loggers()
     caplog.set_level(logging.DEBUG)
