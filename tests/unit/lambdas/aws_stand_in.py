@@ -101,6 +101,8 @@ class StandIn:
             case "TransactWriteItems":
                 reply = self._transact_write_items(request)
             case "GetItem":
+                if not request.get("ConsistentRead"):
+                    raise NotUnderstood("a read that may be outdated")
                 item = self.items.get(request["Key"]["sub"]["S"])
                 reply = {"Item": item} if item else {}
             case "SendEmail":

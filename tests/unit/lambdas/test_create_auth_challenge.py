@@ -276,6 +276,18 @@ def test_unknown_name_in_another_case_is_the_same_user(lambdas: Lambdas, aws: St
     assert len(aws.mails) == 1
 
 
+@pytest.mark.parametrize(
+    "name", ["nobody", "n\u00f6body@example.com", "nobody@example.com\r\n", ""]
+)
+def test_unknown_name_that_is_no_address_is_challenged_too(
+    lambdas: Lambdas, aws: StandIn, name: str
+) -> None:
+    """T13 and T15: a user's `sub` is a name too, and one that is nobody's must not fail."""
+    created = lambdas.create(Guest(name=name, email=None).first_round())
+    assert _public(created)["status"] == "sent"
+    assert [mail.to for mail in aws.mails] == ["success@simulator.amazonses.com"]
+
+
 def test_ledger_holds_no_address_no_name_and_no_code(lambdas: Lambdas, aws: StandIn) -> None:
     """T22's share of the ledger."""
     for guest in (ADA, BOB, NOBODY):
@@ -360,6 +372,18 @@ def test_new_process_reads_the_key_by_name_after_a_rotation(
     issued_by_new = new.create(BOB.first_round())
     assert new.verify(ADA.answer(created, aws.mails[0].code)) is True
     assert old.verify(BOB.answer(issued_by_new, aws.mails[1].code)) is True
+
+
+def test_mail_lost_before_a_rotation_is_sent_again_with_the_same_code(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T33 and T34: a process under the new key takes over what one under the old key reserved."""
+    _die_before_mailing(lambdas, aws)
+    aws.rotate_key()
+    clock.at += 4
+    created = Lambdas(clock).create(ADA.first_round())
+    [mail] = aws.mails
+    assert lambdas.verify(ADA.answer(created, mail.code)) is True
 
 
 def _die() -> None:

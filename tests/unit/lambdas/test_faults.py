@@ -19,7 +19,7 @@ from email_otp.issuing import Issuer
 from email_otp.ledger import Ledger
 from email_otp.mailer import Mailer
 from tests.unit.lambdas.aws_stand_in import SECRET_ARN, TABLE, Refusal, StandIn, refuse
-from tests.unit.lambdas.sign_in import ADA, Clock, Lambdas, aws_clients, wrong
+from tests.unit.lambdas.sign_in import ADA, SUB, Clock, Lambdas, aws_clients, wrong
 
 SERVICE = r"^AUTH_SERVICE_ERROR$"
 DELIVERY = r"^ERR_EMAIL_DELIVERY_FAILED$"
@@ -315,6 +315,19 @@ def test_send_starts_over_after_a_conflict(
     lambdas.create(ADA.first_round())
     assert len(aws.mails) == 1
     assert len(pauses) == 3
+
+
+def test_refusal_beside_a_conflict_is_not_tried_again(
+    lambdas: Lambdas, aws: StandIn, pauses: list[float]
+) -> None:
+    """T10b: many send at once, and a guest's repeat joins her code without waiting for them."""
+    lambdas.create(ADA.first_round())
+    refusal = _canceled("ConditionalCheckFailed", "TransactionConflict")
+    refusal.more["CancellationReasons"][0]["Item"] = aws.items[SUB]
+    _conflicts(aws, "TransactWriteItems", 1, refusal)
+    created = lambdas.create(ADA.first_round())
+    assert created["publicChallengeParameters"]["status"] == "sent"
+    assert pauses == []
 
 
 def test_endless_conflicts_end_in_time(lambdas: Lambdas, aws: StandIn, pauses: list[float]) -> None:

@@ -67,6 +67,20 @@ def test_retry_after_is_the_first_second_that_may_send(ledger: Ledger, clock: Cl
     assert isinstance(_reserve(ledger, clock), Reserved)
 
 
+def test_daily_cap_looks_back_24_hours_to_the_second(ledger: Ledger, clock: Clock) -> None:
+    """T10: with the last mail too fresh for ten minutes of quiet to let another one through."""
+    first_at = clock.at
+    for _ in range(19):
+        assert isinstance(_reserve(ledger, clock), Reserved)
+        clock.at += 600
+    clock.at = first_at + DAY - 60
+    assert isinstance(_reserve(ledger, clock), Reserved)
+    clock.at = first_at + DAY - 1
+    assert _reserve(ledger, clock, same_address=False) == Throttled(1)
+    clock.at += 1
+    assert isinstance(_reserve(ledger, clock), Reserved)
+
+
 def test_full_stack_asks_to_wait_for_the_next_hour(ledger: Ledger, clock: Clock) -> None:
     """T10b: by the clock's hour, and a user who has a live code still joins it."""
     clock.at = 3600 * 500_000 + 600
@@ -88,18 +102,32 @@ def test_refused_stack_spends_nothing_of_the_user(
     assert "bob" not in aws.items
 
 
-def test_items_lapse_only_after_all_they_remember(
+def test_items_lapse_soon_after_all_they_remember_and_not_before(
     ledger: Ledger, aws: StandIn, clock: Clock
 ) -> None:
     """DynamoDB may remove an item from `expires_at` on, every write moves it."""
+
+    def days_left() -> float:
+        return (int(aws.items["ada"]["expires_at"]["N"]) - clock.at) / DAY
+
     challenge = _challenge(clock)
     _reserve(ledger, clock)
+    assert 20 <= days_left() <= 22
     clock.at += 100
     assert ledger.count_wrong_answer("ada", challenge)
-    assert int(aws.items["ada"]["expires_at"]["N"]) >= clock.at + 20 * DAY
+    assert 20 <= days_left() <= 22
     clock.at += 100
     assert ledger.redeem("ada", challenge, "digest")
-    assert int(aws.items["ada"]["expires_at"]["N"]) >= clock.at + 20 * DAY
+    assert 20 <= days_left() <= 22
+
+
+def test_stacks_count_does_not_lapse_within_its_hour(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T10b: DynamoDB may remove an item from `expires_at` on, and the cap would start anew."""
+    _reserve(ledger, clock)
+    hour = int(clock.at) // 3600
+    assert int(aws.items[f"stack#{hour}"]["expires_at"]["N"]) >= (hour + 1) * 3600
 
 
 def test_refusal_without_an_item_is_a_plain_no(ledger: Ledger, aws: StandIn, clock: Clock) -> None:

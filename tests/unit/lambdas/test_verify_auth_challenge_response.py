@@ -154,6 +154,20 @@ def test_repeat_stays_right_across_the_codes_last_second(
     assert lambdas.verify(event) is False
 
 
+def test_only_the_redeemed_answer_repeats_across_the_codes_last_second(
+    lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
+) -> None:
+    """T04 and T32: neither another answer of the call that won, nor another call's right one."""
+    code = aws.mails[0].code
+    joined = lambdas.create(ADA.first_round())
+    clock.at += 299
+    assert lambdas.verify(ADA.answer(created, code)) is True
+    clock.at += 2
+    assert lambdas.verify(ADA.answer(created, wrong(code))) is False
+    assert lambdas.verify(ADA.answer(joined, code)) is False
+    assert lambdas.verify(ADA.answer(created, code)) is True
+
+
 def test_expired_code_that_was_not_redeemed_is_not_taken_for_a_repeat(
     lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
 ) -> None:
@@ -228,14 +242,15 @@ def test_sign_in_forgets_no_wrong_answers(lambdas: Lambdas, aws: StandIn, clock:
     assert created["publicChallengeParameters"]["code_length"] == "10"
 
 
-@pytest.mark.parametrize(("days", "digits"), [(19.9, "10"), (20, "6")])
+@pytest.mark.parametrize(("seconds", "digits"), [(20 * 24 * 3600 - 1, "10"), (20 * 24 * 3600, "6")])
 def test_codes_are_short_again_when_the_window_has_passed(
-    lambdas: Lambdas, clock: Clock, created: Event, days: float, digits: str
+    lambdas: Lambdas, clock: Clock, created: Event, seconds: int, digits: str
 ) -> None:
     for _ in range(10):
         lambdas.verify(ADA.answer(created, "0"))
-    clock.at += days * 24 * 3600
+    clock.at += seconds
     again = lambdas.create(ADA.first_round())
+    assert again["publicChallengeParameters"]["status"] == "sent"
     assert again["publicChallengeParameters"]["code_length"] == digits
 
 
