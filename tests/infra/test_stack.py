@@ -1,5 +1,7 @@
 """The stack: tables, outputs, the agent's policy, alarms, and the construct in a foreign stack."""
 
+import re
+
 import aws_cdk as cdk
 import pytest
 from aws_cdk import aws_dynamodb as dynamodb
@@ -7,7 +9,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.settings import Settings, SettingsError
 from infra.stack import EmailOtpStack
-from tests.infra.conftest import Template
+from tests.infra.conftest import Template, synthesise
 
 OUTPUTS = {
     "UserPoolId",
@@ -24,16 +26,19 @@ OUTPUTS = {
 def test_outputs_are_the_contract(aws: Template, local: Template) -> None:
     assert set(aws.body["Outputs"]) == OUTPUTS
     assert set(local.body["Outputs"]) == OUTPUTS | {"AgentRoleArn"}
-    names = {
-        name: aws.body["Resources"][output["Value"]["Ref"]]["Type"]
+    named = {
+        name: aws.body["Resources"][output["Value"]["Ref"]]
         for name, output in aws.body["Outputs"].items()
     }
-    assert names["UserPoolClientId"] == "AWS::Cognito::UserPoolClient"
-    assert names["AgentPolicyArn"] == "AWS::IAM::ManagedPolicy"
-    for trigger in ("define_auth_challenge", "verify_auth_challenge_response"):
-        output = "".join(word.title() for word in trigger.split("_")) + "FunctionName"
-        function = aws.body["Outputs"][output]["Value"]["Ref"]
-        assert aws.body["Resources"][function]["Properties"]["Handler"] == f"{trigger}.handler"
+    assert named["UserPoolId"] == aws.only("AWS::Cognito::UserPool")
+    assert named["UserPoolClientId"] == aws.only("AWS::Cognito::UserPoolClient")
+    assert named["GuestsTableName"] == aws.table("cognito_sub")
+    assert named["OtpLedgerTableName"] == aws.table("sub")
+    assert named["AgentPolicyArn"] == aws.only("AWS::IAM::ManagedPolicy")
+    for output, function in named.items():
+        if output.endswith("FunctionName"):
+            module = re.sub(r"(?<!^)(?=[A-Z])", "_", output.removesuffix("FunctionName")).lower()
+            assert function["Properties"] == aws.function(module)
 
 
 @pytest.mark.parametrize("key", ["sub", "cognito_sub"])
@@ -115,30 +120,71 @@ def test_alarms_mail_the_team_near_the_cap_of_guesses_and_when_triggers_fail(
         "Protocol": "email",
         "TopicArn": {"Ref": topic},
     }
-    thresholds, counted = {}, set()
+    thresholds = {}
     for alarm in tuned.resources("AWS::CloudWatch::Alarm").values():
         properties = alarm["Properties"]
         assert properties["AlarmActions"] == [{"Ref": topic}]
+        assert properties["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
+        assert properties["EvaluationPeriods"] == 1
+        assert properties["TreatMissingData"] == "notBreaching"
         metrics = [each for each in properties["Metrics"] if "MetricStat" in each]
         names = tuple(each["MetricStat"]["Metric"]["MetricName"] for each in metrics)
         periods = {each["MetricStat"]["Period"] for each in metrics}
         thresholds[names] = (properties["Threshold"], periods)
-        counted |= {
-            (metric["Namespace"], metric["MetricName"], metric["Dimensions"][0]["Value"])
-            for metric in (each["MetricStat"]["Metric"] for each in metrics)
-            if metric["MetricName"] != "Errors"
-        }
     assert thresholds == {
         ("CodeSent", "LongCodeSent"): (40, {3600}),
         ("AnswerWrong",): (50, {3600}),
         ("Errors", "Errors", "Errors"): (5, {300}),
     }
-    # Where the triggers' environment has them count, see test_triggers.py.
-    assert counted == {
-        ("EmailOtp", "CodeSent", "create_auth_challenge"),
-        ("EmailOtp", "LongCodeSent", "create_auth_challenge"),
-        ("EmailOtp", "AnswerWrong", "verify_auth_challenge_response"),
-    }
+
+
+def test_alarms_add_up_what_the_triggers_count(tuned: Template) -> None:
+    """Under the triggers' own names; a metric without data counts as nothing, not as unknown."""
+    counted = []
+    for alarm in tuned.resources("AWS::CloudWatch::Alarm").values():
+        total, *summed = alarm["Properties"]["Metrics"]
+        assert total["Expression"] == "+".join(f"FILL({each['Id']}, 0)" for each in summed)
+        for statistic in (each["MetricStat"] for each in summed):
+            assert statistic["Stat"] == "Sum"
+            metric = statistic["Metric"]
+            (dimension,) = metric["Dimensions"]
+            counted.append((metric["Namespace"], metric["MetricName"], dimension))
+    create, verify = (
+        tuned.function(handler)["Environment"]["Variables"]
+        for handler in ("create_auth_challenge", "verify_auth_challenge_response")
+    )
+    assert counted == [
+        *(
+            (
+                trigger["POWERTOOLS_METRICS_NAMESPACE"],
+                name,
+                {"Name": "service", "Value": trigger["POWERTOOLS_SERVICE_NAME"]},
+            )
+            for trigger, name in (
+                (create, "CodeSent"),
+                (create, "LongCodeSent"),
+                (verify, "AnswerWrong"),
+            )
+        ),
+        *(
+            ("AWS/Lambda", "Errors", {"Name": "FunctionName", "Value": output["Value"]})
+            for name, output in tuned.body["Outputs"].items()
+            if name.endswith("FunctionName")
+        ),
+    ]
+
+
+def test_alarm_of_the_smallest_cap_waits_for_a_mail() -> None:
+    template = synthesise(max_sends_per_hour=1, alarm_email="ops@example.com")
+    alarms = template.resources("AWS::CloudWatch::Alarm").values()
+    (near,) = (each for each in alarms if "max_sends_per_hour" in str(each))
+    assert near["Properties"]["Threshold"] == 1
+
+
+def test_key_and_logs_go_with_the_stack(aws: Template) -> None:
+    for kind in ("AWS::SecretsManager::Secret", "AWS::Logs::LogGroup"):
+        for resource in aws.resources(kind).values():
+            assert resource["DeletionPolicy"] == "Delete"
 
 
 def test_ministack_gets_neither_bootstrap_roles_nor_less_than_aws(
@@ -148,6 +194,8 @@ def test_ministack_gets_neither_bootstrap_roles_nor_less_than_aws(
         return sorted(each["Type"] for each in template.body["Resources"].values())
 
     assert kinds(local) == sorted([*kinds(aws), "AWS::IAM::Role"])
+    assert "BootstrapVersion" in aws.body["Parameters"]
+    assert "Parameters" not in local.body
 
 
 def test_what_is_laxer_for_ministack_goes_into_no_account_of_aws() -> None:

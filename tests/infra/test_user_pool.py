@@ -23,6 +23,11 @@ def test_users_sign_in_by_email_in_any_case(pool: dict[str, Any]) -> None:
     assert pool["UsernameConfiguration"] == {"CaseSensitive": False}
 
 
+def test_every_user_has_an_address_and_it_can_be_marked_as_verified(pool: dict[str, Any]) -> None:
+    """Verify writes the address along with the mark; Cognito refuses that for an immutable one."""
+    assert pool["Schema"] == [{"Name": "email", "Required": True, "Mutable": True}]
+
+
 def test_nobody_signs_herself_up(pool: dict[str, Any]) -> None:
     assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
 
