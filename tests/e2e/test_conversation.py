@@ -338,28 +338,3 @@ def test_one_correlation_id_leads_from_the_agents_log_to_the_triggers(
 
     assert told("VerifyAuthChallengeResponse", "correct") == [False, True]
     assert told("DefineAuthChallenge", "step") == ["challenge", "issue_tokens"]
-
-
-REACHED_BY: dict[ErrorCode, Callable[..., None]] = {
-    ErrorCode.INVALID_OTP: test_wrong_code_costs_a_try_and_the_right_one_then_signs_in,
-    ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
-        test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another
-    ),
-    ErrorCode.RATE_LIMITED: test_t10_too_many_codes_are_refused_with_the_minutes_to_wait,
-    ErrorCode.NO_LOGIN_PENDING: test_restart_in_mid_login_is_told_and_the_visitor_starts_again,
-    ErrorCode.ERR_EMAIL_DELIVERY_FAILED: (
-        test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it
-    ),
-    ErrorCode.AUTH_SERVICE_ERROR: test_t24_login_service_that_does_not_work_is_told_in_fixed_words,
-    ErrorCode.GUEST_CREATION_FAILED: (
-        test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so
-    ),
-}
-# MiniStack takes every address, and a code's five minutes are its own: these are reached over the
-# same HTTP in tests/unit/agent/test_agent_main.py, as all the others are.
-NOT_WITH_MINISTACK = {ErrorCode.INVALID_EMAIL, ErrorCode.OTP_EXPIRED}
-
-
-@pytest.mark.parametrize("error_code", ErrorCode)
-def test_every_error_code_is_reached_in_a_conversation(error_code: ErrorCode) -> None:
-    assert (error_code in REACHED_BY) != (error_code in NOT_WITH_MINISTACK)

@@ -1,6 +1,7 @@
 """The challenge: how a code is derived, typed and compared."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +33,19 @@ FIXED = Challenge(
     nonce="00000000000000000000000000000002",
 )
 """One whose code begins with zeros: 006379."""
+
+
+def test_code_and_address_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[bytes | str] = []
+
+    def compare(one: Any, other: Any) -> bool:
+        compared.append(one)
+        return bool(one == other)
+
+    monkeypatch.setattr("email_otp.challenge.hmac.compare_digest", compare)
+    assert FIXED.is_answered_by("006379", KEY, "sub")
+    FIXED.was_mailed_to("ada@example.com", KEY)
+    assert compared == [b"006379", FIXED.address_digest]
 
 
 @given(st.integers(6, 10))

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,7 +12,17 @@ import pytest
 from email_otp.errors import DeliveryError, TriggerError
 from email_otp.observability import trigger
 from tests.unit.lambdas.aws_stand_in import StandIn, refuse
-from tests.unit.lambdas.sign_in import ADA, CONTEXT, ENVIRONMENT, EVENTS, Lambdas
+from tests.unit.lambdas.sign_in import (
+    ADA,
+    BOB,
+    CONTEXT,
+    ENVIRONMENT,
+    EVENTS,
+    Clock,
+    Lambdas,
+    answered,
+    wrong,
+)
 
 REPOSITORY = EVENTS.parents[1]
 
@@ -142,18 +153,56 @@ def test_any_failure_becomes_a_fixed_text(error: Exception, text: str) -> None:
     assert raised.value.__context__ is None
 
 
+@pytest.fixture
+def counted(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
+    """Returns the names of what was counted since it was asked last, in order."""
+
+    def names() -> list[str]:
+        lines = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
+        return [
+            metric["Name"]
+            for line in lines
+            for metric in json.loads(line)["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+        ]
+
+    return names
+
+
 def test_counts_each_outcome_once(
-    lambdas: Lambdas, aws: StandIn, capsys: pytest.CaptureFixture[str]
+    lambdas: Lambdas, aws: StandIn, counted: Callable[[], list[str]]
 ) -> None:
+    lambdas.define(ADA.decided([]))
     created = lambdas.create(ADA.first_round())
     lambdas.create(ADA.first_round())
     lambdas.verify(ADA.answer(created, "0"))
+    lambdas.define(ADA.decided([answered(created)]))
     lambdas.verify(ADA.answer(created, aws.mails[0].code))
-    lambdas.create(ADA.first_round())
-    lines = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
-    names = [
-        metric["Name"]
-        for line in lines
-        for metric in json.loads(line)["_aws"]["CloudWatchMetrics"][0]["Metrics"]
+    lambdas.define(ADA.decided([answered(created), answered(created, correct=True)]))
+    assert counted() == [
+        "SignInStarted",
+        "CodeSent",
+        "CodeJoined",
+        "AnswerWrong",
+        "AnswerRedeemed",
+        "SignedIn",
     ]
-    assert names == ["CodeSent", "CodeJoined", "AnswerWrong", "AnswerRedeemed", "SendThrottled"]
+    lambdas.verify(ADA.answer(created, "0"))
+    lambdas.create(ADA.first_round())
+    assert counted() == ["AnswerRefused", "SendThrottled"]
+
+
+def test_counts_late_answers_long_codes_and_failures(
+    lambdas: Lambdas, aws: StandIn, clock: Clock, counted: Callable[[], list[str]]
+) -> None:
+    for _ in range(4):
+        created = lambdas.create(ADA.first_round())
+        for _ in range(3):
+            lambdas.verify(ADA.answer(created, wrong(aws.mails[-1].code)))
+        clock.at += 600
+    counted()
+    lambdas.verify(ADA.answer(created, "0"))
+    lambdas.create(ADA.first_round())
+    aws.faults["SendEmail"] = refuse("MessageRejected")
+    with pytest.raises(TriggerError):
+        lambdas.create(BOB.first_round())
+    assert counted() == ["AnswerExpired", "LongCodeSent", "TriggerFailed"]
