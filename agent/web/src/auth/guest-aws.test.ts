@@ -25,6 +25,7 @@ describe('callGuestRuntime', () => {
     const send = vi.spyOn(BedrockAgentCoreClient.prototype, 'send').mockImplementation(
       async function (this: BedrockAgentCoreClient) {
         expect(await this.config.credentials()).toMatchObject(credentials);
+        expect(await this.config.maxAttempts()).toBe(1);
         return {
           statusCode: 200,
           contentType: 'text/event-stream',
@@ -35,6 +36,7 @@ describe('callGuestRuntime', () => {
     const response = await callGuestRuntime(aws, call);
     expect(await response.text()).toBe('data: 1\n\n');
     const bodies = fetch.mock.calls.map(([, init]) => JSON.parse(String(init?.body)));
+    expect(fetch.mock.calls.map(([, init]) => init?.credentials)).toEqual(['omit', 'omit']);
     expect(bodies).toEqual([{ IdentityPoolId: aws.identityPoolId }, { IdentityId: 'identity' }]);
     expect(fromWebToken).toHaveBeenCalledWith(
       expect.objectContaining({ roleArn: aws.guestRoleArn, webIdentityToken: 'open-id' }),
@@ -52,5 +54,8 @@ describe('callGuestRuntime', () => {
     expect((await callGuestRuntime(aws, call)).status).toBe(429);
     send.mockRejectedValueOnce(new TypeError('failed') as never);
     await expect(callGuestRuntime(aws, call)).rejects.toThrow('failed');
+    const garbled = Object.assign(new Error('garbled'), { $metadata: { httpStatusCode: 200 } });
+    send.mockRejectedValueOnce(garbled as never);
+    await expect(callGuestRuntime(aws, call)).rejects.toThrow('garbled');
   });
 });

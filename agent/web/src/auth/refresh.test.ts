@@ -18,6 +18,8 @@ function world(changes: Partial<Session> = {}, skew = 0) {
     const target = new Headers(init?.headers).get('x-amz-target') ?? '';
     expect(new Headers(init?.headers).get('content-type')).toBe('application/x-amz-json-1.1');
     const operation = target.split('.')[1] ?? '';
+    expect(init?.signal).toBeInstanceOf(AbortSignal);
+    expect(init?.keepalive).toBe(operation === 'RevokeToken');
     calls.push({ operation, body: JSON.parse(String(init?.body)), url: String(input) });
     await new Promise((resolve) => setTimeout(resolve, 1));
     const next = state.answers.shift();
@@ -32,9 +34,9 @@ function world(changes: Partial<Session> = {}, skew = 0) {
         ...result,
       },
     });
-  const tab = (withLocks = true) => {
+  const tab = (withLocks: boolean | Pick<LockManager, 'request'> = true) => {
     const store = new SessionStore({ storage, now });
-    const options = { fetch: send, now, locks: withLocks ? locks : null };
+    const options = { fetch: send, now, locks: withLocks === true ? locks : withLocks || null };
     return { store, refresher: new TokenRefresher(config, store, options) };
   };
   const refused = (type: string, status = 400) => () => Response.json({ __type: type }, { status });
@@ -66,10 +68,14 @@ describe('TokenRefresher', () => {
     expect(store.read()).toMatchObject({ accessToken: fresh, expiresAt: START + due + 900_000 });
   });
 
-  it('refreshes an hour-long token five minutes before its end', async () => {
-    const accessToken = jwt('ada', START, 3600);
-    const { state, calls, refresher } = world({ accessToken, expiresAt: START + 3_600_000 });
-    state.now = START + 3_600_000 - 300_001;
+  it.each([
+    [3600, 300_000],
+    [600, 200_000],
+  ])('refreshes a token that lives %i s no more than %i ms before its end', async (life, lead) => {
+    const accessToken = jwt('ada', START, life);
+    const expiresAt = START + life * 1000;
+    const { state, calls, refresher } = world({ accessToken, expiresAt });
+    state.now = expiresAt - lead - 1;
     await refresher.accessToken();
     expect(calls).toHaveLength(0);
     state.now += 1;
@@ -105,6 +111,7 @@ describe('TokenRefresher', () => {
     await refresher.accessToken();
     expect(store.read()?.refreshToken).toBe('rotated');
     state.now += due;
+    state.answers.push(() => granted({ RefreshToken: '' }));
     await refresher.accessToken();
     expect(store.read()?.refreshToken).toBe('rotated');
   });
@@ -191,17 +198,41 @@ describe('TokenRefresher', () => {
 
   it('signs out, after a refresh under way, even if revoking fails', async () => {
     const { state, calls, granted, refresher, store, tab } = world();
+    let signedInWhileRevoking: Session | null | undefined;
     state.now = START + due;
     state.answers.push(
       () => granted({ RefreshToken: 'rotated' }),
-      () => { throw new TypeError('failed'); },
+      () => {
+        signedInWhileRevoking = store.read();
+        throw new TypeError('failed');
+      },
     );
     await Promise.all([refresher.accessToken(), tab().refresher.signOut()]);
     expect(calls.map(({ operation, body }) => [operation, body['Token']])).toEqual([
       ['GetTokensFromRefreshToken', undefined],
       ['RevokeToken', 'rotated'],
     ]);
+    expect(signedInWhileRevoking).toBeNull();
     expect(store.read()).toBeNull();
+  });
+
+  it('goes without the lock that another tab holds for good', async () => {
+    const { state, calls, store, tab } = world();
+    const signals: unknown[] = [];
+    const request = async (_name: string, { signal }: LockOptions) => {
+      signals.push(signal);
+      throw new DOMException('timed out', 'TimeoutError');
+    };
+    const { refresher } = tab({ request: request as LockManager['request'] });
+    state.now = START + due;
+    expect(await refresher.accessToken()).toBe(store.read()?.accessToken);
+    state.now = START + 900_000;
+    await expect(refresher.accessToken()).rejects.toThrow('cannot be checked');
+    expect(calls).toHaveLength(0);
+    await refresher.signOut();
+    expect(store.read()).toBeNull();
+    expect(calls).toMatchObject([{ operation: 'RevokeToken' }]);
+    expect(signals).toEqual(Array(3).fill(expect.any(AbortSignal)));
   });
 
   it('has no token for nobody', async () => {

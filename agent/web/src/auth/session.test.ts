@@ -25,6 +25,8 @@ describe('SessionStore', () => {
     JSON.stringify({ ...sessionOf('ada', NOW), accessToken: 7 }),
     JSON.stringify({ ...sessionOf('ada', NOW), expiresAt: 'soon' }),
     JSON.stringify({ ...sessionOf('ada', NOW), expiresAt: null }),
+    JSON.stringify({ ...sessionOf('ada', NOW), expiresAt: 0 }),
+    JSON.stringify(sessionOf('ada', NOW, { expiresAt: 7 })).replace(':7,', ':1e999,'),
   ])('reads nothing out of %s', (text) => {
     const storage = new FakeStorage();
     storage.setItem(STORAGE_KEY, text);
@@ -47,6 +49,9 @@ describe('SessionStore', () => {
     expect(store.read()?.sub).toBe('ada');
     expect(store.persistent).toBe(false);
     expect(storage.getItem(STORAGE_KEY)).toBeNull();
+    storage.failing = false;
+    store.save(sessionOf('ada', NOW));
+    expect([store.persistent, storage.length]).toEqual([true, 1]);
     store.clear();
     expect(store.read()).toBeNull();
   });
@@ -67,6 +72,35 @@ describe('SessionStore', () => {
     store.save(sessionOf('ada', NOW));
     expect(spy).toHaveBeenCalled();
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
+  });
+
+  it('works where each use of the storage throws', () => {
+    const denied = () => {
+      throw new DOMException('denied', 'SecurityError');
+    };
+    const storage = Object.assign(new FakeStorage(), {
+      getItem: denied,
+      setItem: denied,
+      removeItem: denied,
+    });
+    const store = new SessionStore({ storage, now });
+    expect(store.read()).toBeNull();
+    store.save(sessionOf('ada', NOW));
+    expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
+    store.clear();
+    expect(store.read()).toBeNull();
+  });
+
+  it('is signed out when another tab empties the whole storage', () => {
+    const storage = new FakeStorage();
+    const store = new SessionStore({ storage, now });
+    store.save(sessionOf('ada', NOW));
+    const reasons: unknown[] = [];
+    const stop = store.subscribe((change) => reasons.push(change.signedOutReason));
+    storage.clear();
+    globalThis.dispatchEvent(new StorageEvent('storage', { key: null }));
+    stop();
+    expect(reasons).toEqual(['other-tab']);
   });
 
   it('tells another tab apart, and a change of user from a refresh', () => {

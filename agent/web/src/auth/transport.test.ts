@@ -14,7 +14,13 @@ const NOW = 1_790_000_000_000;
 const SESSION_ID = 'x-amzn-bedrock-agentcore-runtime-session-id';
 
 type Sdk = Pick<typeof ai7, 'DefaultChatTransport' | 'readUIMessageStream'>;
-type Post = { url: string; body: unknown; sessionId: string; authorization: string | null };
+type Post = {
+  url: string;
+  body: unknown;
+  sessionId: string;
+  authorization: string | null;
+  init: RequestInit | undefined;
+};
 type Answer = Response | (() => Response | Promise<Response>);
 
 const text = (words: string) => [
@@ -64,6 +70,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
       body: JSON.parse(String(init?.body)),
       sessionId: headers.get(SESSION_ID) ?? '',
       authorization: headers.get('authorization'),
+      init,
     });
     return next(answers);
   };
@@ -87,15 +94,22 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
     sdk.DefaultChatTransport,
   );
   const messages: UIMessage[] = [];
-  const send = async (words: string, body?: object): Promise<UIMessageChunk[]> => {
+  const stop = new AbortController();
+  const send = (words: string, body?: object): Promise<UIMessageChunk[]> => {
     const id = String(messages.length);
     messages.push({ id, role: 'user', parts: [{ type: 'text', text: words }] });
+    return post('submit-message', body);
+  };
+  const post = async (
+    trigger: 'submit-message' | 'regenerate-message',
+    body?: object,
+  ): Promise<UIMessageChunk[]> => {
     const chunks = await transport.sendMessages({
-      trigger: 'submit-message',
+      trigger,
       chatId: 'chat',
       messageId: undefined,
       messages,
-      abortSignal: undefined,
+      abortSignal: stop.signal,
       ...(body ? { body } : {}),
     });
     const all: UIMessageChunk[] = [];
@@ -108,7 +122,20 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
     else storage.removeItem(STORAGE_KEY);
     globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
   };
-  return { store, answers, posts, cognito, challenges, signedIn, signedOut, send, elsewhere, messages };
+  return {
+    store,
+    answers,
+    posts,
+    cognito,
+    challenges,
+    signedIn,
+    signedOut,
+    stop,
+    send,
+    post,
+    elsewhere,
+    messages,
+  };
 }
 
 /** Feeds the chunks to the SDK's own reader, which throws at those that do not fit together. */
@@ -147,11 +174,27 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       { url: config.guestEndpoint, body: { prompt: 'Good morning' }, authorization: null },
       { url: config.guestEndpoint, body: { prompt: 'When is breakfast?' }, authorization: null },
     ]);
+    expect(posts[0]?.init).toMatchObject({ credentials: 'omit', cache: 'no-store' });
     expect(posts[0]?.sessionId).toMatch(/^[0-9a-f-]{36}$/);
     expect(posts[1]?.sessionId).toBe(posts[0]?.sessionId);
     const other = page(sdk);
     await other.send('Hello');
     expect(other.posts[0]?.sessionId).not.toBe(posts[0]?.sessionId);
+  });
+
+  it('asks again for an answer that failed by the last question alone', async () => {
+    const { send, post, answers, posts, messages } = page(sdk);
+    await send('Good morning');
+    answers.push(() => {
+      throw new TypeError('failed');
+    });
+    await expect(send('Is it \ud800 far?')).rejects.toThrow('cannot be reached');
+    messages.push({ id: 'line', role: 'system', parts: [{ type: 'text', text: 'Signed in' }] });
+    await post('regenerate-message');
+    expect(posts.slice(1).map(({ body }) => body)).toEqual([
+      { prompt: 'Is it \ufffd far?' },
+      { prompt: 'Is it \ufffd far?' },
+    ]);
   });
 
   it('signs in: keeps the tokens from the chat, begins a session, offers the question once', async () => {
@@ -211,12 +254,44 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect([store.read(), signedIn]).toEqual([null, []]);
   });
 
-  it('takes no tokens in the answer to somebody signed in', async () => {
+  it('signs in by tokens whose call the chat knows nothing of', async () => {
     const { send, answers, store } = page(sdk);
+    answers.push(answer(toolCall('verify_cognito_otp', delivery('ada', NOW))[1]));
+    expect(await send('Code entered', { code: '123456' })).toEqual([
+      { type: 'start' },
+      { type: 'finish' },
+    ]);
+    expect(store.read()?.sub).toBe('ada');
+  });
+
+  it('offers the question of nobody but who asked it, and forgets her login', async () => {
+    const { send, answers, store, signedIn, challenges, elsewhere } = page(sdk);
+    answers.push(answer(...toolCall('initiate_cognito_login', sent)));
+    await send("I'm ada@example.com, show my bookings");
+    elsewhere(sessionOf('ada', NOW));
+    elsewhere(null);
+    answers.push(
+      answer(...toolCall('verify_cognito_otp', wrongCode)),
+      answer(...toolCall('verify_cognito_otp', delivery('grace', NOW))),
+    );
+    await send('Code entered', { code: '000000' });
+    expect(challenges.at(-1)).toMatchObject({ open: false, destination: '' });
+    await send('Code entered', { code: '123456' });
+    expect([store.read()?.sub, signedIn[0]?.[1]]).toEqual(['grace', null]);
+  });
+
+  it('takes no tokens and no login in the answer to somebody signed in', async () => {
+    const { send, answers, store, challenges } = page(sdk);
     store.save(sessionOf('ada', NOW));
-    answers.push(answer(...toolCall('verify_cognito_otp', delivery('mallory', NOW))));
+    answers.push(
+      answer(
+        ...toolCall('verify_cognito_otp', delivery('mallory', NOW)),
+        ...toolCall('initiate_cognito_login', sent),
+      ),
+    );
     const chunks = await send('Hello');
     expect(store.read()?.sub).toBe('ada');
+    expect(challenges).toEqual([]);
     expect(JSON.stringify(chunks)).not.toContain(CANARY);
   });
 
@@ -235,12 +310,39 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
         { type: 'text-delta', id: 'text-1', delta: 7 },
         { type: 'tool-output-available', toolCallId: 'nowhere', output: {} },
         { type: 'tool-input-available', toolCallId: 1, toolName: 'x' },
+        { type: 'tool-input-available', toolCallId: 'x', toolName: 'x', input: { idToken: CANARY } },
         { noType: true },
       ]),
     ].join('');
     const end = frames([...text('Fine.'), { type: 'finish', x: CANARY }]);
-    answers.push(stream(`${frames([{ type: 'start' }])}${odd}${end}`));
+    answers.push(stream(`${frames([{ type: 'start' }])}${odd}${end}${frames(text('Late.'))}`));
     expect(await send('Hello')).toEqual([{ type: 'start' }, ...text('Fine.'), { type: 'finish' }]);
+  });
+
+  it("shows the agent's errors, not at any length, and each tool's output once", async () => {
+    const { send, answers } = page(sdk);
+    const [call, output] = toolCall('lookup', { found: 1 });
+    const failing = { type: 'tool-input-available', toolCallId: 'b', toolName: 'lookup', input: {} };
+    const failed = { type: 'tool-output-error', toolCallId: 'b', errorText: 'Not found.' };
+    const errors = ['x'.repeat(9_000), '', 7].map((errorText) => ({ type: 'error', errorText }));
+    answers.push(answer(call, output, output, failing, failed, failed, ...errors));
+    const chunks = await send('Hello');
+    const sentence = { type: 'error', errorText: 'Something went wrong. Please try again.' };
+    const cut = { type: 'error', errorText: 'x'.repeat(500) };
+    expect(chunks.slice(1, -1)).toEqual([call, output, failing, failed, cut, sentence, sentence]);
+  });
+
+  it('does not mind a network that is lost after the end', async () => {
+    const { send, answers } = page(sdk);
+    let pulls = 0;
+    const lost = new ReadableStream({
+      pull(controller) {
+        if (pulls++ === 0) controller.enqueue(new TextEncoder().encode(whole(text('Fine.'))));
+        else controller.error(new TypeError('network error'));
+      },
+    });
+    answers.push(stream(lost));
+    expect((await send('Hello')).at(-1)).toEqual({ type: 'finish' });
   });
 
   it('reads an answer that arrives byte by byte, with either line ending', async () => {
@@ -280,7 +382,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   });
 
   it('ends without a complaint if the visitor stops the answer', async () => {
-    const { send, answers } = page(sdk);
+    const { send, answers, posts, stop } = page(sdk);
     let pulls = 0;
     const stopped = new ReadableStream({
       pull(controller) {
@@ -288,8 +390,13 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
         else controller.error(new DOMException('stopped', 'AbortError'));
       },
     });
-    answers.push(stream(stopped));
+    const beforeAnyAnswer = () => {
+      throw new DOMException('stopped', 'AbortError');
+    };
+    answers.push(stream(stopped), beforeAnyAnswer);
     await expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
+    await expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
+    expect(posts[0]?.init?.signal).toBe(stop.signal);
   });
 
   it.each([
@@ -354,6 +461,39 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(posts[2]?.sessionId).not.toBe(posts[1]?.sessionId);
   });
 
+  it('keeps the sign-in that another tab has renewed meanwhile', async () => {
+    const { send, answers, cognito, store, elsewhere } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    const fresh = jwt('ada', NOW, 900, 'fresh');
+    answers.push(refusal(401, 'invalid_token'), () => {
+      elsewhere(sessionOf('ada', NOW, { accessToken: jwt('ada', NOW, 900, 'newer') }));
+      return refusal(401, 'invalid_token');
+    });
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    await expect(send('Hello')).rejects.toThrow();
+    expect(store.read()?.accessToken).toContain('newer');
+  });
+
+  it('posts nothing as a guest when the sign-in turns out to have ended', async () => {
+    const { send, posts, cognito, store } = page(sdk);
+    store.save(sessionOf('ada', NOW, { expiresAt: NOW }));
+    cognito.push(Response.json({ __type: 'NotAuthorizedException' }, { status: 400 }));
+    await expect(send('Show my bookings')).rejects.toThrow('Your sign-in has ended');
+    expect([store.read(), posts]).toEqual([null, []]);
+  });
+
+  it.each([0, 1])('takes no other refusal for a bad token (%i refreshes)', async (refreshes) => {
+    const { send, answers, posts, cognito, store } = page(sdk);
+    store.save(sessionOf('ada', NOW));
+    const fresh = jwt('ada', NOW, 900, 'fresh');
+    if (refreshes === 1) answers.push(refusal(401, 'invalid_token'));
+    answers.push(refusal(429, 'whatever'));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    await expect(send('Hello')).rejects.toThrow('very busy');
+    expect([posts.length, cognito.length]).toEqual([1 + refreshes, 1 - refreshes]);
+    expect(store.read()?.sub).toBe('ada');
+  });
+
   it('stays signed in over a 401 while Cognito cannot be reached', async () => {
     const { send, answers, cognito, store } = page(sdk);
     store.save(sessionOf('ada', NOW));
@@ -404,10 +544,12 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     [500, 'internal_error', 'could not answer'],
     [200, 'session_busy', 'still being answered'],
   ])('explains a %i (%s) in words', async (status, code, words) => {
-    const { send, answers } = page(sdk);
+    const { send, answers, posts } = page(sdk);
     answers.push(refusal(status, code));
     await expect(send('Hello')).rejects.toThrow(words);
     expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
+    const newSession = posts[0]?.sessionId !== posts[1]?.sessionId;
+    expect(newSession).toBe(code === 'foreign_session');
   });
 
   it('explains a lost network and a message that is too long', async () => {
@@ -423,17 +565,18 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   it('calls the guest runtime only where it is configured, and only for guests', async () => {
     const call = vi.fn(async () => answer(...text('From AWS.')));
     const load = vi.fn(async () => ({ callGuestRuntime: call }));
-    const local = page(sdk, { loadGuestCaller: load });
-    await local.send('Hello');
+    for (const half of [{}, { guestRuntimeArn: 'arn:aws:example' }, { identityPoolId: 'pool' }]) {
+      await page(sdk, { config: { ...config, ...half }, loadGuestCaller: load }).send('Hello');
+    }
     expect(load).not.toHaveBeenCalled();
 
     const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
-    const { send, posts, store } = page(sdk, { config: aws, loadGuestCaller: load });
+    const { send, posts, store, stop } = page(sdk, { config: aws, loadGuestCaller: load });
     expect(await send('Hello')).toContainEqual(text('From AWS.')[1]);
     expect(call).toHaveBeenCalledWith(aws, {
       body: '{"prompt":"Hello"}',
       sessionId: expect.stringMatching(/^[0-9a-f-]{36}$/),
-      signal: null,
+      signal: stop.signal,
     });
     store.save(sessionOf('ada', NOW));
     await send('Hello');

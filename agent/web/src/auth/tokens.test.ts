@@ -1,0 +1,31 @@
+// What the browser reads of a token, and when it takes it to end.
+import { describe, expect, it } from 'vitest';
+
+import { jwt } from './testing';
+import { claims, expiryOnArrival } from './tokens';
+
+const NOW = 1_790_000_000_000;
+
+describe('claims', () => {
+  it('reads base64url and UTF-8', () => {
+    const payload = new TextEncoder().encode(JSON.stringify({ sub: 'ÿ?>~ÿ?>', iat: 10, exp: 70 }));
+    const coded = btoa(String.fromCharCode(...payload));
+    expect(coded).toMatch(/\+.*\/|\/.*\+/);
+    const token = `x.${coded.replaceAll('+', '-').replaceAll('/', '_')}.x`;
+    expect(claims(token)).toEqual({ sub: 'ÿ?>~ÿ?>', lifeMs: 60_000 });
+  });
+
+  it.each(['', 'a.b.c', `x.${btoa('7')}.x`, `x.${btoa('null')}.x`])('reads nothing out of %j', (token) =>
+    expect(claims(token)).toEqual({ sub: null, lifeMs: null }),
+  );
+});
+
+describe('expiryOnArrival', () => {
+  it.each([
+    ["the token's own life", jwt('ada', 0, 600), 900, 600_000],
+    ['what it was told', 'opaque', 1200, 1_200_000],
+    ['a quarter of an hour', 'opaque', 'soon', 900_000],
+  ])('goes by %s', (_name, token, told, life) =>
+    expect(expiryOnArrival(token, told, NOW)).toBe(NOW + life),
+  );
+});
