@@ -5,7 +5,7 @@ import secrets
 import time
 from typing import Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Request, expect
 
 from tests.deployment import Deployment
 
@@ -27,14 +27,48 @@ class Guest:
         return self.page.get_by_role("log", name="Conversation")
 
     @property
+    def message_box(self) -> Locator:
+        """Where to type."""
+        return self.page.get_by_role("textbox", name="Message")
+
+    @property
     def code_box(self) -> Locator:
         """The input for a code."""
         return self.page.get_by_role("textbox", name="Code")
 
+    @property
+    def code_form(self) -> Locator:
+        """What is around that input, and stays when no code can be entered any more."""
+        return self.page.get_by_role("form", name="Sign-in code")
+
+    def button(self, name: str) -> Locator:
+        """The button of exactly this name."""
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def posted(self) -> list[str]:
+        """What this tab posts to the agent from now on."""
+        posts: list[str] = []
+
+        def sent(request: Request) -> None:
+            if request.post_data and "/invocations" in request.url:
+                posts.append(request.post_data)
+
+        self.page.on("request", sent)
+        return posts
+
+    def answer_is_cut_off(self, *chunks: dict[str, Any]) -> None:
+        """The next answer is these chunks, and no end."""
+        body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+        self.page.route(
+            "**/invocations",
+            lambda route: route.fulfill(content_type="text/event-stream", body=body),
+            times=1,
+        )
+
     def say(self, text: str) -> None:
         """Type a message and send it."""
-        self.page.get_by_role("textbox", name="Message").fill(text)
-        self.page.get_by_role("button", name="Send", exact=True).click()
+        self.message_box.fill(text)
+        self.button("Send").click()
 
     def hears(self, text: str, times: int = 1) -> None:
         """The agent has said this, so many times."""
@@ -59,7 +93,7 @@ class Guest:
     def enters(self, code: str) -> None:
         """Use the code box."""
         self.code_box.fill(code)
-        self.page.get_by_role("button", name="Sign in", exact=True).click()
+        self.button("Sign in").click()
 
     def signs_in(self) -> None:
         """Sign in by the code box, and wait for the question to be answered by itself."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from playwright.sync_api import Request, expect
+from playwright.sync_api import Request, Route, expect
 
 from tests.browser.conftest import SCREENSHOTS
 from tests.browser.guest import Guest
@@ -14,11 +14,36 @@ from tests.deployment import Deployment, other_than
 _AXE = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
 
 
+def _revokes(request: Request) -> bool:
+    return request.headers.get("x-amz-target", "").endswith(".RevokeToken")
+
+
 def test_anonymous_question_needs_no_sign_in(guest: Guest) -> None:
     guest.say("When is breakfast?")
     guest.hears("7:30")
     guest.is_anonymous()
     expect(guest.code_box).to_be_hidden()
+
+
+def test_nothing_is_sent_without_words_or_while_an_answer_comes(guest: Guest) -> None:
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    guest.page.route("**/invocations", hold, times=1)
+    posted = guest.posted()
+    guest.message_box.fill("  ")
+    guest.message_box.press("Enter")
+    guest.message_box.fill("When is breakfast?")
+    guest.message_box.press("Enter")
+    expect(guest.log.get_by_text("Writing")).to_be_visible()
+    guest.message_box.fill("Is there parking?")
+    guest.message_box.press("Enter")
+    expect(guest.message_box).to_have_value("Is there parking?")
+    held[0].fallback()
+    guest.hears("7:30")
+    assert posted == ['{"prompt":"When is breakfast?"}']
 
 
 def test_code_box_signs_in_after_a_wrong_code_and_the_question_is_asked_again_once(
@@ -31,6 +56,9 @@ def test_code_box_signs_in_after_a_wrong_code_and_the_question_is_asked_again_on
 
     guest.enters(other_than(code))
     guest.hears("That code is not right")
+    expect(guest.code_box).to_be_focused()
+    expect(guest.code_form.get_by_text("2 tries left")).to_be_visible()
+    expect(guest.code_form).to_contain_text(re.compile(r"new code in 0:[23]\d"))
     guest.enters(f"{code[:3]} {code[3:]}")
 
     guest.is_signed_in()
@@ -38,6 +66,22 @@ def test_code_box_signs_in_after_a_wrong_code_and_the_question_is_asked_again_on
     session = guest.session()
     assert session is not None
     assert session["email"] == guest.address
+    expect(guest.log.get_by_text("Show my bookings")).to_have_count(2)
+    expect(guest.code_box).to_be_hidden()
+    expect(guest.message_box).to_be_focused()
+
+
+def test_code_box_takes_digits_alone_and_posts_none_too_few(guest: Guest) -> None:
+    guest.asks_for_code()
+    posted = guest.posted()
+    guest.code_box.fill("\uff11\uff12-3 and 4")  # full-width digits
+    expect(guest.code_box).to_have_value("1234")
+    guest.button("Sign in").click()
+    expect(guest.page.get_by_text("The code has 6 digits.")).to_be_visible()
+    expect(guest.code_box).to_be_focused()
+    guest.code_box.fill("12345678")
+    expect(guest.code_box).to_have_value("123456")
+    assert posted == []
 
 
 def test_typed_code_signs_in(guest: Guest) -> None:
@@ -48,13 +92,7 @@ def test_typed_code_signs_in(guest: Guest) -> None:
 
 def test_no_token_reaches_the_page_or_any_other_request(guest: Guest) -> None:
     """T22: tokens are in the storage, the bearer header and Cognito's own requests alone."""
-    posted: list[str] = []
-
-    def sent(request: Request) -> None:
-        if request.post_data and "/invocations" in request.url:
-            posted.append(request.post_data)
-
-    guest.page.on("request", sent)
+    posted = guest.posted()
     guest.signs_in()
     guest.say("Show my profile")
     guest.hears("Here is your guest record", times=2)
@@ -64,22 +102,44 @@ def test_no_token_reaches_the_page_or_any_other_request(guest: Guest) -> None:
     assert "eyJ" not in guest.page.content()
 
 
-def test_expired_code_offers_a_new_one(guest: Guest) -> None:
+def test_expired_code_offers_a_new_one_or_to_be_put_away(guest: Guest) -> None:
     guest.page.clock.install()
     guest.asks_for_code()
+    expect(guest.button("Close")).to_be_hidden()
     guest.page.clock.fast_forward("05:01")
     expect(guest.page.get_by_text(re.compile("expired", re.IGNORECASE)).first).to_be_visible()
-    expect(guest.page.get_by_role("button", name="Send a new code")).to_be_enabled()
+    expect(guest.button("Send a new code")).to_be_focused()
+    guest.button("Close").click()
+    expect(guest.code_form).to_be_hidden()
+    expect(guest.message_box).to_be_focused()
+
+
+def test_code_box_that_was_put_away_is_back_for_the_next_login(guest: Guest) -> None:
+    code = guest.asks_for_code()
+    for tries_left in ("2 tries", "1 try", "No code can be entered"):
+        guest.enters(other_than(code))
+        expect(guest.code_form.get_by_text(tries_left)).to_be_visible(timeout=15_000)
+    guest.button("Close").click()
+    expect(guest.code_form).to_be_hidden()
+    expect(guest.message_box).to_be_focused()
+
+    guest.say("Please send a new code")
+    expect(guest.code_box).to_be_focused(timeout=15_000)
+    guest.enters(code)
+    guest.is_signed_in()
 
 
 def test_new_code_is_sent_on_request(guest: Guest, stack: Deployment) -> None:
     guest.page.clock.install()
     first = guest.asks_for_code()
-    new_code = guest.page.get_by_role("button", name="Send a new code")
+    new_code = guest.button("Send a new code")
     expect(new_code).to_be_hidden()
+    guest.code_box.fill("12")
     stack.age_ledger(guest.address, 31)
     guest.page.clock.fast_forward("00:31")
     new_code.click()
+    expect(new_code).to_be_hidden(timeout=15_000)  # the mail is there before the answer
+    expect(guest.code_box).to_have_value("")
     second = guest.mailed_code(mails=2)
     assert first != second
     guest.enters(second)
@@ -96,14 +156,20 @@ def test_reload_keeps_the_guest_signed_in(guest: Guest) -> None:
 
 def test_sign_in_and_sign_out_reach_the_other_tab(new_tab: Callable[[], Guest]) -> None:
     here, there = new_tab(), new_tab()
+    there.say("When is breakfast?")
+    there.hears("7:30")
     here.signs_in()
     there.is_signed_in(here.address)
+    there.hears("7:30", times=0)
+    there.say("Show my profile")
+    there.hears(here.address)
 
-    there.page.get_by_role("button", name="Sign out").click()
+    with there.page.expect_request(_revokes):
+        there.button("Sign out").click()
 
-    there.is_anonymous()
-    here.is_anonymous()
-    expect(here.log.get_by_text(here.address)).to_have_count(0)
+    for tab in (there, here):
+        tab.is_anonymous()
+        tab.hears(here.address, times=0)
 
 
 def test_expired_access_token_is_refreshed_without_a_word(guest: Guest) -> None:
@@ -168,27 +234,99 @@ def test_lost_network_is_told_and_the_chat_goes_on(guest: Guest) -> None:
     guest.hears("7:30")
     guest.page.context.set_offline(True)
     guest.say("Is there parking?")
-    expect(guest.page.get_by_role("alert").first).to_be_visible()
+    expect(guest.page.get_by_text("cannot be reached")).to_be_visible()
     guest.page.context.set_offline(False)
-    guest.say("Is there parking?")
-    guest.hears("free parking")
+    guest.say("When is check-in?")
+    expect(guest.button("Try again")).to_be_hidden()
+    expect(guest.page.get_by_text("cannot be reached")).to_be_hidden()
+    guest.hears("15:00")
 
 
-def test_answer_cut_off_half_way_is_told_and_the_chat_goes_on(guest: Guest) -> None:
-    half = (
-        'data: {"type": "start"}\n\n'
-        'data: {"type": "text-start", "id": "1"}\n\n'
-        'data: {"type": "text-delta", "id": "1", "delta": "There is fr'
-    )
-    guest.page.route(
-        "**/invocations",
-        lambda route: route.fulfill(content_type="text/event-stream", body=half),
-        times=1,
-    )
+def test_try_again_sends_the_last_question_alone_and_once(guest: Guest) -> None:
+    guest.say("When is breakfast?")
+    guest.hears("7:30")
+    guest.page.context.set_offline(True)
     guest.say("Is there parking?")
-    expect(guest.page.get_by_role("alert").first).to_be_visible()
-    guest.say("Is there parking?")
+    expect(guest.button("Try again")).to_be_visible()
+    guest.page.context.set_offline(False)
+    posted = guest.posted()
+
+    guest.button("Try again").dblclick()
+
     guest.hears("free parking")
+    expect(guest.button("Try again")).to_be_hidden()
+    expect(guest.log.get_by_text("Is there parking?")).to_have_count(1)
+    assert posted == ['{"prompt":"Is there parking?"}']
+
+
+def test_answer_cut_off_half_way_is_told_and_asked_for_again(guest: Guest) -> None:
+    guest.answer_is_cut_off(
+        {"type": "start"},
+        {"type": "text-start", "id": "1"},
+        {"type": "text-delta", "id": "1", "delta": "There was no"},
+    )
+    guest.say("Is there parking?")
+    expect(guest.page.get_by_text("cut off")).to_be_visible()
+    guest.hears("There was no")
+    guest.button("Try again").press("Enter")
+    expect(guest.message_box).to_be_focused()
+    guest.hears("free parking")
+    guest.hears("There was no", times=0)
+
+
+def test_code_is_never_offered_to_be_sent_again(guest: Guest) -> None:
+    code = guest.asks_for_code()
+    guest.page.context.set_offline(True)
+    guest.enters(code)
+    expect(guest.page.get_by_text("cannot be reached")).to_be_visible()
+    expect(guest.button("Try again")).to_be_hidden()
+    expect(guest.code_box).to_have_value("")
+    expect(guest.code_box).to_be_focused()
+    guest.say(f"It's {code}")
+    expect(guest.log).to_contain_text(f"It's {code}")
+    expect(guest.log).to_have_attribute("aria-busy", "false")
+    expect(guest.button("Try again")).to_be_hidden()
+    guest.page.context.set_offline(False)
+
+    ended = {"success": False, "error_code": "MAX_ATTEMPTS_EXCEEDED"}
+    call = {"toolCallId": "1", "toolName": "verify_cognito_otp", "input": {}}
+    guest.answer_is_cut_off(
+        {"type": "start"},
+        {"type": "tool-input-available", **call},
+        {"type": "tool-output-available", "toolCallId": "1", "output": ended},
+    )
+    guest.enters(code)
+    expect(guest.page.get_by_text("cut off")).to_be_visible()
+    expect(guest.code_form.get_by_text("No code can be entered")).to_be_visible()
+    expect(guest.button("Try again")).to_be_hidden()
+
+
+def test_question_that_led_to_the_sign_in_can_be_tried_again(guest: Guest) -> None:
+    code = guest.asks_for_code()
+
+    def lost_if_signed_in(route: Route) -> None:
+        if "authorization" in route.request.headers:
+            route.abort()
+        else:
+            route.fallback()
+
+    guest.page.route("**/invocations", lost_if_signed_in)
+    guest.enters(code)
+    guest.is_signed_in()
+    expect(guest.button("Try again")).to_be_visible()
+    guest.page.unroute("**/invocations")
+    guest.button("Try again").click()
+    guest.hears("Here is your guest record")
+
+
+def test_new_code_that_is_refused_leaves_the_focus_where_to_type(guest: Guest) -> None:
+    guest.page.clock.install()
+    guest.asks_for_code()
+    guest.page.clock.fast_forward("00:31")
+    guest.page.context.set_offline(True)
+    guest.button("Send a new code").press("Enter")
+    expect(guest.page.get_by_text("cannot be reached")).to_be_visible()
+    expect(guest.message_box).to_be_focused()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

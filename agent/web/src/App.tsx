@@ -97,6 +97,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
           signIn={signIn}
           onSignInShown={() => setSignIn(null)}
           onSend={() => setNotice('')}
+          onCodeClosed={() => setChallenge(null)}
         />
         <Mailbox polling={challenge?.open === true} />
       </main>

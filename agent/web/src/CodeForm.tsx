@@ -9,12 +9,16 @@ type CodeFormProps = {
   busy: boolean;
   onCode: (code: string) => void;
   onNewCode: () => void;
+  /** The visitor is done with a code that cannot be entered any more. */
+  onClose: () => void;
 };
 
-export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps): ReactNode {
+export function CodeForm(props: CodeFormProps): ReactNode {
+  const { challenge, busy, onCode, onNewCode, onClose } = props;
   const input = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState('');
   const newCode = useRef<HTMLButtonElement>(null);
+  const close = useRef<HTMLButtonElement>(null);
   const newCodeAt = useNewCodeAt(challenge);
   const now = useSeconds();
   const secondsLeft = Math.ceil((challenge.expiresAt - now) / 1000);
@@ -29,7 +33,8 @@ export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps):
 
   useEffect(() => {
     // The input went away with the focus in it.
-    if (!usable && document.activeElement === document.body) newCode.current?.focus();
+    if (usable || document.activeElement !== document.body) return;
+    (newCode.current ?? close.current)?.focus();
   }, [usable]);
 
   function submit(event: SubmitEvent<HTMLFormElement>): void {
@@ -44,6 +49,7 @@ export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps):
     setProblem('');
     input.current.value = '';
     onCode(code);
+    input.current.focus(); // here the next try goes
   }
 
   return (
@@ -80,13 +86,19 @@ export function CodeForm({ challenge, busy, onCode, onNewCode }: CodeFormProps):
       <p id="code-problem" className="error" role="alert">
         {problem}
       </p>
-      {secondsToNewCode > 0 ? (
-        <p>You can ask for a new code in {clock(secondsToNewCode)}.</p>
-      ) : (
-        <button type="button" ref={newCode} disabled={busy} onClick={onNewCode}>
-          Send a new code
-        </button>
-      )}
+      {secondsToNewCode > 0 && <p>You can ask for a new code in {clock(secondsToNewCode)}.</p>}
+      <div className="row">
+        {secondsToNewCode <= 0 && (
+          <button type="button" ref={newCode} disabled={busy} onClick={onNewCode}>
+            Send a new code
+          </button>
+        )}
+        {!usable && (
+          <button type="button" ref={close} onClick={onClose}>
+            Close
+          </button>
+        )}
+      </div>
     </form>
   );
 }

@@ -9,6 +9,7 @@ import {
   useEffect,
   useLayoutEffect,
   useRef,
+  useState,
 } from 'react';
 
 import type { SignIn } from './App';
@@ -22,6 +23,7 @@ type ConversationProps = {
   signIn: SignIn | null;
   onSignInShown: () => void;
   onSend: () => void;
+  onCodeClosed: () => void;
 };
 
 const MAX_PROMPT_CHARS = 8_000; // as the agent has it
@@ -29,15 +31,16 @@ const CODE_ENTERED = 'Code entered';
 const AT_END_PX = 40;
 
 export function Conversation(props: ConversationProps): ReactNode {
-  const { transport, challenge, signIn, onSignInShown, onSend } = props;
-  const { messages, setMessages, sendMessage, status, error, clearError, stop } = useChat({
-    transport,
-  });
+  const { transport, challenge, signIn, onSignInShown, onSend, onCodeClosed } = props;
+  const { messages, setMessages, sendMessage, regenerate, status, error, clearError, stop } =
+    useChat({ transport });
   const busy = status === 'submitted' || status === 'streaming';
   const box = useRef<HTMLTextAreaElement>(null);
   const log = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const codeWanted = challenge?.open === true;
+  // What is sent while a code is waited for may be one, and that is never sent again.
+  const [mayBeCode, setMayBeCode] = useState(false);
 
   // An answer of a chat that was left must not go on.
   useEffect(() => () => void stop(), []);
@@ -46,7 +49,9 @@ export function Conversation(props: ConversationProps): ReactNode {
     if (!signIn || busy) return;
     onSignInShown();
     setMessages((shown) => [...shown, line(`Signed in as ${signIn.user.email}`)]);
-    if (signIn.pendingQuestion) void sendMessage({ text: signIn.pendingQuestion });
+    if (!signIn.pendingQuestion) return;
+    setMayBeCode(false);
+    void sendMessage({ text: signIn.pendingQuestion });
   }, [signIn, busy]);
 
   useEffect(() => {
@@ -74,11 +79,29 @@ export function Conversation(props: ConversationProps): ReactNode {
 
   function send(text: string, code?: string): boolean {
     if (busy || !text.trim()) return false;
+    begin();
+    setMayBeCode(codeWanted);
+    void sendMessage({ text }, code ? { body: { code } } : {});
+    return true;
+  }
+
+  /** Asks the last question again; what there is of its answer makes room for the new one. */
+  function tryAgain(): void {
+    if (busy) return;
+    begin();
+    void regenerate();
+  }
+
+  function begin(): void {
     clearError();
     onSend();
     atEnd.current = true;
-    void sendMessage({ text }, code ? { body: { code } } : {});
-    return true;
+    box.current?.focus(); // the button just pressed may go, or be disabled
+  }
+
+  function closeCode(): void {
+    onCodeClosed();
+    box.current?.focus();
   }
 
   function submit(event: SubmitEvent<HTMLFormElement>): void {
@@ -113,15 +136,23 @@ export function Conversation(props: ConversationProps): ReactNode {
         ))}
         {busy && messages.at(-1)?.role === 'user' && <p className="line">Writing …</p>}
       </div>
-      <p className="error" role="alert">
-        {error && inWords(error)}
-      </p>
+      <div className="trouble">
+        <p className="error" role="alert">
+          {error && inWords(error)}
+        </p>
+        {error && !mayBeCode && (
+          <button type="button" onClick={tryAgain}>
+            Try again
+          </button>
+        )}
+      </div>
       {challenge && (
         <CodeForm
           challenge={challenge}
           busy={busy}
           onCode={(code) => send(CODE_ENTERED, code)}
           onNewCode={() => send('Send a new code')}
+          onClose={closeCode}
         />
       )}
       <form className="composer" onSubmit={submit}>
