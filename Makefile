@@ -58,7 +58,7 @@ agent/web/node_modules/.ready: $(VENV)/.dev agent/web/package.json agent/web/pac
 
 agent/web/dist/index.html: agent/web/node_modules/.ready $(PAGE_SOURCES)
 	@echo "building the page"
-	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm run --silent build
+	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm run --silent build -- --logLevel error
 
 page: agent/web/dist/index.html ## build the chat page into agent/web/dist
 

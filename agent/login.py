@@ -39,6 +39,8 @@ CODES_HIDDEN_AFTER_SECONDS = 600
 """How long after a login's end digits in a visitor's messages still count as a code."""
 
 _THROTTLED_RETRY_SECONDS = 30
+_COOLDOWN_SECONDS = 30
+"""The triggers' pause between two mails to a user: the whole of it is left if one has just gone."""
 _MAX_NAME_CHARS = 100
 _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
@@ -69,6 +71,7 @@ class _Challenge:
     code_length: int
     expires_at: int
     attempts_left: int
+    retry_after_seconds: int
     correlation_id: str
 
 
@@ -172,13 +175,15 @@ class EmailOtpLogin:
                 return challenge
             pending.challenge = challenge
             self._hide_codes_until(pending, challenge.expires_at)
+            known = before and (before.email, before.expires_at) == (address, challenge.expires_at)
             sent = CodeSent(
                 destination=_mask(address),
                 code_length=challenge.code_length,
                 expires_in_seconds=max(0, challenge.expires_at - int(self._clock())),
                 attempts_left=challenge.attempts_left,
-                new_mail=before is None
-                or (before.email, before.expires_at) != (address, challenge.expires_at),
+                retry_after_seconds=challenge.retry_after_seconds,
+                # Of two requests within a second, both have the whole cooldown left.
+                new_mail=challenge.retry_after_seconds == _COOLDOWN_SECONDS and not known,
             )
             _log.info("code requested", extra=logged | {"outcome": name_of(sent)})
             return sent
@@ -284,6 +289,7 @@ class EmailOtpLogin:
             code_length=_number(parameters, "code_length", code_length),
             expires_at=_number(parameters, "expires_at", now + life_seconds),
             attempts_left=_number(parameters, "attempts_left", attempts),
+            retry_after_seconds=_number(parameters, "retry_after_seconds", _COOLDOWN_SECONDS),
             correlation_id=correlation_id,
         )
         if challenge.session:

@@ -194,7 +194,8 @@ def _explain_code_sent(output: Mapping[str, Any]) -> str:
         )
     return (
         f"The code I sent to {output['destination']} is still good for {valid}. Please look in "
-        "your spam folder too, and enter it here. If it does not come, ask me again in a minute."
+        "your spam folder too, and enter it here. If it does not come, ask me again in "
+        f"{_duration(output['retry_after_seconds'])}."
     )
 
 

@@ -47,6 +47,7 @@ class CodeSent:
         code_length: Digits of the code.
         expires_in_seconds: From now.
         attempts_left: Answers this login may still give.
+        retry_after_seconds: Until another mail may be asked for.
         new_mail: False if the code mailed before is still the one to enter.
     """
 
@@ -54,6 +55,7 @@ class CodeSent:
     code_length: int
     expires_in_seconds: int
     attempts_left: int
+    retry_after_seconds: int
     new_mail: bool
 
 

@@ -273,6 +273,7 @@ def _code_sent(sent: CodeSent) -> Mapping[str, Any]:
         "code_length": sent.code_length,
         "expires_in_seconds": sent.expires_in_seconds,
         "attempts_left": sent.attempts_left,
+        "retry_after_seconds": sent.retry_after_seconds,
         "new_mail": sent.new_mail,
     }
 

@@ -84,6 +84,13 @@ def test_code_box_takes_digits_alone_and_posts_none_too_few(guest: Guest) -> Non
     assert posted == []
 
 
+@pytest.mark.browser_context_args(locale="de-AT")
+def test_new_guests_mail_is_in_the_browsers_language(guest: Guest, stack: Deployment) -> None:
+    guest.asks_for_code()
+    (mail,) = stack.mails_to(guest.address)
+    assert mail["Subject"] == "Ihr Anmeldecode für Guest desk"
+
+
 def test_typed_code_signs_in(guest: Guest) -> None:
     code = guest.asks_for_code()
     guest.say(f"It's {code}")

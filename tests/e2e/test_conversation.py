@@ -157,6 +157,31 @@ def test_resend_after_the_cooldown_mails_a_new_code(
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
 
 
+def test_second_chat_is_told_that_the_code_just_mailed_holds_and_when_to_ask_again(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    stack.age_ledger(address, 2)
+    second = Conversation(guest.url)
+    chunks = second.say(f"I'm Ada, {address}")
+    (joined,) = outputs_of(chunks)
+    assert joined["new_mail"] is False
+    assert 0 < joined["retry_after_seconds"] <= 28
+    assert "is still good" in text_of(chunks)
+
+    for _ in range(4):
+        stack.age_ledger(address, 31)
+        guest.say("Please send a new code")
+    stack.age_ledger(address, 31)
+    chunks = guest.say("Please send a new code")
+    (capped,) = outputs_of(chunks)
+    assert capped["new_mail"] is False
+    assert 540 < capped["retry_after_seconds"] <= 600
+    assert "ask me again in 10 minutes" in text_of(chunks)
+    assert len(stack.mails_to(address)) == 5
+    tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
 def test_t10_too_many_codes_are_refused_with_the_minutes_to_wait(
     guest: Conversation, stack: Deployment, address: str
 ) -> None:

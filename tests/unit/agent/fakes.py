@@ -170,7 +170,7 @@ class FakeCognito:
                 "expires_at": str(expires_at),
                 "attempts_left": str(left),
                 "status": "sent",
-                "retry_after_seconds": "0",
+                "retry_after_seconds": "30",
             }
             | self.parameters
             | changes,

@@ -154,6 +154,7 @@ def test_code_sent_tells_the_masked_address_alone(login: EmailOtpLogin) -> None:
         code_length=6,
         expires_in_seconds=300,
         attempts_left=3,
+        retry_after_seconds=30,
         new_mail=True,
     )
 
@@ -247,10 +248,12 @@ def test_resend_that_joined_the_last_code_says_so(
 ) -> None:
     mailed_code(login, cognito)
     clock.now += 10
-    cognito.parameters = {"expires_at": str(NOW + 300)}
-    sent = login.initiate(CHAT, email=ADA)
-    assert isinstance(sent, CodeSent)
-    assert (sent.new_mail, sent.expires_in_seconds) == (False, 290)
+    cognito.parameters = {"expires_at": str(NOW + 300), "retry_after_seconds": "20"}
+    for chat in (CHAT, "another chat"):
+        sent = login.initiate(chat, email=ADA)
+        assert isinstance(sent, CodeSent)
+        assert (sent.new_mail, sent.expires_in_seconds) == (False, 290)
+        assert sent.retry_after_seconds == 20
 
 
 def test_resend_keeps_the_name_given_before(login: EmailOtpLogin, cognito: FakeCognito) -> None:

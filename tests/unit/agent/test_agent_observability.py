@@ -84,6 +84,7 @@ def test_every_code_request_and_answer_is_counted_by_its_outcome_alone(
     login.verify(SESSION_ID, "123456")
     login.initiate(SESSION_ID, email="nobody")
     login.initiate(SESSION_ID, email="ada@example.com")
+    cognito.parameters = {"retry_after_seconds": "20"}
     login.initiate(SESSION_ID, email="ada@example.com")
     login.verify(SESSION_ID, "000000")
     login.verify(SESSION_ID, cognito.mailed[-1][1])

@@ -111,6 +111,7 @@ def test_code_sent_tells_where_and_how_long() -> None:
         "destination": "a***@e***.com",
         "code_length": 6,
         "expires_in_seconds": 300,
+        "retry_after_seconds": 30,
         "new_mail": True,
     }
     reply = _reply([*ASKED[:2], result(output)], TOOLS)
@@ -120,6 +121,7 @@ def test_code_sent_tells_where_and_how_long() -> None:
     assert "4 minutes" in later
     still = _reply([*ASKED[:2], result(output | {"new_mail": False})], TOOLS)
     assert "still good" in still
+    assert "ask me again in 30 seconds" in still
 
 
 @pytest.mark.parametrize("code", ErrorCode)

@@ -78,6 +78,7 @@ def test_sign_in_through_a_plain_agent(chat: Chat, cognito: FakeCognito) -> None
         "code_length": 6,
         "expires_in_seconds": 300,
         "attempts_left": 3,
+        "retry_after_seconds": 30,
         "new_mail": True,
     }
     (tokens,) = chat.say(cognito.mailed[-1][1], verify)

@@ -12,6 +12,7 @@ const sent = {
   code_length: 6,
   expires_in_seconds: 300,
   attempts_left: 3,
+  retry_after_seconds: 600,
 };
 const pending = nextChallenge(null, START, sent, NOW) as Challenge;
 const failed = (error_code: string, more: object = {}) => ({ success: false, error_code, ...more });
@@ -21,6 +22,7 @@ describe('nextChallenge', () => {
     const long = nextChallenge(null, START, { ...sent, code_length: 10, attempts_left: 1 }, NOW);
     expect(long).toMatchObject({ open: true, codeLength: 10, attemptsLeft: 1 });
     expect(long?.expiresAt).toBe(NOW + 300_000);
+    expect(long?.retryAfter).toBe(600);
   });
 
   it.each([

@@ -17,8 +17,6 @@ export type Challenge = {
   errorCode: string | null;
 };
 
-/** The stack never mails the same guest twice within this time. */
-const RESEND_SECONDS = 30;
 const ENDED = ['OTP_EXPIRED', 'MAX_ATTEMPTS_EXCEEDED', 'NO_LOGIN_PENDING', 'GUEST_CREATION_FAILED'];
 const NONE: Challenge = {
   open: false,
@@ -68,7 +66,7 @@ function sent(output: Record<string, unknown>, now: number): Challenge | null {
     expiresAt: now + livesSeconds * 1000,
     attemptsLeft,
     destination: typeof destination === 'string' ? destination.slice(0, 320) : '',
-    retryAfter: RESEND_SECONDS,
+    retryAfter: whole(output['retry_after_seconds'], 0, 86_400) ?? 0,
     errorCode: null,
   };
 }

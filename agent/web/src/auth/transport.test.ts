@@ -12,6 +12,7 @@ import { type AgentTransportOptions, createAgentTransport } from './transport';
 
 const NOW = 1_790_000_000_000;
 const SESSION_ID = 'x-amzn-bedrock-agentcore-runtime-session-id';
+const LOCALE = 'x-amzn-bedrock-agentcore-runtime-custom-locale';
 
 type Sdk = Pick<typeof ai7, 'DefaultChatTransport' | 'readUIMessageStream'>;
 type Post = {
@@ -39,6 +40,7 @@ const sent = {
   code_length: 6,
   expires_in_seconds: 300,
   attempts_left: 3,
+  retry_after_seconds: 30,
   new_mail: true,
 };
 const wrongCode = { success: false, error_code: 'INVALID_OTP', attempts_left: 2 };
@@ -175,6 +177,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       { url: config.guestEndpoint, body: { prompt: 'When is breakfast?' }, authorization: null },
     ]);
     expect(posts[0]?.init).toMatchObject({ credentials: 'omit', cache: 'no-store' });
+    expect(new Headers(posts[0]?.init?.headers).get(LOCALE)).toBe(navigator.language);
     expect(posts[0]?.sessionId).toMatch(/^[0-9a-f-]{36}$/);
     expect(posts[1]?.sessionId).toBe(posts[0]?.sessionId);
     const other = page(sdk);

@@ -11,6 +11,8 @@ import { readChunks } from './stream';
 import { isRecord, sessionFromDelivery } from './tokens';
 
 const SESSION_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
+/** The language a new guest's mails are to be in. */
+const LOCALE_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale';
 const MAX_PROMPT_CHARS = 8_000;
 const MAX_REFUSAL_CHARS = 10_000;
 
@@ -187,7 +189,8 @@ class AgentLink {
       const call = { body, sessionId: this.#sessionId, signal };
       response = await reach(async () => (await load()).callGuestRuntime(config, call));
     } else {
-      response = await this.#send(config.guestEndpoint, body, signal, {});
+      const headers = { [LOCALE_HEADER]: navigator.language };
+      response = await this.#send(config.guestEndpoint, body, signal, headers);
     }
     const refusal = await refusalOf(response);
     if (refusal) throw this.#explain(refusal);
