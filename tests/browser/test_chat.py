@@ -1,8 +1,14 @@
 """The chat page in a real Chromium, as a guest uses it."""
 
+import json
 import re
+import socket
+import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 from playwright.sync_api import Request, Route, expect
@@ -12,6 +18,28 @@ from tests.browser.guest import Guest
 from tests.deployment import Deployment, other_than
 
 _AXE = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
+
+
+# Strings with a token among all that React keeps of the page, and how many objects it keeps.
+_TOKENS_IN_REACT = """() => {
+  const root = document.getElementById('root');
+  const todo = [root[Object.keys(root).find((key) => key.startsWith('__reactContainer$'))]];
+  const seen = new Set();
+  const tokens = [];
+  while (todo.length) {
+    const value = todo.pop();
+    if (typeof value === 'string' && value.includes('eyJ')) tokens.push(value);
+    if (value === null || typeof value !== 'object' || value instanceof Node) continue;
+    if (value === window || seen.has(value)) continue;
+    seen.add(value);
+    for (const part of Object.values(value)) todo.push(part);
+  }
+  return [tokens.length, seen.size];
+}"""
+
+
+def _refreshes(request: Request) -> bool:
+    return request.headers.get("x-amz-target", "").endswith(".GetTokensFromRefreshToken")
 
 
 def _revokes(request: Request) -> bool:
@@ -100,13 +128,25 @@ def test_typed_code_signs_in(guest: Guest) -> None:
 def test_no_token_reaches_the_page_or_any_other_request(guest: Guest) -> None:
     """T22: tokens are in the storage, the bearer header and Cognito's own requests alone."""
     posted = guest.posted()
+    requests: list[str] = []
+
+    def sent(request: Request) -> None:
+        headers = {k: v for k, v in request.headers.items() if k != "authorization"}
+        if "x-amz-target" not in headers:
+            requests.append(f"{request.url} {headers} {request.post_data}")
+
+    guest.page.on("request", sent)
     guest.signs_in()
     guest.say("Show my profile")
     guest.hears("Here is your guest record", times=2)
 
     assert len(posted) >= 4
     assert "eyJ" not in "".join(posted)
-    assert "eyJ" not in guest.page.content()
+    assert len(requests) > len(posted)
+    assert "eyJ" not in guest.page.content() + str(requests)
+    tokens, objects = guest.page.evaluate(_TOKENS_IN_REACT)
+    assert tokens == 0
+    assert objects > 300
 
 
 def test_expired_code_offers_a_new_one_or_to_be_put_away(guest: Guest) -> None:
@@ -165,6 +205,7 @@ def test_sign_in_and_sign_out_reach_the_other_tab(new_tab: Callable[[], Guest]) 
     here, there = new_tab(), new_tab()
     there.say("When is breakfast?")
     there.hears("7:30")
+    here.page.bring_to_front()
     here.signs_in()
     there.is_signed_in(here.address)
     there.hears("7:30", times=0)
@@ -192,6 +233,34 @@ def test_expired_access_token_is_refreshed_without_a_word(guest: Guest) -> None:
     assert after is not None
     assert after["accessToken"] != before["accessToken"]
     assert after["sub"] == before["sub"]
+
+
+def test_t29_two_tabs_that_need_a_refresh_at_once_make_one(new_tab: Callable[[], Guest]) -> None:
+    here, there = new_tab(), new_tab()
+    here.page.bring_to_front()
+    here.signs_in()
+    there.is_signed_in(here.address)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if _refreshes(route.request):
+            held.append(route)
+        else:
+            route.fallback()
+
+    here.page.context.route(lambda _url: True, hold)
+    here.changes_session(expiresAt=1)
+    for tab in (here, there):
+        tab.page.bring_to_front()
+        tab.say("Show my profile")
+        expect(tab.log.get_by_text("Writing")).to_be_visible()
+    there.page.wait_for_timeout(300)  # time for a second one, which must not come
+    assert len(held) == 1
+    held[0].fallback()
+
+    here.hears("Here is your guest record", times=2)
+    there.hears("Here is your guest record")
+    assert len(held) == 1
 
 
 def test_revoked_session_ends_in_a_plain_sentence_and_the_chat_goes_on(
@@ -277,6 +346,48 @@ def test_answer_cut_off_half_way_is_told_and_asked_for_again(guest: Guest) -> No
     guest.hears("There was no")
     guest.button("Try again").press("Enter")
     expect(guest.message_box).to_be_focused()
+    guest.hears("free parking")
+    guest.hears("There was no", times=0)
+
+
+class _LosesTheConnection(BaseHTTPRequestHandler):
+    """Begins an answer and ends the connection in the middle of it."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for chunk in (
+            {"type": "start"},
+            {"type": "text-start", "id": "1"},
+            {"type": "text-delta", "id": "1", "delta": "There was no"},
+        ):
+            frame = f"data: {json.dumps(chunk)}\n\n".encode()
+            self.wfile.write(f"{len(frame):x}\r\n".encode() + frame + b"\r\n")
+        time.sleep(0.5)  # what is sent is to arrive first
+        self.connection.shutdown(socket.SHUT_RDWR)
+        self.close_connection = True
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+def test_connection_lost_in_mid_answer_is_told_and_the_question_asked_again(guest: Guest) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _LosesTheConnection) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/invocations"
+        guest.page.route("**/invocations", lambda route: route.continue_(url=url), times=1)
+        guest.say("Is there parking?")
+        guest.hears("There was no")
+        expect(guest.page.get_by_text("cut off")).to_be_visible()
+        server.shutdown()
+        thread.join()
+    guest.button("Try again").click()
     guest.hears("free parking")
     guest.hears("There was no", times=0)
 
