@@ -76,6 +76,9 @@ class KeySet:
     def get(self, key_id: str) -> RSAPublicKey:
         """Return the key with this id.
 
+        Args:
+            key_id: The token's `kid`.
+
         Raises:
             TokenError: The pool has no such key.
             KeysUnavailableError: The last fetch failed, or one for another key is under way.

@@ -79,6 +79,9 @@ def create_chat(settings: Settings, *, page: Path = PAGE) -> BedrockAgentCoreApp
     Args:
         settings: The local deployment to work with.
         page: The folder the page was built into.
+
+    Raises:
+        SettingsError: The settings are those of AWS.
     """
     endpoint_url = settings.endpoint_url
     if endpoint_url is None:

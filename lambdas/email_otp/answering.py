@@ -23,6 +23,11 @@ class Answerer:
         """Decide one answer; a right one uses the code up, a wrong one is counted.
 
         The code must be live, and the user's address still the one it was mailed to.
+
+        Args:
+            challenge: What was answered.
+            answer: What the caller sent, whatever it is.
+            user: The user of this very event.
         """
         key = self._keys.version(challenge.key_version)
         # Not short-circuited: every answer costs the same work.

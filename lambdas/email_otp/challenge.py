@@ -57,7 +57,15 @@ class Challenge:
 
     @classmethod
     def new(cls, key: CodeKey, *, address: str, issued_at: int, digits: int, attempts: int) -> Self:
-        """Make a challenge with a fresh 128-bit id."""
+        """Make a challenge with a fresh 128-bit id.
+
+        Args:
+            key: The key its code will be derived from.
+            address: Where the code goes.
+            issued_at: Epoch seconds.
+            digits: Of the code, 6 to 10.
+            attempts: Answers one session may give, 1 to 3.
+        """
         return cls(
             id=secrets.token_hex(16),
             issued_at=issued_at,

@@ -163,7 +163,13 @@ class Ledger:
         return self._join(user_key, item, challenge.issued_at, went_to_same_address)
 
     def delivered(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
-        """Write how the mail went, unless another one has been begun since."""
+        """Write how the mail went, unless another one has been begun since.
+
+        Args:
+            user_key: The ledger's key of the user.
+            reserved: The mail.
+            sent: Whether SES took it.
+        """
         self._update(
             user_key,
             _DELIVERED,
@@ -176,7 +182,15 @@ class Ledger:
         )
 
     def count_wrong_answer(self, user_key: str, challenge: Challenge) -> bool:
-        """Count one wrong answer, if the challenge is live."""
+        """Count one wrong answer, if the challenge is live.
+
+        Args:
+            user_key: The ledger's key of the user.
+            challenge: What was answered.
+
+        Returns:
+            Whether it was counted; what is not counted was not decided.
+        """
         values = self._live_values(challenge) | {":zero": _number(0)}
         return self._update(user_key, _COUNT, _live(challenge), values) is None
 
@@ -185,6 +199,11 @@ class Ledger:
 
         Cognito may repeat a trigger whose reply it lost: the same answer to the same Create
         call stays right for 15 s.
+
+        Args:
+            user_key: The ledger's key of the user.
+            challenge: What was answered.
+            answer_digest: The challenge's own, which names this Create call's right answer.
         """
         values = self._live_values(challenge) | {":answer": {"S": answer_digest}}
         refused_by = self._update(user_key, _REDEEM, _live(challenge), values)

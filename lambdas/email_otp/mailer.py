@@ -88,6 +88,12 @@ def is_plain_address(address: str) -> bool:
 def compose(app_name: str, code: str, minutes: int, locale: str) -> tuple[str, str, str]:
     """Write the mail.
 
+    Args:
+        app_name: How the mail names the app.
+        code: The code's digits.
+        minutes: How long it works.
+        locale: A BCP 47 tag or ""; English where there are no words in its language.
+
     Returns:
         Subject, text and HTML. The text has the code alone on a line; the subject has none.
     """

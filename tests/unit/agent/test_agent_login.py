@@ -642,7 +642,8 @@ def test_connect_tries_an_auth_call_once_and_pins_the_loggers(
         session,
     )
     assert vars(made["cognito-idp"])["retries"] == {"total_max_attempts": 1}
-    assert vars(made["cognito-idp"])["read_timeout"] > 15  # three runs of a trigger, 5 s each
+    assert 15 < vars(made["cognito-idp"])["read_timeout"] < 20  # three runs of a trigger, 5 s each
+    assert vars(made["dynamodb"])["read_timeout"] <= 3
     assert logging.getLogger("botocore").level == logging.INFO
 
 
