@@ -5,6 +5,7 @@ import json
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 from agent.main import MAX_MODEL_CALLS_PER_TURN
 from agent.stream import STREAM_FAILED
 from agent.tools import EmailOtp
-from tests.agent_process import Conversation, outputs_of, text_of
+from tests.agent_process import Conversation, outputs_of, running_agent, text_of
 from tests.deployment import Deployment, other_than
 from tests.e2e.attacks import (
     PROFILE,
@@ -517,12 +518,11 @@ def test_t29_refresh_from_two_tabs_and_none_after_revoke(stack: Deployment, agen
     }
 
 
-def test_t30_two_first_logins_of_one_address_make_one_user_and_one_guest(
-    stack: Deployment, agent_url: str
+def assert_two_first_logins_at_once_make_one_guest(
+    stack: Deployment, urls: list[str], address: str
 ) -> None:
-    """T30: at once; one mail, one sign-in by its code, the same guest the next time."""
-    address = new_address()
-    chats = [Conversation(agent_url) for _ in range(2)]
+    """One mail, one sign-in by its code, the same guest the next time."""
+    chats = [Conversation(url) for url in urls]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda chat: chat.say(f"I'm Ada, {address}"), chats))
         assert len(stack.mails_to(address)) == 1
@@ -535,15 +535,11 @@ def test_t30_two_first_logins_of_one_address_make_one_user_and_one_guest(
     events = [each for each in outputs if each.get("event_type") == "auth_tokens"]
     assert len(events) == 1
     stack.age_ledger(address, 31)
-    again = Conversation(agent_url)
+    again = Conversation(urls[0])
     again.say(f"I'm Ada, {address}")
     (event,) = outputs_of(again.say("", code=stack.code_mailed_to(address)))
 
     assert event["guest_id"] == events[0]["guest_id"]
-    users = stack.cognito.list_users(
-        UserPoolId=stack.outputs["UserPoolId"], Filter=f'email = "{address}"'
-    )["Users"]
-    assert len(users) == 1
     pages = stack.dynamodb.get_paginator("scan").paginate(
         TableName=stack.outputs["GuestsTableName"]
     )
@@ -551,6 +547,28 @@ def test_t30_two_first_logins_of_one_address_make_one_user_and_one_guest(
     assert [each["guest_id"]["S"] for each in guests if each["email"]["S"] == address] == [
         event["guest_id"]
     ]
+
+
+def test_t30_two_first_logins_of_one_address_make_one_user_and_one_guest(
+    stack: Deployment, agent_url: str
+) -> None:
+    """T30: at once."""
+    address = new_address()
+    assert_two_first_logins_at_once_make_one_guest(stack, [agent_url, agent_url], address)
+    users = stack.cognito.list_users(
+        UserPoolId=stack.outputs["UserPoolId"], Filter=f'email = "{address}"'
+    )["Users"]
+    assert len(users) == 1
+
+
+def test_t30_two_first_logins_in_two_processes_make_one_guest(
+    stack: Deployment, agent_url: str, tmp_path: Path
+) -> None:
+    """T30: AgentCore runs a process for each session; Cognito may keep a user nobody reaches."""
+    with running_agent(tmp_path, stack.outputs) as another_url:
+        for _ in range(3):
+            urls = [agent_url, another_url]
+            assert_two_first_logins_at_once_make_one_guest(stack, urls, new_address())
 
 
 def test_twenty_guests_at_once_all_sign_in_and_none_is_mixed_up(
