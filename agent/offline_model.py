@@ -186,7 +186,7 @@ def _explain(tool_name: str, output: Mapping[str, Any]) -> str:
 
 
 def _explain_code_sent(output: Mapping[str, Any]) -> str:
-    valid = _duration(output["expires_in_seconds"], math.floor)
+    valid = _duration(output["expires_in_seconds"], round)
     if output["new_mail"]:
         return (
             f"I have sent a {output['code_length']}-digit code to {output['destination']}. "
@@ -259,7 +259,7 @@ def _name(said: list[str]) -> str:
 
 
 def _duration(seconds: int, to_whole: Callable[[float], int] = math.ceil) -> str:
-    """Say how long, in whole minutes: a wait rounded up, a life rounded down."""
+    """Say how long, in whole minutes, of which a wait takes the next."""
     if seconds < 90:
         return _count(max(seconds, 1), "second", "seconds")
     return _count(to_whole(seconds / 60), "minute", "minutes")
