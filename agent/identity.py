@@ -81,20 +81,15 @@ class KeySet:
 
         Raises:
             TokenError: The pool has no such key.
-            KeysUnavailableError: The last fetch failed, or one for another key is under way.
+            KeysUnavailableError: The last fetch failed.
         """
         if key := self._keys.get(key_id):
             return key
-        # Nobody waits for a slow endpoint while there are keys to go on with.
-        if not self._lock.acquire(blocking=not self._keys):
-            raise KeysUnavailableError
-        try:
+        with self._lock:
             if key_id not in self._keys and self._clock() >= self._fetched_at + (
                 _SECONDS_BETWEEN_FETCHES
             ):
                 self._refresh()
-        finally:
-            self._lock.release()
         if key := self._keys.get(key_id):
             return key
         if self._fetch_failed:

@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ MAX_SESSIONS = 1_000
 SESSION_IDLE_SECONDS = 3_600
 # A sign-in takes a tool call or two; a model that loops ends here.
 MAX_MODEL_CALLS_PER_TURN = 8
+# Threads of their own: tokens under made-up key ids, which wait for a slow key endpoint, leave
+# the tools theirs, and these many of them room for tokens under known keys.
+VERIFYING_THREADS = 64
 
 
 class RequestError(Exception):
@@ -116,6 +120,7 @@ def create_app(
         clock=clock,
     )
     model = model or _model(settings)
+    verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
     tools = email_otp_tools(email_otp)
     prompt_file = Path(__file__).parent / "prompts" / "system.md"
     system_prompt = prompt_file.read_text("utf-8").replace("{app_name}", settings.app_name)
@@ -154,7 +159,7 @@ def create_app(
         try:
             prompt, code = _parse(payload)
             session_id = _session_id(context)
-            cognito_sub = await _signed_in_sub(verifier, context.request_headers or {})
+            cognito_sub = await _signed_in_sub(verifier, verifying, context.request_headers or {})
             conversation = open_conversation(session_id, cognito_sub)
             turn = email_otp.turn(
                 session_id,
@@ -285,7 +290,9 @@ def _invalid(error: str) -> RequestError:
     return RequestError(400, "invalid_request", error)
 
 
-async def _signed_in_sub(verifier: TokenVerifier, headers: Mapping[str, str]) -> str | None:
+async def _signed_in_sub(
+    verifier: TokenVerifier, verifying: Executor, headers: Mapping[str, str]
+) -> str | None:
     """Return whose token the request carries; None only if it carries none at all."""
     authorization = headers.get("Authorization")
     if authorization is None:
@@ -294,7 +301,9 @@ async def _signed_in_sub(verifier: TokenVerifier, headers: Mapping[str, str]) ->
     try:
         if scheme.lower() != "bearer":
             raise TokenError("token", "not a bearer token")
-        identity = await asyncio.to_thread(verifier.verify_access_token, access_token.strip())
+        identity = await asyncio.get_running_loop().run_in_executor(
+            verifying, verifier.verify_access_token, access_token.strip()
+        )
     except TokenError as error:
         _log.info("access token refused", extra={"claim": error.claim})
         access_tokens_refused.add(1, {"claim": error.claim})

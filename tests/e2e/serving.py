@@ -5,7 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -74,19 +74,23 @@ class KeyServer:
     Attributes:
         keys: What it answers; None for an error.
         fetches: How often it was asked.
+        open: Whether it answers; else who asks waits.
     """
 
     keys: list[dict[str, Any]] | None
     fetches: int = 0
+    open: threading.Event = field(default_factory=threading.Event)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[str]:
         """Answer on loopback; yields the address."""
         key_server = self
+        self.open.set()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 key_server.fetches += 1
+                key_server.open.wait()
                 self.send_response(500 if key_server.keys is None else 200)
                 self.end_headers()
                 self.wfile.write(json.dumps({"keys": key_server.keys}).encode())

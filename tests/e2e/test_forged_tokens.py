@@ -189,3 +189,29 @@ def test_t27_flood_of_unknown_keys_fetches_once_a_minute(
         key_server.keys = signer.jwks["keys"]
     key_clock.now += 61
     assert refused(signed_url, signer.sign(claims_of(settings), kid="up again")) == "kid"
+
+
+def test_t27_known_keys_go_on_working_while_the_endpoint_keeps_a_flood_waiting(
+    signed_url: str, settings: Settings, signer: Signer, key_server: KeyServer, key_clock: Clock
+) -> None:
+    """T27: the tools too, which read her guest record here."""
+    known = signer.sign(claims_of(settings))
+    assert post(signed_url, {"prompt": "Hi"}, bearer(known)).status_code == 200
+    key_clock.now += 61
+    before = key_server.fetches
+    forged = [signer.sign(claims_of(settings), kid=f"waiting-{n}") for n in range(40)]
+    key_server.open.clear()
+    with ThreadPoolExecutor(len(forged)) as pool:
+        try:
+            waiting = [
+                pool.submit(post, signed_url, {"prompt": "Hi"}, bearer(each)) for each in forged
+            ]
+            while key_server.fetches == before:
+                time.sleep(0.01)
+            answer = post(signed_url, {"prompt": "Show my profile"}, bearer(known))
+            assert answer.status_code == 200
+            assert '"signed_in"' in answer.text
+            assert not any(each.done() for each in waiting)
+        finally:
+            key_server.open.set()
+        assert {each.result().status_code for each in waiting} <= {401, 503}

@@ -251,23 +251,6 @@ def test_t27_tokens_that_come_during_the_first_fetch_wait_for_it(
     assert endpoint.fetches == 1
 
 
-def test_t27_known_keys_and_unknown_ones_wait_for_no_slow_endpoint(
-    verifier: TokenVerifier, signer: Signer, endpoint: Endpoint, clock: Clock
-) -> None:
-    verifier.verify_access_token(signer.sign(access_claims()))
-    clock.now += 60
-    endpoint.takes_seconds = 0.5
-    with ThreadPoolExecutor(1) as pool:
-        slow = pool.submit(refused, verifier, signer.sign(access_claims(), kid="made-up"))
-        while endpoint.fetches < 2:
-            time.sleep(0.001)
-        with pytest.raises(KeysUnavailableError):
-            verifier.verify_access_token(signer.sign(access_claims(), kid="made-up too"))
-        verifier.verify_access_token(signer.sign(access_claims()))
-        assert not slow.done()
-        assert slow.result().claim == "kid"
-
-
 def test_t27_slow_and_endless_key_sets_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
 
