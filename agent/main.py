@@ -368,9 +368,12 @@ def _model(settings: Settings) -> Model:
 
 
 def quieten(app: BedrockAgentCoreApp) -> None:
-    """Take the library's own handlers away: they print session ids, which open anonymous chats."""
+    """Take the library's own handlers away: they print session ids, which open anonymous chats.
+
+    And its lines on each request, of which we log the refused ones ourselves.
+    """
     app.logger.handlers.clear()
-    app.logger.setLevel(logging.WARNING)
+    app.logger.setLevel(logging.ERROR)
 
 
 def main() -> int:

@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_to_stderr(level: int) -> None:
-    """Write our own lines and the server's to standard error as JSON, of other libraries warnings.
+    """Write our own lines to standard error as JSON, and warnings of the libraries.
 
     Args:
         level: The least of ours that are written.
@@ -60,8 +60,7 @@ def log_to_stderr(level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    for name in ("agent", "uvicorn.error"):
-        logging.getLogger(name).setLevel(level)
+    logging.getLogger("agent").setLevel(level)
 
 
 def describe(error: BaseException) -> dict[str, str]:
