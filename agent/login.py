@@ -232,8 +232,8 @@ class EmailOtpLogin:
         if locale:
             attributes["locale"] = locale
         try:
-            # One address at a time: of two calls in the same instant Cognito may keep both users
-            # and refuse the later one's alias (github.com/boto/boto3/issues/3524).
+            # One address at a time: of two calls in the same instant Cognito has been seen to keep
+            # both users and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
             with self._creating[hash(email) % _CREATING_LOCKS]:
                 created = self._cognito.admin_create_user(
                     UserPoolId=self._user_pool_id,
