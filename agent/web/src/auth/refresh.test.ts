@@ -173,11 +173,12 @@ describe('TokenRefresher', () => {
   });
 
   it('leaves a newer sign-in of the same user alone, also where its own token is refused', async () => {
-    const { state, granted, refused, refresher, store } = world();
+    const { state, calls, granted, refused, refresher, store } = world();
     state.now = START + due;
     const again = sessionOf('ada', state.now, { refreshToken: 'of the new sign-in' });
     const old = store.read();
-    for (const answer of [granted, refused('NotAuthorizedException')]) {
+    const rotated = () => granted({ RefreshToken: 'rotated' });
+    for (const answer of [granted, rotated, refused('NotAuthorizedException')]) {
       if (old) store.save(old);
       state.answers.push(() => {
         store.save(again);
@@ -186,6 +187,7 @@ describe('TokenRefresher', () => {
       expect(await refresher.accessToken()).toBe(again.accessToken);
       expect(store.read()).toEqual(again);
     }
+    expect(calls.map(({ operation }) => operation)).not.toContain('RevokeToken');
   });
 
   it("ends the session if the answer is another user's", async () => {

@@ -113,8 +113,9 @@ export class TokenRefresher {
     const current = this.#store.read();
     const same = current?.refreshToken === begun.refreshToken && current.sub === begun.sub;
     if (!same) {
-      // Whoever is signed in now, these tokens belong to a session that is over.
-      if (answer !== 'refused' && answer.refreshToken !== current?.refreshToken) {
+      // Their user has signed out: so are these. Not if another tab has renewed the same session,
+      // whose tokens share an `origin_jti` with these and may be revoked with them.
+      if (answer !== 'refused' && current?.sub !== begun.sub) {
         await this.#revoke(answer.refreshToken);
       }
       return current?.accessToken ?? null;
