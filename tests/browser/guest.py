@@ -80,6 +80,7 @@ class Guest:
         self.hears("What are your e-mail address and your name?")
         self.say(f"Ada Lovelace, {self.address}")
         expect(self.code_box).to_be_visible(timeout=15_000)
+        expect(self.log).to_have_attribute("aria-busy", "false")  # the answer goes on below it
         return self.mailed_code()
 
     def mailed_code(self, mails: int = 1) -> str:
