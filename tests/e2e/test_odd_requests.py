@@ -57,7 +57,7 @@ def test_huge_header_is_refused_and_the_service_stays_up(agent_url: str, size: i
         response = post(agent_url, {"prompt": "Hi"}, bearer("x" * size))
         assert response.status_code in {400, 401, 431}
     except httpx.TransportError:
-        assert size > 60_000  # the server hangs up in the middle of it
+        assert size > 16_384  # more than h11 takes: the server hangs up, maybe in mid-answer
     assert is_well(agent_url)
 
 
