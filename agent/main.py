@@ -13,7 +13,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from typing import Any, cast
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
 from starlette.middleware import Middleware
+from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strands import Agent
@@ -51,8 +52,9 @@ MAX_PROMPT_CHARS = 8_000
 MAX_CODE_CHARS = 64
 # The bounds AgentCore sets for a runtime session id.
 MIN_SESSION_ID_CHARS, MAX_SESSION_ID_CHARS = 33, 256
+SESSION_ID_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 # Optional; AgentCore passes no Accept-Language on.
-LOCALE_HEADER = "x-amzn-bedrock-agentcore-runtime-custom-locale"
+LOCALE_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale"
 LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 MAX_SESSIONS = 1_000
 SESSION_IDLE_SECONDS = 3_600
@@ -158,15 +160,18 @@ def create_app(
     async def invoke(payload: object, context: RequestContext) -> Any:
         try:
             prompt, code = _parse(payload)
-            session_id = _session_id(context)
-            cognito_sub = await _signed_in_sub(verifier, verifying, context.request_headers or {})
+            # Of this very request: the context's own copy of the headers may be that of an earlier
+            # request on the same connection.
+            request = cast(Request, context.request)
+            session_id = _session_id(request)
+            cognito_sub = await _signed_in_sub(verifier, verifying, request)
             conversation = open_conversation(session_id, cognito_sub)
             turn = email_otp.turn(
                 session_id,
                 prompt,
                 code=code,
                 cognito_sub=cognito_sub,
-                locale=_locale(context.request_headers or {}),
+                locale=_locale(request),
             )
         except RequestError as refusal:
             _log.info("request refused", extra={"outcome": refusal.code})
@@ -276,11 +281,19 @@ def _parse(payload: object) -> tuple[str, str | None]:
     return prompt, code or None
 
 
-def _session_id(context: RequestContext) -> str:
-    session_id = context.session_id or ""
+def _header(request: Request, name: str) -> str | None:
+    """Return a header, or None; two of one name could be read two ways and are refused."""
+    values = request.headers.getlist(name)
+    if len(values) > 1:
+        raise _invalid(f"The header {name} was sent more than once.")
+    return values[0] if values else None
+
+
+def _session_id(request: Request) -> str:
+    session_id = _header(request, SESSION_ID_HEADER) or ""
     if not MIN_SESSION_ID_CHARS <= len(session_id) <= MAX_SESSION_ID_CHARS:
         raise _invalid(
-            "The header X-Amzn-Bedrock-AgentCore-Runtime-Session-Id must have "
+            f"The header {SESSION_ID_HEADER} must have "
             f"{MIN_SESSION_ID_CHARS} to {MAX_SESSION_ID_CHARS} characters."
         )
     return session_id
@@ -291,10 +304,10 @@ def _invalid(error: str) -> RequestError:
 
 
 async def _signed_in_sub(
-    verifier: TokenVerifier, verifying: Executor, headers: Mapping[str, str]
+    verifier: TokenVerifier, verifying: Executor, request: Request
 ) -> str | None:
     """Return whose token the request carries; None only if it carries none at all."""
-    authorization = headers.get("Authorization")
+    authorization = _header(request, "Authorization")
     if authorization is None:
         return None
     scheme, _, access_token = authorization.partition(" ")
@@ -317,9 +330,9 @@ async def _signed_in_sub(
     return identity.cognito_sub
 
 
-def _locale(headers: Mapping[str, str]) -> str | None:
+def _locale(request: Request) -> str | None:
     """Return the language the page asks mails in, or None."""
-    locale = {name.lower(): value for name, value in headers.items()}.get(LOCALE_HEADER, "")
+    locale = _header(request, LOCALE_HEADER) or ""
     return locale if LOCALE.fullmatch(locale) else None
 
 
@@ -367,13 +380,21 @@ def _model(settings: Settings) -> Model:
     return BedrockModel(model_id=settings.model_id, region_name=settings.region)
 
 
-def quieten(app: BedrockAgentCoreApp) -> None:
-    """Take the library's own handlers away: they print session ids, which open anonymous chats.
-
-    And its lines on each request, of which we log the refused ones ourselves.
-    """
+def serve(app: BedrockAgentCoreApp, port: int) -> None:
+    """Serve on the loopback address until stopped."""
+    # The library's own handlers print session ids, which open anonymous chats, and a line on each
+    # request, of which we log the refused ones ourselves.
     app.logger.handlers.clear()
     app.logger.setLevel(logging.ERROR)
+    app.run(
+        port=port,
+        host="127.0.0.1",
+        log_config=None,
+        lifespan="off",  # of which it has none; else Ctrl-C logs a traceback
+        # The library keeps what it reads of a request in context variables, and asyncio would hand
+        # them on to the next request of the connection.
+        reset_contextvars=True,
+    )
 
 
 def main() -> int:
@@ -384,9 +405,7 @@ def main() -> int:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
     log_to_stderr(logging.INFO)
-    app = create_app(settings)
-    quieten(app)
-    app.run(port=settings.port, host="127.0.0.1", log_config=None)
+    serve(create_app(settings), settings.port)
     return 0
 
 

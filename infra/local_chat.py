@@ -17,7 +17,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.main import create_app, quieten
+from agent.main import create_app, serve
 from agent.observability import log_to_stderr
 from agent.settings import Settings, SettingsError, load_settings
 from infra.ministack import HOST, ROOT, mails
@@ -133,9 +133,7 @@ def main(page: Path) -> int:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
     log_to_stderr(logging.INFO)
-    quieten(app)
-    # Without a lifespan, of which it has none, Ctrl-C logs no traceback.
-    app.run(port=settings.port, host=HOST, log_config=None, lifespan="off")
+    serve(app, settings.port)
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
+from starlette.requests import Request
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 from strands.session.file_session_manager import FileSessionManager
@@ -50,7 +51,15 @@ from tests.unit.agent.scripted_model import ScriptedModel, Step
 
 ADA = "ada@example.com"
 OTHER_SESSION = SESSION_ID[::-1]
-CONTEXT = RequestContext(session_id=SESSION_ID, request_headers={}, request=None)
+CONTEXT = RequestContext(
+    session_id=SESSION_ID,
+    request=Request(
+        {
+            "type": "http",
+            "headers": [(b"x-amzn-bedrock-agentcore-runtime-session-id", SESSION_ID.encode())],
+        }
+    ),
+)
 SETTINGS = Settings(
     user_pool_id=POOL_ID,
     user_pool_client_id=CLIENT_ID,
@@ -744,9 +753,11 @@ def test_ping_answers(browser: Browser) -> None:
 
 
 def test_service_listens_on_loopback_alone_and_logs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """T35: and it begins each request in a context of its own."""
     started: list[Any] = []
 
     def run(app: BedrockAgentCoreApp, **arguments: Any) -> None:
+        assert arguments["reset_contextvars"] is True
         started.append((arguments["host"], arguments["port"], app.logger.handlers))
 
     monkeypatch.setattr(BedrockAgentCoreApp, "run", run)
