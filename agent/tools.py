@@ -21,7 +21,6 @@ from agent.visitor_input import (
     HiddenCode,
     hide_code_field,
     hide_codes,
-    is_code_alone,
     parse_address,
     typed_addresses,
 )
@@ -128,10 +127,10 @@ class EmailOtp:
         visitor = self._visitors.get(session_id)
         visitor.typed = [*visitor.typed, *typed_addresses(prompt)][-_MAX_TYPED_ADDRESSES:]
         codes: dict[str, HiddenCode] = {}
-        # An earlier process may have had a code mailed that this one knows nothing of.
-        lost = cognito_sub is None and is_code_alone(prompt)
-        if lost or self.login.expects_code(session_id):
-            prompt, hidden = hide_codes(prompt)
+        pending = self.login.expects_code(session_id)
+        # A reload or a restart forgets the login, not the mail: a code may come in any chat.
+        if pending or cognito_sub is None:
+            prompt, hidden = hide_codes(prompt, pending=pending)
             codes |= hidden
         if code is not None:
             reference, hidden = hide_code_field(code)

@@ -23,14 +23,25 @@ _WORD_END = re.compile(
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
 
-# Digits of any script, with spaces, hyphens, dots and invisible characters between them;
-# U+FE0F and U+20E3 make an emoji of a digit. Hebrew and Japanese keyboards and macOS have
-# hyphens of their own: U+05BE, U+30FC and the minus sign U+2212.
-_INVISIBLE = "\u00ad\u034f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufe00-\ufe0f\u20e3"
-_BETWEEN = rf"[\s{_INVISIBLE}.,/_\u00b7\u05be\u2010-\u2015\u2212\u30fc-]"
-_DIGIT_RUN = re.compile(rf"\d(?:{_BETWEEN}*+\d){{3,}}")
-_CODE_ALONE = re.compile(rf"\W*\d(?:{_BETWEEN}*+\d){{5,9}}\W*")
-_NOT_DIGITS = re.compile(r"\D+")
+# A message is looked at as its shape, a character for each: a digit of any script, what is not
+# seen, what may stand between the digits of a code, and anything else.
+_DIGIT, _UNSEEN, _OTHER = "0", "\u200b", "x"
+_UNSEEN_CATEGORIES = {"Cf", "Mn", "Me", "Mc"}  # invisible characters, accents, an emoji's parts
+_UNSEEN_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # blanks that Unicode counts as letters
+# Hebrew and Japanese keyboards and macOS have hyphens of their own: U+05BE, U+30FC, U+2212.
+_HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
+_SEPARATORS = ".,/_\u00b7"
+_GROUP = re.compile(rf"{_DIGIT}[{_DIGIT}{_UNSEEN}]*")
+_LOOSE_RUN = re.compile(rf"{_DIGIT}(?:[ {_UNSEEN}{_SEPARATORS}-]*+{_DIGIT})*")
+# In groups, with the same between all of them, as codes are written and sentences are not.
+_CODE_LIKE_RUN = re.compile(
+    rf"{_GROUP.pattern}(?:(?P<between> ++| *+- *+|[._\u00b7]){_GROUP.pattern}"
+    rf"(?:(?P=between){_GROUP.pattern})*)?"
+)
+_DATE = re.compile(r"((19|20)\d\d-\d\d-\d\d|\d\d?\.\d\d?\.(19|20)\d\d)")
+_CODE_LENGTHS = range(6, 11)  # what a stack may set, and its long codes
+_SHORTEST_PART = 3  # of a code that is typed in pieces
+_MAX_REFERENCES = 3  # a message of many numbers must not grow
 
 
 def parse_address(text: str) -> str | None:
@@ -54,63 +65,155 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class HiddenCode:
-    """The digits behind one reference."""
+    """The digits behind one reference, as ASCII.
+
+    Attributes:
+        groups: Digits with nothing between them.
+        runs: Groups with blanks, hyphens and the like between them, joined.
+        lines: Of each line that holds digits and no letter.
+    """
 
     groups: tuple[str, ...]
+    runs: tuple[str, ...] = ()
+    lines: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return "HiddenCode(...)"
 
     def digits(self, code_length: int) -> str:
-        """Return what the visitor most likely meant as the code, as ASCII digits.
+        """Return what the visitor most likely meant as the code.
 
-        A single group of the right length wins over all digits joined, so that "123456 12"
-        is not read as an eight-digit code.
+        A line of its own wins, as in the mail, then a group of the right length, so that "123456
+        12" is not read as an eight-digit code, then a run. Else it is all digits in one.
         """
-        fitting = [group for group in self.groups if len(group) == code_length]
-        return fitting[0] if len(fitting) == 1 else "".join(self.groups)
+        for candidates in (self.lines, self.groups, self.runs):
+            fitting = {digits for digits in candidates if len(digits) == code_length}
+            if len(fitting) == 1:
+                return fitting.pop()
+        return "".join(self.groups)
 
 
-def is_code_alone(message: str) -> bool:
-    """Whether a message is 6 to 10 digits and nothing else, as codes are."""
-    return _CODE_ALONE.fullmatch(unicodedata.normalize("NFKC", message)) is not None
+def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, HiddenCode]]:
+    """Swap what may be a code for an opaque reference, and further digits for `#`.
 
+    Without a login under way that is a run of as many digits as a code has. With one, it is every
+    run of three or more, and if the message holds as many digits as a code, every digit in it,
+    whatever stands between. Addresses are left whole, since a visitor may correct theirs.
 
-def hide_codes(message: str) -> tuple[str, Mapping[str, HiddenCode]]:
-    """Swap every run of four or more digits for an opaque reference.
-
-    Runs of more than ten digits are swapped too: a code may stand in them. Addresses are left
-    whole, since a visitor may correct hers while a login is pending.
+    Args:
+        message: What the visitor typed.
+        pending: Whether a code is out that this visitor may enter.
 
     Returns:
-        The message after NFKC with `[code_reference: ...]` in the place of each run, and what
-        each reference stands for. References are new with every call.
+        The message, and what each reference in it stands for. There is one, or, if two or three
+        runs are as long as a code, one for each; they are new with every call.
     """
+    digits, shape = _read(message)
+
+    def held(run: tuple[int, int]) -> str:
+        return "".join(digits[slice(*run)])
+
+    code_like = [run.span() for run in _CODE_LIKE_RUN.finditer(shape) if _is_code_like(run, digits)]
+    loose = [run.span() for run in _LOOSE_RUN.finditer(shape)]
+    runs = code_like
+    if pending:
+        whole = sum(map(bool, digits)) >= _CODE_LENGTHS[0]
+        runs = [run for run in loose if whole or len(held(run)) >= _SHORTEST_PART]
+    if not runs:
+        return message, {}
     hidden: dict[str, HiddenCode] = {}
-
-    def swap(run: re.Match[str]) -> str:
-        groups = tuple(_ascii_digits(group) for group in _NOT_DIGITS.split(run.group()))
-        return _refer_to(HiddenCode(groups), hidden)
-
-    parts = _ADDRESS_IN_TEXT.split(unicodedata.normalize("NFKC", message))
-    parts[::2] = [_DIGIT_RUN.sub(swap, part) for part in parts[::2]]
-    return "".join(parts), hidden
+    shown = list(message)
+    for start, end in runs:
+        for place in range(start, end):
+            if digits[place]:
+                shown[place] = "#"
+    if 1 < len(code_like) <= _MAX_REFERENCES:  # "123456 or 654321": each may be the code
+        for start, end in reversed(code_like):
+            code = HiddenCode(_groups(digits, shape, start, end), (held((start, end)),))
+            shown[start:end] = [_refer_to(code, hidden)]
+    else:
+        start, end = code_like[0] if code_like else max(runs, key=lambda run: len(held(run)))
+        code = HiddenCode(
+            _groups(digits, shape, 0, len(shape)),
+            tuple(map(held, loose)),
+            tuple(_lines_alone(message, digits)),
+        )
+        shown[start:end] = [_refer_to(code, hidden)]
+    return "".join(shown), hidden
 
 
 def hide_code_field(code: str) -> tuple[str, Mapping[str, HiddenCode]]:
     """Swap the content of the code box, whatever it is, for one reference."""
     hidden: dict[str, HiddenCode] = {}
-    digits = _ascii_digits(_NOT_DIGITS.sub("", unicodedata.normalize("NFKC", code)))
-    return _refer_to(HiddenCode((digits,)), hidden), hidden
+    return _refer_to(HiddenCode(("".join(map(_digits_of, code)),)), hidden), hidden
+
+
+def _read(message: str) -> tuple[list[str], str]:
+    """Return each character's digits, and the message's shape; addresses have no digits."""
+    digits = [_digits_of(character) for character in message]
+    # Not normalised as a whole, which could move its characters and make it longer.
+    plain = "".join(
+        one if len(one := unicodedata.normalize("NFKC", character)) == 1 else "\0"
+        for character in message
+    )
+    for address in _ADDRESS_IN_TEXT.finditer(plain):
+        digits[slice(*address.span())] = [""] * len(address.group())
+    shape = "".join(
+        _DIGIT if held else _shape_of(character)
+        for held, character in zip(digits, message, strict=True)
+    )
+    return digits, shape
+
+
+def _digits_of(character: str) -> str:
+    """Return the decimal digits a character shows: one, none, or two of an encircled ten."""
+    if character.isascii():
+        return character if character.isdigit() else ""
+    values = [unicodedata.digit(c, None) for c in unicodedata.normalize("NFKC", character)]
+    return "".join(str(value) for value in values if value is not None)
+
+
+def _shape_of(character: str) -> str:
+    if character.isspace():
+        return " "
+    if character in _HYPHENS:
+        return "-"
+    if character in _SEPARATORS:
+        return character
+    if character in _UNSEEN_LETTERS or unicodedata.category(character) in _UNSEEN_CATEGORIES:
+        return _UNSEEN
+    return _OTHER
+
+
+def _is_code_like(run: re.Match[str], digits: list[str]) -> bool:
+    """Whether a run, or a group in it, has as many digits as a code, and is no date."""
+    start, end = run.span()
+    if _DATE.fullmatch(
+        "".join(held or shape for held, shape in zip(digits[start:end], run.group(), strict=True))
+    ):
+        return False
+    parts = [run, *_GROUP.finditer(run.string, start, end)]
+    return any(len("".join(digits[slice(*part.span())])) in _CODE_LENGTHS for part in parts)
+
+
+def _lines_alone(message: str, digits: list[str]) -> Iterator[str]:
+    start = 0
+    for line in message.splitlines(keepends=True):
+        held = digits[start : start + len(line)]
+        letters = (c for c, digit in zip(line, held, strict=True) if not digit and c.isalnum())
+        if any(held) and not any(letters):
+            yield "".join(held)
+        start += len(line)
+
+
+def _groups(digits: list[str], shape: str, start: int, end: int) -> tuple[str, ...]:
+    groups = _GROUP.finditer(shape, start, end)
+    return tuple("".join(digits[slice(*group.span())]) for group in groups)
 
 
 def _refer_to(code: HiddenCode, hidden: dict[str, HiddenCode]) -> str:
     reference = f"code-{secrets.token_urlsafe(12)}"
     hidden[reference] = code
     return f"[code_reference: {reference}]"
-
-
-def _ascii_digits(digits: str) -> str:
-    return "".join(str(unicodedata.decimal(digit)) for digit in digits)

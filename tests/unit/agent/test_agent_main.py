@@ -53,6 +53,7 @@ ADA = "ada@example.com"
 OTHER_SESSION = SESSION_ID[::-1]
 CONTEXT = RequestContext(
     session_id=SESSION_ID,
+    request_headers=None,
     request=Request(
         {
             "type": "http",

@@ -275,7 +275,7 @@ def test_t22_code_typed_alone_reaches_no_model_though_no_login_is_pending(chat: 
     assert "123456" not in chat.known_to_the_model()
 
 
-@pytest.mark.parametrize("typed", ["Room 1204 please", "12345", "12345678901", "1 or 234567"])
+@pytest.mark.parametrize("typed", ["Room 1204 please", "12345", "12345678901"])
 def test_other_digits_reach_the_model_while_no_login_is_pending(chat: Chat, typed: str) -> None:
     chat.say(typed, "fine")
     assert typed in chat.known_to_the_model()
