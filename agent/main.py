@@ -2,7 +2,7 @@
 
 A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the codes below>}`:
 400 `invalid_request`, `session_busy`; 401 `invalid_token` with `WWW-Authenticate`;
-403 `foreign_session`; 500 `internal_error`; 503 `keys_unavailable`.
+403 `foreign_session`, `not_loopback`; 500 `internal_error`; 503 `keys_unavailable`.
 """
 
 import asyncio
@@ -32,6 +32,7 @@ from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
+from agent.loopback import LoopbackOnly
 from agent.observability import (
     access_tokens_refused,
     describe,
@@ -181,7 +182,7 @@ def create_app(
             return RequestError(500, "internal_error", STREAM_FAILED).response()
         return _answer(conversation, turn)
 
-    app = BedrockAgentCoreApp(middleware=[Middleware(BoundedJsonBody)])
+    app = BedrockAgentCoreApp(middleware=[Middleware(LoopbackOnly), Middleware(BoundedJsonBody)])
     app.entrypoint(invoke)
     return app
 

@@ -8,9 +8,10 @@ import os
 import sys
 from pathlib import Path
 from urllib.error import URLError
+from urllib.parse import urlsplit
 
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
@@ -28,33 +29,27 @@ MAX_MAILS = 50
 _HASHED_FILES = "/assets/"
 
 
-class LoopbackOnly:
-    """Answers requests addressed to this very host and port alone, with strict headers.
-
-    The exact `Host` keeps out web pages whose own name was made to lead to 127.0.0.1: they
-    would read a guest's mails. It passes every message on as it comes, so that answers stream.
+class StrictHeaders:
+    """Adds strict headers to every answer; it passes messages on as they come, so answers stream.
 
     Args:
         app: What answers.
-        port: Where it listens.
-        cognito_endpoint: The one other origin the page may talk to.
+        cognito_port: Where MiniStack listens, the one other origin the page may talk to.
     """
 
-    def __init__(self, app: ASGIApp, *, port: int, cognito_endpoint: str) -> None:
+    def __init__(self, app: ASGIApp, *, cognito_port: int) -> None:
         self._app = app
-        self._hosts = {f"{HOST}:{port}", f"localhost:{port}"}
         self._content_security_policy = (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            f"font-src 'self'; connect-src 'self' {cognito_endpoint}; base-uri 'none'; "
+            f"font-src 'self'; connect-src 'self' http://{HOST}:{cognito_port} "
+            f"http://localhost:{cognito_port}; base-uri 'none'; "
             "form-action 'none'; frame-ancestors 'none'"
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the request, and add the headers to its answer."""
-        if scope["type"] == "lifespan":
-            return await self._app(scope, receive, send)
-        if scope["type"] != "http":
-            return None  # the chat has no web sockets
+        """Add the headers to the answer."""
+        if scope["type"] == "websocket":
+            return None  # the chat has none
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -66,10 +61,6 @@ class LoopbackOnly:
                     headers["Cache-Control"] = "no-store"
             await send(message)
 
-        if Headers(scope=scope).getlist("host") not in [[host] for host in self._hosts]:
-            addresses = " or ".join(f"http://{host}" for host in sorted(self._hosts))
-            refusal = JSONResponse({"error": f"Open this page at {addresses}."}, 403)
-            return await refusal(scope, receive, send_with_headers)
         return await self._app(scope, receive, send_with_headers)
 
 
@@ -87,12 +78,15 @@ def create_chat(settings: Settings, *, page: Path = PAGE) -> BedrockAgentCoreApp
     if endpoint_url is None:
         raise SettingsError("AWS_ENDPOINT_URL is not set: the local chat works with MiniStack only")
 
-    def config(_request: Request) -> JSONResponse:
+    cognito_port = urlsplit(endpoint_url).port or 80
+
+    def config(request: Request) -> JSONResponse:
         return JSONResponse(
             {
                 "region": settings.region,
                 "clientId": settings.user_pool_client_id,
-                "cognitoEndpoint": endpoint_url,
+                # Under the page's own name: to a browser, localhost and 127.0.0.1 are two sites.
+                "cognitoEndpoint": f"http://{request.url.hostname}:{cognito_port}",
                 "guestEndpoint": "/invocations",
                 "memberEndpoint": "/invocations",
             }
@@ -121,7 +115,7 @@ def create_chat(settings: Settings, *, page: Path = PAGE) -> BedrockAgentCoreApp
         Route("/mailbox", mailbox),
         Mount("/", StaticFiles(directory=page, html=True)),
     ]
-    app.add_middleware(LoopbackOnly, port=settings.port, cognito_endpoint=endpoint_url)
+    app.add_middleware(StrictHeaders, cognito_port=cognito_port)
     return app
 
 

@@ -1,4 +1,6 @@
-"""Runs MiniStack under a lock that shows whether it lives; started with MiniStack's own Python.
+"""Runs MiniStack behind a guard against web pages, under a lock that shows whether it lives.
+
+Started with MiniStack's own Python.
 
 Usage: python -P ministack_guard.py <lock file> [until-stdin-closes]
 """
@@ -10,7 +12,12 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import IO
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+from agent.loopback import LoopbackOnly
 
 
 def _take(lock: IO[str]) -> None:
@@ -38,6 +45,8 @@ with open(sys.argv[1], "a+") as lock_file:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     del sys.argv[1:]
 
-    from ministack.app import main  # type: ignore[import-not-found]
+    from ministack import app  # type: ignore[import-not-found]
 
-    main()
+    # It runs code, checks no signature and lets pages of any origin in.
+    app.app = LoopbackOnly(app.app)
+    app.main()

@@ -367,7 +367,7 @@ def _serving(scene: Scene, patch: pytest.MonkeyPatch) -> Iterator[TestClient]:
             history_id, storage_dir=str(scene.directory / "history")
         ),
     )
-    with TestClient(app) as http:
+    with TestClient(app, base_url="http://127.0.0.1") as http:
         yield http
 
 

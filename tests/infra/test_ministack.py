@@ -1,5 +1,6 @@
 """MiniStack's life: found by its lock, ended with its Lambdas, never mistaken for another."""
 
+import http.client
 import json
 import os
 import signal
@@ -101,3 +102,34 @@ def test_it_ends_with_its_user_even_if_that_is_killed(tmp_path: Path) -> None:
         user.kill()
         wait_until_ended(port)
     assert ministack.find(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example.com:{port}"},
+        {"Origin": "http://evil.example.com"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "POST", "GET"])
+def test_t36_page_from_elsewhere_reaches_nothing(
+    running: MiniStack, headers: dict[str, str], method: str
+) -> None:
+    """T36: not even the preflight of a call, which MiniStack itself would grant to anybody."""
+    connection = http.client.HTTPConnection(ministack.HOST, running.port, timeout=10)
+    sent = {name: value.format(port=running.port) for name, value in headers.items()}
+    connection.request(method, "/_ministack/health", headers=sent)
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["code"]) == (403, "not_loopback")
+    assert answer.getheader("Access-Control-Allow-Origin") is None
+
+
+def test_t36_page_of_this_machine_goes_on_working(running: MiniStack) -> None:
+    connection = http.client.HTTPConnection(ministack.HOST, running.port, timeout=10)
+    headers = {"Origin": "http://127.0.0.1:8080", "Sec-Fetch-Site": "same-site"}
+    connection.request("OPTIONS", "/", headers=headers)
+    answer = connection.getresponse()
+    assert answer.status < 300
+    assert answer.getheader("Access-Control-Allow-Origin")

@@ -17,6 +17,7 @@ REGION = "eu-west-1"
 POOL_ID = "eu-west-1_Example12"
 CLIENT_ID = "client1example"
 ISSUER = f"https://cognito-idp.{REGION}.amazonaws.com/{POOL_ID}"
+LOOPBACK = "http://127.0.0.1"
 NOW = 1_800_000_000
 SESSION_ID = "session-0123456789-0123456789-0123"
 

@@ -35,6 +35,7 @@ from agent.tools import EmailOtp
 from tests.unit.agent.fakes import (
     CLIENT_ID,
     ISSUER,
+    LOOPBACK,
     NOW,
     POOL_ID,
     REGION,
@@ -132,13 +133,16 @@ def verifier(signer: Signer, clock: Clock) -> TokenVerifier:
 @pytest.fixture
 def browser(email_otp: EmailOtp, verifier: TokenVerifier, clock: Clock) -> Iterator[Browser]:
     app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, clock=clock)
-    with TestClient(app) as http:
+    with TestClient(app, base_url=LOOPBACK) as http:
         yield Browser(http)
 
 
 def scripted(email_otp: EmailOtp, verifier: TokenVerifier, model: ScriptedModel) -> Browser:
     return Browser(
-        TestClient(create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=model))
+        TestClient(
+            create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=model),
+            base_url=LOOPBACK,
+        )
     )
 
 
@@ -373,7 +377,9 @@ def test_t27_unknown_keys_while_the_endpoint_is_down_are_503(
     verifier = TokenVerifier(
         issuer=ISSUER, client_id=CLIENT_ID, keys=KeySet(down, clock), clock=clock
     )
-    with TestClient(create_app(SETTINGS, email_otp=email_otp, verifier=verifier)) as http:
+    with TestClient(
+        create_app(SETTINGS, email_otp=email_otp, verifier=verifier), base_url=LOOPBACK
+    ) as http:
         browser = Browser(http)
         browser.access_token = signer.sign(access_claims())
         assert browser.post({"prompt": "Hi"}).status_code == 503
@@ -536,7 +542,7 @@ class Histories:
             model=model,
             session_manager=lambda name: FileSessionManager(name, str(self.folder)),
         )
-        browser = Browser(TestClient(app))
+        browser = Browser(TestClient(app, base_url=LOOPBACK))
         browser.access_token = access_token
         return browser, model
 
@@ -653,7 +659,7 @@ def test_t22_stored_history_of_a_login_holds_no_secret(
         verifier=verifier,
         session_manager=lambda name: FileSessionManager(name, str(tmp_path)),
     )
-    browser = Browser(TestClient(app))
+    browser = Browser(TestClient(app, base_url=LOOPBACK))
     browser.say(f"I'm Ada, {ADA}")
     code = cognito.mailed[-1][1]
     browser.say("It says 000000")

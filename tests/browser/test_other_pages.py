@@ -1,0 +1,131 @@
+"""T36: a page from elsewhere, open in the same browser, does and reads nothing on this machine."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import BrowserType, Page
+
+from tests.deployment import Deployment
+
+NAME = "evil.example.com"
+# Each returns what it could read, or the error's name.
+CALL_COGNITO = """async ([cognito]) => {
+  try {
+    const answer = await fetch(cognito, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/x-amz-json-1.1',
+        'x-amz-target': 'AWSCognitoIdentityProviderService.CreateUserPool',
+        authorization: 'AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/x/aws4_request',
+      },
+      body: JSON.stringify({ PoolName: 'planted' }),
+    });
+    return await answer.text();
+  } catch (error) { return error.name; }
+}"""
+POST_BLINDLY = """async ([address]) => {
+  const body = '{"prompt": "I am eve@example.com"}';
+  await fetch(address, { method: 'POST', mode: 'no-cors', body }).catch(() => undefined);
+}"""
+PUT_A_FORM = """([address]) => new Promise((resolve) => {
+  const frame = document.createElement('iframe');
+  frame.name = 'target';
+  frame.onload = () => setTimeout(resolve, 300);
+  const form = document.createElement('form');
+  Object.assign(form, { method: 'post', action: address, target: 'target', enctype: 'text/plain' });
+  document.body.append(frame, form);
+  form.submit();
+})"""
+READ = """async ([address]) => {
+  try { return await (await fetch(address)).text(); } catch (error) { return error.name; }
+}"""
+
+
+class Elsewhere(BaseHTTPRequestHandler):
+    """The page."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<!doctype html><title>Elsewhere</title><body>")
+
+    def log_message(self, *_: Any) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def elsewhere(
+    browser_type: BrowserType, browser_type_launch_args: dict[str, Any]
+) -> Iterator[Page]:
+    """A page under a name that leads to this machine, as a name that was rebound would."""
+    arguments = [*browser_type_launch_args["args"], f"--host-resolver-rules=MAP {NAME} 127.0.0.1"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        browser = browser_type.launch(**{**browser_type_launch_args, "args": arguments})
+        page = browser.new_page()
+        page.goto(f"http://{NAME}:{server.server_address[1]}/")
+        yield page
+        browser.close()
+        server.shutdown()
+
+
+def pools(stack: Deployment) -> list[str]:
+    found = stack.cognito.list_user_pools(MaxResults=60)["UserPools"]
+    return sorted(pool["Name"] for pool in found)
+
+
+def test_t36_page_from_elsewhere_reaches_neither_ministack_nor_the_agent(
+    elsewhere: Page, stack: Deployment, chat_url: str
+) -> None:
+    """T36: neither by a call, a blind post or a form, nor under a name that leads here."""
+    cognito = stack.outputs["endpoint_url"]
+    pools_before = pools(stack)
+    buckets_before = stack.client("s3").list_buckets()["Buckets"]
+    statuses: list[int] = []
+    elsewhere.on("response", lambda response: statuses.append(response.status))
+
+    assert elsewhere.evaluate(CALL_COGNITO, [f"{cognito}/"]) == "TypeError"
+    for address in (f"{cognito}/?Action=CreateQueue&QueueName=planted", f"{chat_url}/invocations"):
+        elsewhere.evaluate(POST_BLINDLY, [address])
+        elsewhere.evaluate(PUT_A_FORM, [address])
+    for path in ("mailbox", "config.json", "ping"):
+        assert elsewhere.evaluate(READ, [f"{chat_url}/{path}"]) == "TypeError"
+    # Under its own name there is no other origin, and no preflight.
+    for url, path in ((cognito, "_ministack/ses/messages"), (chat_url, "mailbox")):
+        elsewhere.goto(f"http://{NAME}:{urlsplit(url).port}/{path}")
+        assert "not_loopback" in elsewhere.content()
+        assert "not_loopback" in elsewhere.evaluate(READ, [f"/{path}"])
+    assert "not_loopback" in elsewhere.evaluate(CALL_COGNITO, ["/"])
+
+    assert statuses
+    assert set(statuses) <= {403}
+    assert pools(stack) == pools_before
+    assert stack.client("s3").list_buckets()["Buckets"] == buckets_before
+
+
+def test_t36_page_by_either_name_of_this_machine_works(
+    page: Page, stack: Deployment, chat_url: str
+) -> None:
+    """T36: opened as localhost, its calls to Cognito stay on one site."""
+    page.goto(chat_url.replace("127.0.0.1", "localhost"))
+    answer = page.evaluate(
+        """async () => {
+          const config = await (await fetch('/config.json')).json();
+          const answer = await fetch(config.cognitoEndpoint, {
+            method: 'POST',
+            headers: {
+              'content-type': 'application/x-amz-json-1.1',
+              'x-amz-target': 'AWSCognitoIdentityProviderService.RevokeToken',
+            },
+            body: JSON.stringify({ ClientId: config.clientId, Token: 'none' }),
+          });
+          return answer.status;
+        }"""
+    )
+    assert answer != 403
+    assert stack.outputs["endpoint_url"].startswith("http://127.0.0.1:")
