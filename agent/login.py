@@ -19,6 +19,7 @@ import jwt
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from agent.decoys import Decoys
 from agent.guests import GuestStore
 from agent.observability import code_answers, code_requests, describe, pin_library_loggers
 from agent.outcomes import CodeSent, ErrorCode, PendingCode, Refused, SignedIn, name_of
@@ -109,6 +110,7 @@ class EmailOtpLogin:
         self._user_pool_id = user_pool_id
         self._client_id = client_id
         self._clock = clock
+        self._decoys = Decoys(clock)
         self._usual_code: tuple[int, int, int] | None = None
         self._creating = tuple(threading.Lock() for _ in range(_CREATING_LOCKS))
         self._pending = Sessions(
@@ -271,16 +273,24 @@ class EmailOtpLogin:
                 "user may not sign in", extra=describe(error) | {"correlation_id": correlation_id}
             )
             response = None
-        parameters = response["ChallengeParameters"] if response else {}
+        # A decoy looks like the codes seen so far. The largest, since a code that a session joins
+        # has less of its life left, and one after many wrong answers has one attempt.
+        attempts, life_seconds, code_length = self._usual_code or _DEFAULT_CODE
+        now = int(self._clock())
+        if response:
+            parameters = response["ChallengeParameters"]
+        else:
+            decoy = self._decoys.ask(email, life_seconds=life_seconds)
+            parameters = {
+                "status": "throttled" if decoy.expires_at is None else "sent",
+                "expires_at": str(decoy.expires_at),
+                "retry_after_seconds": str(decoy.retry_after_seconds),
+            }
         if parameters.get("status") == "throttled":
             return Refused(
                 ErrorCode.RATE_LIMITED,
                 retry_after_seconds=_number(parameters, "retry_after_seconds", 60),
             )
-        # A decoy looks like the codes seen so far. The largest, since a code that a session joins
-        # has less of its life left, and one after many wrong answers has one attempt.
-        attempts, life_seconds, code_length = self._usual_code or _DEFAULT_CODE
-        now = int(self._clock())
         challenge = _Challenge(
             email=email,
             name=name,

@@ -30,6 +30,20 @@ def is_listening(port: int) -> bool:
         return probe.connect_ex((ministack.HOST, port)) == 0
 
 
+def listening_at(pid: int) -> list[tuple[str, int]]:
+    """The addresses, in the kernel's own hexadecimal, and ports where a process listens."""
+    links = [
+        os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()
+    ]
+    rows = [
+        line.split()
+        for table in ("tcp", "tcp6")
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]
+    ]
+    own = [row[1].split(":") for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in links]
+    return [(address, int(port, 16)) for address, port in own]
+
+
 def wait_until_ended(port: int) -> None:
     deadline = time.monotonic() + 10
     while is_listening(port):
@@ -45,6 +59,22 @@ def test_what_was_started_is_found_healthy_and_on_loopback_alone(
     with socket.socket() as probe:
         # Answers if, and only if, MiniStack listens on all addresses.
         assert probe.connect_ex(("127.0.0.2", running.port)) != 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_t36_it_listens_at_no_other_port(running: MiniStack) -> None:
+    """T36: its MQTT broker, which comes up a little later, would be on all addresses."""
+    deadline = time.monotonic() + 30
+    connection = http.client.HTTPConnection(ministack.HOST, running.port, timeout=10)
+    while True:
+        connection.request("GET", "/_ministack/ready")
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status == 200:
+            break
+        assert time.monotonic() < deadline, "MiniStack is not ready"
+        time.sleep(0.05)
+    assert listening_at(running.pid) == [("0100007F", running.port)]
 
 
 def test_stop_ends_it_and_a_second_stop_finds_nothing(running: MiniStack, tmp_path: Path) -> None:
