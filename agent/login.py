@@ -13,12 +13,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import boto3
 import jwt
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from agent.capacity import CALL_THREADS
 from agent.decoys import Decoys
 from agent.guests import GuestStore
 from agent.observability import code_answers, code_requests, describe, pin_library_loggers
@@ -46,7 +48,6 @@ _MAX_NAME_CHARS = 100
 _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
 _PENDING_IDLE_SECONDS = 3600
-_CREATING_LOCKS = 64
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 
@@ -112,7 +113,9 @@ class EmailOtpLogin:
         self._clock = clock
         self._decoys = Decoys(clock)
         self._usual_code: tuple[int, int, int] | None = None
-        self._creating = tuple(threading.Lock() for _ in range(_CREATING_LOCKS))
+        # A lock for each address that is being created, gone with the last who holds it.
+        self._creating: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._creating_lock = threading.Lock()
         self._pending = Sessions(
             _PendingLogin, limit=_PENDING_LIMIT, idle_seconds=_PENDING_IDLE_SECONDS, clock=clock
         )
@@ -177,6 +180,7 @@ class EmailOtpLogin:
                 return challenge
             pending.challenge = challenge
             self._hide_codes_until(pending, challenge.expires_at)
+            self._pending.keep(session_id, pending)
             known = before and (before.email, before.expires_at) == (address, challenge.expires_at)
             sent = CodeSent(
                 destination=_mask(address),
@@ -236,7 +240,9 @@ class EmailOtpLogin:
         try:
             # One address at a time: of two calls in the same instant Cognito has been seen to keep
             # both users and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
-            with self._creating[hash(email) % _CREATING_LOCKS]:
+            with self._creating_lock:
+                creating = self._creating.setdefault(email, threading.Lock())
+            with creating:
                 created = self._cognito.admin_create_user(
                     UserPoolId=self._user_pool_id,
                     Username=email,
@@ -420,7 +426,7 @@ def connect(
             connect_timeout=2,
             read_timeout=17,
             retries={"total_max_attempts": 1},
-            max_pool_connections=50,
+            max_pool_connections=CALL_THREADS,
         ),
     )
     dynamodb = session.client(
@@ -430,7 +436,7 @@ def connect(
             connect_timeout=2,
             read_timeout=3,
             retries={"total_max_attempts": 3, "mode": "standard"},
-            max_pool_connections=50,
+            max_pool_connections=CALL_THREADS,
         ),
     )
     guests = GuestStore(dynamodb, settings.guests_table_name)

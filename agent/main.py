@@ -2,7 +2,8 @@
 
 A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the codes below>}`:
 400 `invalid_request`, `session_busy`; 401 `invalid_token` with `WWW-Authenticate`;
-403 `foreign_session`, `not_loopback`; 500 `internal_error`; 503 `keys_unavailable`.
+403 `foreign_session`, `not_loopback`; 500 `internal_error`; 503 `keys_unavailable`,
+`busy` with `Retry-After`.
 """
 
 import asyncio
@@ -14,23 +15,33 @@ import re
 import sys
 import time
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, override
 
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from strands import Agent
 from strands.models import Model
 from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
+from agent.capacity import (
+    ANONYMOUS_AT_ONCE,
+    MEMBERS_AT_ONCE,
+    RETRY_AFTER_SECONDS,
+    VERIFYING_THREADS,
+    BusyError,
+    Place,
+    Places,
+    Threads,
+    from_loop,
+)
 from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
 from agent.loopback import LoopbackOnly
 from agent.observability import (
@@ -47,6 +58,7 @@ from agent.tools import EmailOtp, Turn, email_otp_tools
 
 _log = logging.getLogger("agent.main")  # also when run as __main__
 
+BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
 SESSION_BUSY = "The last message of this session is still being answered."
 MAX_BODY_BYTES = 65_536
 MAX_PROMPT_CHARS = 8_000
@@ -61,9 +73,6 @@ MAX_SESSIONS = 1_000
 SESSION_IDLE_SECONDS = 3_600
 # A sign-in takes a tool call or two; a model that loops ends here.
 MAX_MODEL_CALLS_PER_TURN = 8
-# Threads of their own: tokens under made-up key ids, which wait for a slow key endpoint, leave
-# the tools theirs, and these many of them room for tokens under known keys.
-VERIFYING_THREADS = 64
 
 
 class RequestError(Exception):
@@ -123,7 +132,8 @@ def create_app(
         clock=clock,
     )
     model = model or _model(settings)
-    verifying = ThreadPoolExecutor(VERIFYING_THREADS, "verify")
+    verifying = Threads("verify", VERIFYING_THREADS)
+    anonymous, members = Places(ANONYMOUS_AT_ONCE), Places(MEMBERS_AT_ONCE)
     tools = email_otp_tools(email_otp)
     prompt_file = Path(__file__).parent / "prompts" / "system.md"
     system_prompt = prompt_file.read_text("utf-8").replace("{app_name}", settings.app_name)
@@ -156,9 +166,21 @@ def create_app(
             )
         if conversation.busy:
             raise RequestError(400, "session_busy", SESSION_BUSY)
+        if cognito_sub is not None:
+            conversations.keep(session_id, conversation)
         return conversation
 
+    async def answer(
+        session_id: str, conversation: Conversation, turn: Turn
+    ) -> AsyncGenerator[bytes]:
+        async with aclosing(_answer(conversation, turn)) as chunks:
+            async for chunk in chunks:
+                yield f"data: {json.dumps(chunk, ensure_ascii=False, default=str)}\n\n".encode()
+        if email_otp.login.pending_code(session_id):
+            conversations.keep(session_id, conversation)
+
     async def invoke(payload: object, context: RequestContext) -> Any:
+        place: Place | None = None
         try:
             prompt, code = _parse(payload)
             # Of this very request: the context's own copy of the headers may be that of an earlier
@@ -166,6 +188,7 @@ def create_app(
             request = cast(Request, context.request)
             session_id = _session_id(request)
             cognito_sub = await _signed_in_sub(verifier, verifying, request)
+            place = (anonymous if cognito_sub is None else members).take()
             conversation = open_conversation(session_id, cognito_sub)
             turn = email_otp.turn(
                 session_id,
@@ -174,17 +197,39 @@ def create_app(
                 cognito_sub=cognito_sub,
                 locale=_locale(request),
             )
-        except RequestError as refusal:
-            _log.info("request refused", extra={"outcome": refusal.code})
-            return refusal.response()
+            return StreamedAnswer(answer(session_id, conversation, turn), place)
+        except RequestError as error:
+            refusal = error
+        except BusyError:
+            refusal = RequestError(503, "busy", BUSY, **{"Retry-After": str(RETRY_AFTER_SECONDS)})
         except Exception as error:  # else its text would be the answer
             _log.error("request failed", extra=describe(error))
-            return RequestError(500, "internal_error", STREAM_FAILED).response()
-        return _answer(conversation, turn)
+            refusal = RequestError(500, "internal_error", STREAM_FAILED)
+        if place:
+            place.leave()
+        _log.info("request refused", extra={"outcome": refusal.code})
+        return refusal.response()
 
     app = BedrockAgentCoreApp(middleware=[Middleware(LoopbackOnly), Middleware(BoundedJsonBody)])
     app.entrypoint(invoke)
     return app
+
+
+class StreamedAnswer(StreamingResponse):
+    """An answer whose turn runs on the event loop it is made on, and holds a place meanwhile."""
+
+    def __init__(self, chunks: AsyncGenerator[bytes], place: Place) -> None:
+        self._place = place
+        loop = asyncio.get_running_loop()
+        content = from_loop(chunks, loop, ended=place.leave)
+        super().__init__(content, media_type="text/event-stream")
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._place.leave()  # also where the browser went before the turn began
 
 
 async def _answer(conversation: Conversation, turn: Turn) -> AsyncGenerator[Chunk]:
@@ -305,7 +350,7 @@ def _invalid(error: str) -> RequestError:
 
 
 async def _signed_in_sub(
-    verifier: TokenVerifier, verifying: Executor, request: Request
+    verifier: TokenVerifier, verifying: Threads, request: Request
 ) -> str | None:
     """Return whose token the request carries; None only if it carries none at all."""
     authorization = _header(request, "Authorization")
@@ -315,9 +360,7 @@ async def _signed_in_sub(
     try:
         if scheme.lower() != "bearer":
             raise TokenError("token", "not a bearer token")
-        identity = await asyncio.get_running_loop().run_in_executor(
-            verifying, verifier.verify_access_token, access_token.strip()
-        )
+        identity = await verifying.run(lambda: verifier.verify_access_token(access_token.strip()))
     except TokenError as error:
         _log.info("access token refused", extra={"claim": error.claim})
         access_tokens_refused.add(1, {"claim": error.claim})

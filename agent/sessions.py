@@ -8,11 +8,12 @@ from collections.abc import Callable
 class Sessions[T]:
     """A map from session ids to values that forgets the least recently used.
 
-    Losing an entry is always safe here: the visitor starts that part again.
+    What is kept is displaced by others that are kept alone, so that a flood of new sessions
+    displaces new sessions. Losing an entry is always safe: the visitor starts that part again.
 
     Args:
         make: Makes the value of a session not seen before, or forgotten.
-        limit: Most sessions held at once.
+        limit: Most new sessions held at once, and most that are kept.
         idle_seconds: A session not used for longer is forgotten.
         clock: Epoch seconds.
     """
@@ -30,27 +31,50 @@ class Sessions[T]:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._entries: OrderedDict[str, tuple[float, T]] = OrderedDict()
+        self._new: _Entries[T] = OrderedDict()
+        self._kept: _Entries[T] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._new) + len(self._kept)
 
     def find(self, session_id: str) -> T | None:
         """Return the session's value and mark it used, or None; makes none."""
-        return self.get(session_id) if session_id in self._entries else None
+        with self._lock:
+            return self._used(session_id)
 
     def get(self, session_id: str) -> T:
         """Return the session's value, made if need be, and mark it used."""
         with self._lock:
-            now = self._clock()
-            while self._entries:
-                oldest, (used_at, _) = next(iter(self._entries.items()))
+            value = self._used(session_id)
+            if value is None:
+                value = self._make()
+                self._put(self._new, session_id, value)
+            return value
+
+    def keep(self, session_id: str, value: T) -> None:
+        """Keep a session: who does has done what cannot be done at any rate."""
+        with self._lock:
+            self._new.pop(session_id, None)
+            self._kept.pop(session_id, None)
+            self._put(self._kept, session_id, value)
+
+    def _used(self, session_id: str) -> T | None:
+        now = self._clock()
+        for entries in (self._new, self._kept):
+            while entries:
+                oldest, (used_at, _) = next(iter(entries.items()))
                 if used_at + self._idle_seconds >= now:
                     break
-                del self._entries[oldest]
-            entry = self._entries.pop(session_id, None)
-            value = self._make() if entry is None else entry[1]
-            self._entries[session_id] = (now, value)
-            if len(self._entries) > self._limit:
-                self._entries.popitem(last=False)
-            return value
+                del entries[oldest]
+            if entry := entries.pop(session_id, None):
+                entries[session_id] = (now, entry[1])
+                return entry[1]
+        return None
+
+    def _put(self, entries: "_Entries[T]", session_id: str, value: T) -> None:
+        entries[session_id] = (self._clock(), value)
+        if len(entries) > self._limit:
+            entries.popitem(last=False)
+
+
+type _Entries[T] = OrderedDict[str, tuple[float, T]]

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 from strands import ToolContext, tool
 from strands.types.tools import AgentTool
 
+from agent.capacity import CALL_THREADS, Threads
 from agent.guests import Guest, GuestStore
 from agent.login import EmailOtpLogin, connect
 from agent.observability import describe
@@ -67,7 +67,7 @@ class _TurnState:
     codes: dict[str, HiddenCode]
     code_requested: bool = False
     # A model may call several tools at once; the limits below count on one at a time.
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,8 @@ class EmailOtp:
     ) -> None:
         self.login = login
         self.guests = guests
-        self._visitors = Sessions(
+        self.calls = Threads("aws-call", CALL_THREADS)
+        self.visitors = Sessions(
             _Visitor, limit=_SESSION_LIMIT, idle_seconds=_SESSION_IDLE_SECONDS, clock=clock
         )
 
@@ -124,7 +125,7 @@ class EmailOtp:
             cognito_sub: The `sub` of a verified access token; None for an anonymous visitor.
             locale: Language for a new user's mails, such as `de`.
         """
-        visitor = self._visitors.get(session_id)
+        visitor = self.visitors.get(session_id)
         visitor.typed = [*visitor.typed, *typed_addresses(prompt)][-_MAX_TYPED_ADDRESSES:]
         codes: dict[str, HiddenCode] = {}
         pending = self.login.expects_code(session_id)
@@ -208,14 +209,10 @@ async def _guarded(
     run: Callable[..., Any], email_otp: EmailOtp, context: ToolContext, *arguments: str
 ) -> Any:
     """Run one tool's work in a thread; an exception reaches nobody as text."""
-
-    def run_alone() -> Any:
-        turn: _TurnState = context.invocation_state[_STATE_KEY]
-        with turn.lock:
-            return run(email_otp, turn, *arguments)
-
     try:
-        return await asyncio.to_thread(run_alone)
+        turn: _TurnState = context.invocation_state[_STATE_KEY]
+        async with turn.lock:
+            return await email_otp.calls.run(lambda: run(email_otp, turn, *arguments))
     except Exception as error:
         _log.error("tool failed", extra=describe(error))
         return _error(Refused(ErrorCode.AUTH_SERVICE_ERROR))
@@ -241,6 +238,7 @@ def _initiate(email_otp: EmailOtp, turn: _TurnState, email: str, name: str) -> T
     )
     if isinstance(outcome, Refused):
         return _error(outcome)
+    email_otp.visitors.keep(turn.session_id, turn.visitor)
     return {"success": True, "status": "code_sent", **_code_sent(outcome)}
 
 

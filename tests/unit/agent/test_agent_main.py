@@ -4,7 +4,8 @@ import asyncio
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -673,23 +674,39 @@ def test_t22_stored_history_of_a_login_holds_no_secret(
     assert json.loads(agent.read_text())["state"] == {}
 
 
+async def chunks_of(answer: Any) -> AsyncGenerator[dict[str, Any]]:
+    """Read an answer as the browser does."""
+    async with aclosing(answer.body_iterator) as frames:
+        async for frame in frames:
+            yield json.loads(frame.decode().removeprefix("data: "))
+
+
 def test_second_request_of_a_busy_session_is_refused(
     email_otp: EmailOtp, verifier: TokenVerifier
 ) -> None:
+    go_on = asyncio.Event()
+
+    class WaitingModel(ScriptedModel):
+        async def stream(self, messages: Any, *shown: Any, **named: Any) -> AsyncGenerator[Any]:
+            await go_on.wait()
+            async for event in super().stream(messages, *shown, **named):
+                yield event
+
     invoke = create_app(
-        SETTINGS, email_otp=email_otp, verifier=verifier, model=ScriptedModel("first")
+        SETTINGS, email_otp=email_otp, verifier=verifier, model=WaitingModel("first")
     ).handlers["main"]
 
     async def run() -> None:
-        accepted = [await invoke({"prompt": "me"}, CONTEXT) for _ in range(2)]
+        accepted = [chunks_of(await invoke({"prompt": "me"}, CONTEXT)) for _ in range(2)]
         assert await anext(accepted[0]) == {"type": "start"}
         refused = await invoke({"prompt": "me too"}, CONTEXT)
         assert refused.status_code == 400
         assert json.loads(refused.body)["code"] == "session_busy"
         late = [chunk async for chunk in accepted[1]]
         assert late == [{"type": "error", "errorText": SESSION_BUSY}, {"type": "finish"}]
+        go_on.set()
         assert text_of([chunk async for chunk in accepted[0]]) == "first"
-        again = await invoke({"prompt": "again"}, CONTEXT)
+        again = chunks_of(await invoke({"prompt": "again"}, CONTEXT))
         assert text_of([chunk async for chunk in again]) == "done"
 
     asyncio.run(run())
@@ -703,11 +720,12 @@ def test_browser_that_goes_away_leaves_the_session_usable(
     invoke = app.handlers["main"]
 
     async def run() -> list[Any]:
-        stream = await invoke({"prompt": "Hi"}, CONTEXT)
+        stream = chunks_of(await invoke({"prompt": "Hi"}, CONTEXT))
         assert await anext(stream) == {"type": "start"}
         await anext(stream)
         await stream.aclose()
-        return [chunk async for chunk in await invoke({"prompt": "Hi"}, CONTEXT)]
+        await asyncio.sleep(0.1)  # the turn ends on its own loop
+        return [chunk async for chunk in chunks_of(await invoke({"prompt": "Hi"}, CONTEXT))]
 
     assert text_of(asyncio.run(run())) == "heard"
 
@@ -720,11 +738,12 @@ def test_browser_that_goes_away_during_a_tool_leaves_nothing_of_the_turn(
     invoke = app.handlers["main"]
 
     async def run() -> None:
-        stream = await invoke({"prompt": "left"}, CONTEXT)
+        stream = chunks_of(await invoke({"prompt": "left"}, CONTEXT))
         while (await anext(stream))["type"] != "tool-input-available":
             pass
         await stream.aclose()
-        again = await invoke({"prompt": "Hi"}, CONTEXT)
+        await asyncio.sleep(0.1)  # the turn ends on its own loop
+        again = chunks_of(await invoke({"prompt": "Hi"}, CONTEXT))
         assert text_of([chunk async for chunk in again]) == "heard"
 
     asyncio.run(run())
@@ -753,6 +772,33 @@ def test_t22_logs_of_a_login_at_debug_hold_no_secret(
     assert "code answered" in logged
     for secret in (code, *cognito.issued):
         assert secret not in logged
+
+
+def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T38: a flood of anonymous visitors takes no place of a member."""
+    monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=ScriptedModel("one"))
+    invoke = app.handlers["main"]
+    member = {
+        "x-amzn-bedrock-agentcore-runtime-session-id": OTHER_SESSION,
+        "authorization": f"Bearer {signer.sign(access_claims())}",
+    }
+    headers = [(name.encode(), value.encode()) for name, value in member.items()]
+    request = Request({"type": "http", "headers": headers})
+    as_member = RequestContext(session_id=None, request_headers=None, request=request)
+
+    async def run() -> None:
+        first = await invoke({"prompt": "one"}, CONTEXT)
+        busy = await invoke({"prompt": "two"}, CONTEXT)
+        assert (busy.status_code, json.loads(busy.body)["code"]) == (503, "busy")
+        assert busy.headers["retry-after"] == "5"
+        assert (await invoke({"prompt": "three"}, as_member)).status_code == 200
+        assert [chunk async for chunk in chunks_of(first)]
+        assert (await invoke({"prompt": "four"}, CONTEXT)).status_code == 200
+
+    asyncio.run(run())
 
 
 def test_ping_answers(browser: Browser) -> None:

@@ -60,3 +60,28 @@ def test_finding_makes_no_session_and_keeps_a_known_one_alive(clock: Clock) -> N
     assert sessions.find("a") == 1
     sessions.get("c")
     assert sessions.find("b") is None
+
+
+def test_t38_flood_of_new_sessions_displaces_none_that_is_kept(clock: Clock) -> None:
+    """T38: nor one that is kept when the flood has displaced it already."""
+    sessions = numbered(clock, limit=3)
+    kept = sessions.get("a")
+    sessions.keep("a", kept)
+    late = sessions.get("b")
+    for number in range(100):
+        sessions.get(f"flood-{number}")
+    sessions.keep("b", late)
+    for number in range(100):
+        sessions.get(f"flood-{number}")
+    assert [sessions.find("a"), sessions.find("b")] == [kept, late]
+    assert len(sessions) == 5
+
+
+def test_t38_what_is_kept_is_bounded_and_ends_too(clock: Clock) -> None:
+    sessions = numbered(clock, limit=3)
+    for number in range(10):
+        sessions.keep(f"kept-{number}", number)
+    assert len(sessions) == 3
+    clock.now += 61
+    assert sessions.find("kept-9") is None
+    assert len(sessions) == 0

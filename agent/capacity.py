@@ -1,0 +1,129 @@
+"""How much the agent does at once, all sizes in one place, and what happens beyond: it says so.
+
+Each blocking call has a thread of its own, so that no visitor waits for another's; an answer that
+streams holds none.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+
+ANONYMOUS_AT_ONCE = 300
+"""Turns of visitors who are not signed in; a flood of them takes no place of a member."""
+MEMBERS_AT_ONCE = 100
+CALL_THREADS = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
+"""For calls to AWS: a turn makes one at a time."""
+VERIFYING_THREADS = 64
+"""For tokens under made-up key ids, which wait for a slow key endpoint."""
+RETRY_AFTER_SECONDS = 5
+UNREAD_CHUNKS = 100
+"""How far an answer may run ahead of a slow reader."""
+READER_SECONDS = 30
+"""A reader who takes nothing for so long is gone."""
+
+_log = logging.getLogger(__name__)
+
+
+class BusyError(Exception):
+    """All places are taken; to be tried again in `RETRY_AFTER_SECONDS`."""
+
+
+class Place:
+    """One of a bounded number of places; given back once, however often that is asked."""
+
+    def __init__(self, places: threading.Semaphore) -> None:
+        self._places = places
+        self._lock = threading.Lock()
+        self._taken = True
+
+    def leave(self) -> None:
+        """Give it back."""
+        with self._lock:
+            taken, self._taken = self._taken, False
+        if taken:
+            self._places.release()
+
+
+class Places:
+    """A bounded number of places.
+
+    Args:
+        limit: How many may be taken at once.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._free = threading.Semaphore(limit)
+
+    def take(self) -> Place:
+        """Take one.
+
+        Raises:
+            BusyError: None is free.
+        """
+        if not self._free.acquire(blocking=False):
+            raise BusyError
+        return Place(self._free)
+
+
+class Threads:
+    """Threads for calls that block; a call beyond them is refused, not queued.
+
+    Args:
+        name: Of the threads.
+        limit: How many there may be; they are made as they are needed.
+    """
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._places = Places(limit)
+        self._executor = ThreadPoolExecutor(limit, name)
+
+    async def run[T](self, call: Callable[[], T]) -> T:
+        """Call it in a thread. Who stops waiting does not end the call.
+
+        Raises:
+            BusyError: Every thread is in a call.
+        """
+        place = self._places.take()
+        future = self._executor.submit(contextvars.copy_context().run, call)
+        future.add_done_callback(lambda _: place.leave())
+        return await asyncio.wrap_future(future)
+
+
+async def from_loop(
+    chunks: AsyncGenerator[bytes], loop: asyncio.AbstractEventLoop, *, ended: Callable[[], None]
+) -> AsyncGenerator[bytes]:
+    """Pass on what is made on another event loop, without a thread.
+
+    Args:
+        chunks: Closed when it has ended, when nobody reads on, or after `READER_SECONDS`.
+        loop: Where `chunks` runs.
+        ended: Called there when that is so.
+    """
+    here = asyncio.get_running_loop()
+    received: asyncio.Queue[bytes | None] = asyncio.Queue()
+    room = asyncio.Semaphore(UNREAD_CHUNKS)  # used on the other loop alone
+
+    async def produce() -> None:
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    async with asyncio.timeout(READER_SECONDS):
+                        await room.acquire()
+                    here.call_soon_threadsafe(received.put_nowait, chunk)
+        except TimeoutError:
+            _log.info("answer not read", extra={"outcome": "given_up"})
+        finally:
+            ended()
+            here.call_soon_threadsafe(received.put_nowait, None)
+
+    producing = asyncio.run_coroutine_threadsafe(produce(), loop)
+    try:
+        while (chunk := await received.get()) is not None:
+            yield chunk
+            loop.call_soon_threadsafe(room.release)
+    finally:
+        producing.cancel()

@@ -1,0 +1,109 @@
+"""T38: one visitor holds up no other: places, threads, and answers that nobody reads."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from agent import capacity
+from agent.capacity import BusyError, Places, Threads, from_loop
+
+
+def test_a_place_is_given_back_once() -> None:
+    places = Places(1)
+    place = places.take()
+    with pytest.raises(BusyError):
+        places.take()
+    place.leave()
+    place.leave()
+    places.take()
+    with pytest.raises(BusyError):
+        places.take()
+
+
+def test_no_more_places_are_taken_at_once_than_there_are() -> None:
+    places = Places(7)
+
+    def take(_: int) -> bool:
+        try:
+            places.take()
+        except BusyError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(take, range(200))) == 7
+
+
+def test_call_beyond_the_threads_is_refused_at_once_and_not_later() -> None:
+    release = threading.Event()
+
+    async def run() -> None:
+        threads = Threads("test", 2)
+        slow = [asyncio.ensure_future(threads.run(release.wait)) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await threads.run(release.wait)
+        slow[0].cancel()  # who leaves does not end the call
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await threads.run(release.wait)
+        release.set()
+        assert await slow[1] is True
+        assert await threads.run(lambda: 1) == 1
+
+    asyncio.run(run())
+
+
+async def numbers(count: int, closed: threading.Event) -> AsyncGenerator[bytes]:
+    try:
+        for number in range(count):
+            yield str(number).encode()
+    finally:
+        closed.set()
+
+
+def on_another_loop(test: AsyncGenerator[bytes], ended: threading.Event) -> AsyncGenerator[bytes]:
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()
+    return from_loop(test, loop, ended=ended.set)
+
+
+def test_all_chunks_come_in_order_from_the_other_loop() -> None:
+    closed, ended = threading.Event(), threading.Event()
+
+    async def run() -> list[bytes]:
+        return [chunk async for chunk in on_another_loop(numbers(1_000, closed), ended)]
+
+    assert asyncio.run(run()) == [str(number).encode() for number in range(1_000)]
+    assert closed.wait(5)
+    assert ended.wait(5)
+
+
+def test_reader_who_leaves_ends_the_answer() -> None:
+    closed, ended = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        chunks = on_another_loop(numbers(10**9, closed), ended)
+        assert await anext(chunks) == b"0"
+        await chunks.aclose()
+        assert await asyncio.to_thread(closed.wait, 5)
+        assert await asyncio.to_thread(ended.wait, 5)
+
+    asyncio.run(run())
+
+
+def test_reader_who_takes_nothing_holds_no_place_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "READER_SECONDS", 0.05)
+    closed, ended = threading.Event(), threading.Event()
+
+    async def run() -> None:
+        chunks = on_another_loop(numbers(10**9, closed), ended)
+        assert await anext(chunks) == b"0"
+        assert await asyncio.to_thread(ended.wait, 5)
+        assert closed.is_set()
+        assert len([chunk async for chunk in chunks]) <= capacity.UNREAD_CHUNKS
+
+    asyncio.run(run())
