@@ -40,6 +40,12 @@ PUT_A_FORM = """([address]) => new Promise((resolve) => {
   document.body.append(frame, form);
   form.submit();
 })"""
+OPEN_IN_FRAME = """([address]) => new Promise((resolve) => {
+  const frame = document.createElement('iframe');
+  frame.onload = () => setTimeout(resolve, 300);
+  frame.src = address;
+  document.body.append(frame);
+})"""
 READ = """async ([address]) => {
   try { return await (await fetch(address)).text(); } catch (error) { return error.name; }
 }"""
@@ -90,9 +96,12 @@ def test_t36_page_from_elsewhere_reaches_neither_ministack_nor_the_agent(
     elsewhere.on("response", lambda response: statuses.append(response.status))
 
     assert elsewhere.evaluate(CALL_COGNITO, [f"{cognito}/"]) == "TypeError"
-    for address in (f"{cognito}/?Action=CreateQueue&QueueName=planted", f"{chat_url}/invocations"):
+    # MiniStack's reset takes no signature and no preflight, and deletes all there is.
+    for address in (f"{cognito}/_ministack/reset", f"{chat_url}/invocations"):
         elsewhere.evaluate(POST_BLINDLY, [address])
         elsewhere.evaluate(PUT_A_FORM, [address])
+    for address in (f"{cognito}/_ministack/ses/messages", f"{chat_url}/mailbox"):
+        elsewhere.evaluate(OPEN_IN_FRAME, [address])
     for path in ("mailbox", "config.json", "ping"):
         assert elsewhere.evaluate(READ, [f"{chat_url}/{path}"]) == "TypeError"
     # Under its own name there is no other origin, and no preflight.
