@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import string
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
 _ID_CHARACTERS = string.ascii_uppercase + string.digits
+_CLAIMS = 5  # tries; of 2 billion numbers a year, even one is hardly ever taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class GuestStore:
         dynamodb: A client; its failures reach the caller as botocore's exceptions.
         table_name: The stack output `GuestsTableName`.
         clock: Epoch seconds.
+        new_guest_id: Makes a number, given the time, which may be taken already.
     """
 
     def __init__(
@@ -49,7 +52,9 @@ class GuestStore:
         dynamodb: DynamoDBClient,
         table_name: str,
         clock: Callable[[], float] = time.time,
+        new_guest_id: Callable[[int], str] | None = None,
     ) -> None:
+        self._new_guest_id = new_guest_id or _new_guest_id
         self._dynamodb = dynamodb
         self._table_name = table_name
         self._clock = clock
@@ -57,7 +62,7 @@ class GuestStore:
     def record_login(self, cognito_sub: str, *, email: str, name: str) -> Guest:
         """Make the guest's record if there is none, and move `last_login_at`.
 
-        One write decided by DynamoDB, so two first logins at once make one guest.
+        Each write is decided by DynamoDB, so two first logins at once make one guest.
 
         Args:
             cognito_sub: From the token Cognito has just issued.
@@ -65,20 +70,45 @@ class GuestStore:
             name: Kept from the first sign-in that gave one; may be empty.
         """
         now = int(self._clock())
-        kept = {
-            "guest_id": {"S": _new_guest_id(now)},
-            "email": {"S": email},
-            "created_at": {"N": str(now)},
-        } | ({"name": {"S": name}} if name else {})
+        kept = {"name": name} if name else {}
+        try:
+            return self._write(cognito_sub, kept, now, condition="attribute_exists(guest_id)")
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            # Of two first logins at once both claim a number; the one not used stays claimed.
+            kept |= {"guest_id": self._claim_guest_id(now), "email": email}
+            return self._write(cognito_sub, kept, now)
+
+    def _claim_guest_id(self, now: int) -> str:
+        """Find a number that is nobody's: an item of its own, without anything personal."""
+        for _ in range(_CLAIMS):
+            guest_id = self._new_guest_id(now)
+            with contextlib.suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):
+                self._dynamodb.update_item(
+                    TableName=self._table_name,
+                    Key={"cognito_sub": {"S": f"guest_id#{guest_id}"}},
+                    UpdateExpression="SET claimed_at = :now",
+                    ConditionExpression="attribute_not_exists(cognito_sub)",
+                    ExpressionAttributeValues={":now": {"N": str(now)}},
+                )
+                return guest_id
+        raise RuntimeError(f"{_CLAIMS} guest numbers in a row were taken")
+
+    def _write(
+        self, cognito_sub: str, kept: Mapping[str, str], now: int, *, condition: str | None = None
+    ) -> Guest:
+        """Write what the record has not yet, and the time of this sign-in."""
+        values: dict[str, AttributeValueTypeDef] = {f":{f}": {"S": v} for f, v in kept.items()}
         sets = [f"#{field} = if_not_exists(#{field}, :{field})" for field in kept]
-        values: dict[str, AttributeValueTypeDef] = {f":{f}": v for f, v in kept.items()}  # type: ignore[misc]
+        sets += ["created_at = if_not_exists(created_at, :now)", "last_login_at = :now"]
+        names = {"ExpressionAttributeNames": {f"#{field}": field for field in kept}} if kept else {}
         response = self._dynamodb.update_item(
             TableName=self._table_name,
             Key={"cognito_sub": {"S": cognito_sub}},
-            UpdateExpression=f"SET {', '.join(sets)}, last_login_at = :now",
-            ExpressionAttributeNames={f"#{field}": field for field in kept},
+            UpdateExpression=f"SET {', '.join(sets)}",
             ExpressionAttributeValues=values | {":now": {"N": str(now)}},
             ReturnValues="ALL_NEW",
+            **names,  # type: ignore[arg-type]
+            **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]
         )
         return _guest(response["Attributes"])
 
@@ -87,7 +117,8 @@ class GuestStore:
         response = self._dynamodb.get_item(
             TableName=self._table_name, Key={"cognito_sub": {"S": cognito_sub}}
         )
-        return _guest(response["Item"]) if "Item" in response else None
+        item = response.get("Item", {})
+        return _guest(item) if "guest_id" in item else None
 
 
 def _guest(item: dict[str, AttributeValueTypeDef]) -> Guest:

@@ -68,6 +68,7 @@ class _Challenge:
 
     email: str
     name: str
+    locale: str | None
     username: str
     session: str | None = field(repr=False)
     code_length: int
@@ -142,7 +143,7 @@ class EmailOtpLogin:
             session_id: The chat.
             email: As typed; who exists is never told from the outcome.
             name: For the guest record; kept here until the code is right.
-            locale: Language of the mail for a new user, such as `de`.
+            locale: Language of the guest's mails from this sign-in on, such as `de`.
         """
         outcome = self._initiate(session_id, email, name, locale)
         code_requests.add(1, {"outcome": name_of(outcome)})
@@ -166,7 +167,9 @@ class EmailOtpLogin:
             try:
                 self._make_user(address, locale)
                 known_name = before.name if before and before.email == address else ""
-                challenge = self._ask_for_code(address, _tidy(name) or known_name, correlation_id)
+                challenge = self._ask_for_code(
+                    address, _tidy(name) or known_name, locale, correlation_id
+                )
             except (ClientError, BotoCoreError) as error:
                 refused = _refusal(error)
                 _log.warning(
@@ -264,7 +267,9 @@ class EmailOtpLogin:
             Permanent=True,
         )
 
-    def _ask_for_code(self, email: str, name: str, correlation_id: str) -> _Challenge | Refused:
+    def _ask_for_code(
+        self, email: str, name: str, locale: str | None, correlation_id: str
+    ) -> _Challenge | Refused:
         try:
             response = self._cognito.admin_initiate_auth(
                 UserPoolId=self._user_pool_id,
@@ -300,6 +305,7 @@ class EmailOtpLogin:
         challenge = _Challenge(
             email=email,
             name=name,
+            locale=locale,
             username=parameters.get("USERNAME", email),
             session=response["Session"] if response else None,
             code_length=_number(parameters, "code_length", code_length),
@@ -322,7 +328,8 @@ class EmailOtpLogin:
             ChallengeName="CUSTOM_CHALLENGE",
             Session=challenge.session,
             ChallengeResponses={"USERNAME": challenge.username, "ANSWER": code},
-            ClientMetadata={"correlation_id": challenge.correlation_id},
+            ClientMetadata={"correlation_id": challenge.correlation_id}
+            | ({"locale": challenge.locale} if challenge.locale else {}),
         )
         if "AuthenticationResult" in response:
             return self._sign_in(challenge, dict(response["AuthenticationResult"]))

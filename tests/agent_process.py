@@ -29,6 +29,7 @@ class Conversation:
     url: str
     access_token: str | None = None
     session_id: str = field(default_factory=lambda: f"session-{uuid.uuid4()}")
+    extra_headers: dict[str, str] = field(default_factory=dict)
 
     def stream(self, prompt: str, code: str | None = None) -> Iterator[dict[str, Any]]:
         """Say something; yields the answer's chunks as they arrive.
@@ -56,6 +57,7 @@ class Conversation:
     def headers(self) -> dict[str, str]:
         """The headers a browser sends."""
         headers = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": self.session_id}
+        headers |= self.extra_headers
         if self.access_token:
             headers["Authorization"] = f"Bearer {self.access_token}"
         return headers

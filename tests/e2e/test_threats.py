@@ -305,14 +305,15 @@ def test_t28_member_has_no_sign_in_tools(puppet: Puppet, puppet_url: str, ada: M
 def test_t28_two_authorization_headers_open_nobody_elses_record(
     agent_url: str, ada: Member, bob: Member
 ) -> None:
-    """T28: whichever counts, it is verified; a bad one beside a good one makes nobody anonymous."""
+    """T28: neither counts, good or bad, and nobody becomes anonymous by that."""
     both = post(
         agent_url, {"prompt": "My profile"}, bearer(ada.access_token) + bearer(bob.access_token)
     )
     bad = post(agent_url, {"prompt": "My profile"}, bearer("x") + bearer("y"))
 
-    assert both.status_code == 401 or (ada.guest_id in both.text) != (bob.guest_id in both.text)
-    assert bad.status_code == 401
+    assert both.status_code == bad.status_code == 400
+    assert ada.guest_id not in both.text
+    assert bob.guest_id not in both.text
 
 
 @pytest.mark.parametrize(
@@ -544,7 +545,7 @@ def assert_two_first_logins_at_once_make_one_guest(
         TableName=stack.outputs["GuestsTableName"]
     )
     guests = [item for page in pages for item in page["Items"]]
-    assert [each["guest_id"]["S"] for each in guests if each["email"]["S"] == address] == [
+    assert [each["guest_id"]["S"] for each in guests if each.get("email") == {"S": address}] == [
         event["guest_id"]
     ]
 

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra import local
+from tests.agent_process import Conversation, outputs_of
 from tests.deployment import Deployment, other_than
 
 
@@ -219,3 +220,26 @@ def test_mail_is_in_the_language_of_the_users_locale(
 
     assert words in mail["Subject"]
     assert stack.code_mailed_to(address) not in mail["Subject"]
+
+
+def test_t40_sign_in_corrects_the_language_that_a_stranger_picked(
+    stack: Deployment, agent_url: str
+) -> None:
+    """T40: the owner's browser is German; whoever typed the address first had a Japanese one."""
+    address = stack.new_user(locale="ja")
+    german = {"X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale": "de"}
+    chat = Conversation(agent_url, extra_headers=german)
+    chat.say(f"I'm Ada, {address}")
+    assert outputs_of(chat.say("", code=stack.code_mailed_to(address)))[-1]["success"] is True
+    assert stack.attributes(address)["locale"] == "de"
+
+
+def test_t40_number_is_claimed_in_the_guests_table(stack: Deployment, agent_url: str) -> None:
+    """T40: by the agent's own role, on DynamoDB."""
+    address = stack.new_user()
+    chat = Conversation(agent_url)
+    chat.say(f"I'm Ada, {address}")
+    (tokens,) = outputs_of(chat.say("", code=stack.code_mailed_to(address)))
+    key = {"cognito_sub": {"S": f"guest_id#{tokens['guest_id']}"}}
+    claim = stack.dynamodb.get_item(TableName=stack.outputs["GuestsTableName"], Key=key)["Item"]
+    assert claim.keys() == {"cognito_sub", "claimed_at"}

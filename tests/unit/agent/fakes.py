@@ -195,7 +195,13 @@ class FakeCognito:
 
 
 class FakeDynamoDb:
-    """One table, with the single form of update expression that guests.py uses."""
+    """One table, with the forms of update expression and condition that guests.py uses."""
+
+    class exceptions:  # noqa: N801 - as boto3 has it
+        """The client's errors by name."""
+
+        class ConditionalCheckFailedException(ClientError):  # noqa: N818
+            """The condition does not hold."""
 
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
@@ -205,13 +211,21 @@ class FakeDynamoDb:
     def update_item(self, **arguments: Any) -> dict[str, Any]:
         if self.fail:
             raise self.fail
-        assert arguments["ReturnValues"] == "ALL_NEW"
         values = arguments["ExpressionAttributeValues"]
-        names = arguments["ExpressionAttributeNames"]
+        names = arguments.get("ExpressionAttributeNames", {})
+        key = arguments["Key"]["cognito_sub"]["S"]
         with self._lock:
-            item = self.items.setdefault(
-                arguments["Key"]["cognito_sub"]["S"], dict(arguments["Key"])
-            )
+            condition = arguments.get("ConditionExpression")
+            holds = {
+                None: True,
+                "attribute_exists(guest_id)": "guest_id" in self.items.get(key, {}),
+                "attribute_not_exists(cognito_sub)": key not in self.items,
+            }[condition]
+            if not holds:
+                raise self.exceptions.ConditionalCheckFailedException(
+                    {"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem"
+                )
+            item = self.items.setdefault(key, dict(arguments["Key"]))
             sets = arguments["UpdateExpression"].removeprefix("SET ")
             for field, kept, value in re.findall(
                 r"([#\w]+) = (?:if_not_exists\(([#\w]+), )?(:\w+)\)?", sets

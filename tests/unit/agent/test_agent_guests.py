@@ -2,6 +2,9 @@
 
 import re
 import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 
 from agent.guests import GuestStore
 from tests.unit.agent.fakes import NOW, Clock, FakeDynamoDb
@@ -56,4 +59,40 @@ def test_t30_first_sign_ins_at_once_make_one_guest(
     for thread in threads:
         thread.join()
     assert len(ids) == 8
-    assert len(set(ids)) == len(dynamodb.items) == 1
+    records = [key for key in dynamodb.items if not key.startswith("guest_id#")]
+    assert len(set(ids)) == len(records) == 1
+
+
+def test_t40_number_that_is_taken_is_not_given_again(dynamodb: FakeDynamoDb, clock: Clock) -> None:
+    """T40: in threads, with hardly more numbers than guests."""
+    numbers = iter([f"GST-2027-{number % 20:06}" for number in range(1_000)] * 2)
+    lock = threading.Lock()
+
+    def new_guest_id(_now: int) -> str:
+        with lock:
+            return next(numbers)
+
+    guests = GuestStore(dynamodb, "guests", clock, new_guest_id)  # type: ignore[arg-type]
+    for number in range(5):
+        dynamodb.items[f"guest_id#GST-2027-{number * 3:06}"] = {}
+    with ThreadPoolExecutor(8) as pool:
+        made = list(
+            pool.map(
+                lambda sub: guests.record_login(f"sub-{sub}", email="a@example.com", name=""),
+                range(15),
+            )
+        )
+    assert len({guest.guest_id for guest in made}) == 15
+
+
+def test_t40_no_number_is_given_where_all_are_taken(dynamodb: FakeDynamoDb, clock: Clock) -> None:
+    guests = GuestStore(dynamodb, "guests", clock, lambda _: "GST-2027-AAAAAA")  # type: ignore[arg-type]
+    guests.record_login("sub-1", email="ada@example.com", name="Ada")
+    with pytest.raises(RuntimeError, match="were taken"):
+        guests.record_login("sub-2", email="bob@example.com", name="Bob")
+    assert guests.find("sub-2") is None
+
+
+def test_t40_claimed_number_is_no_guest(guests: GuestStore) -> None:
+    ada = guests.record_login("sub-1", email="ada@example.com", name="Ada")
+    assert guests.find(f"guest_id#{ada.guest_id}") is None

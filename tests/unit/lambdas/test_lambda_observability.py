@@ -94,7 +94,7 @@ def test_no_code_address_or_event_is_logged_at_any_level() -> None:
     logged = output + run.stderr
     assert "challenge created" in logged
     assert "DEBUG" in logged
-    for message in ("trigger failed", "delivery not noted", "address not marked as verified"):
+    for message in ("trigger failed", "delivery not noted", "user not updated"):
         assert message in logged
     for secret in [*codes.split(), "@", "example.com", "canary", "userAttributes", "314159"]:
         assert secret not in logged, secret

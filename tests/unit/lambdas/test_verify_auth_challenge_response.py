@@ -61,6 +61,68 @@ def test_failure_to_mark_the_address_fails_no_sign_in(
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
 
 
+def in_language(event: Event, metadata: object) -> Event:
+    event["request"]["clientMetadata"] = metadata
+    return event
+
+
+@pytest.mark.parametrize("locale", ["de", "pt-BR"])
+def test_t40_who_answers_right_picks_the_language_of_their_mails(
+    lambdas: Lambdas, aws: StandIn, locale: str
+) -> None:
+    """T40: a stranger who asked first had picked another; no call more than before."""
+    ada = Guest(locale="ja")
+    created = lambdas.create(ada.first_round())
+    answer = in_language(ada.answer(created, aws.mails[0].code), {"locale": locale})
+    assert lambdas.verify(answer) is True
+    [written] = aws.verified
+    assert written["UserAttributes"] == [
+        {"Name": "email", "Value": "ada@example.com"},
+        {"Name": "email_verified", "Value": "true"},
+        {"Name": "locale", "Value": locale},
+    ]
+
+
+def test_t40_language_of_a_verified_guest_is_corrected_alone(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    ada = Guest(locale="ja", email_verified="true")
+    created = lambdas.create(ada.first_round())
+    answer = in_language(ada.answer(created, aws.mails[0].code), {"locale": "de"})
+    assert lambdas.verify(answer) is True
+    [written] = aws.verified
+    assert written["UserAttributes"] == [{"Name": "locale", "Value": "de"}]
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        {},
+        {"locale": "ja"},
+        {"locale": ""},
+        {"locale": "de\n"},
+        {"locale": "d" * 2048},
+        {"locale": None},
+        {"locale": ["de"]},
+    ],
+)
+def test_t40_odd_language_or_the_same_changes_nothing(
+    lambdas: Lambdas, aws: StandIn, metadata: object
+) -> None:
+    ada = Guest(locale="ja", email_verified="true")
+    created = lambdas.create(ada.first_round())
+    answer = in_language(ada.answer(created, aws.mails[0].code), metadata)
+    assert lambdas.verify(answer) is True
+    assert aws.verified == []
+
+
+def test_t40_wrong_answer_picks_no_language(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
+    answer = in_language(ADA.answer(created, wrong(aws.mails[0].code)), {"locale": "de"})
+    assert lambdas.verify(answer) is False
+    assert aws.verified == []
+
+
 def test_wrong_answer_marks_nothing(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
     lambdas.verify(ADA.answer(created, wrong(aws.mails[0].code)))
     assert aws.verified == []
