@@ -5,6 +5,7 @@ Cognito's `Session` and the tokens never leave this module, except sealed in a `
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import secrets
 import threading
@@ -48,6 +49,7 @@ _MAX_NAME_CHARS = 100
 _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
 _PENDING_IDLE_SECONDS = 3600
+_ACCEPTED_SECONDS = 60
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 
@@ -87,6 +89,13 @@ class _PendingLogin:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+@dataclass(slots=True)
+class _Accepted:
+    """Until when a token is taken without asking, epoch seconds."""
+
+    until: float = 0
+
+
 class EmailOtpLogin:
     """Drives `AdminInitiateAuth(CUSTOM_AUTH)` for the visitors of many chats.
 
@@ -113,6 +122,9 @@ class EmailOtpLogin:
         self._client_id = client_id
         self._clock = clock
         self._decoys = Decoys(clock)
+        self._accepted = Sessions(
+            _Accepted, limit=_PENDING_LIMIT, idle_seconds=_ACCEPTED_SECONDS, clock=clock
+        )
         self._usual_code: tuple[int, int, int] | None = None
         # A lock for each address that is being created, gone with the last who holds it.
         self._creating: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -234,6 +246,30 @@ class EmailOtpLogin:
                 outcome = Refused(ErrorCode.INVALID_OTP, attempts_left=outcome.attempts_left)
             _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
+
+    def is_signed_in(self, access_token: str) -> bool:
+        """Ask Cognito, at most once a minute and token, whether it still takes the token.
+
+        It does not if the guest has signed out, was disabled or deleted; the token itself
+        verifies until it expires.
+
+        Args:
+            access_token: One that has been verified.
+
+        Raises:
+            ClientError, BotoCoreError: Cognito could not tell.
+        """
+        accepted = self._accepted.get(hashlib.sha256(access_token.encode()).hexdigest())
+        if self._clock() < accepted.until:
+            return True
+        try:
+            self._cognito.get_user(AccessToken=access_token)
+        except ClientError as error:
+            if _aws_code(error) in _NOT_ALLOWED:
+                return False
+            raise
+        accepted.until = self._clock() + _ACCEPTED_SECONDS
+        return True
 
     def _make_user(self, email: str, locale: str | None) -> None:
         """Create the user if there is none, without any mail of Cognito's own."""

@@ -22,6 +22,7 @@ from typing import Any, cast, override
 
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
+from botocore.exceptions import BotoCoreError, ClientError
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
@@ -59,6 +60,7 @@ from agent.tools import EmailOtp, Turn, email_otp_tools
 _log = logging.getLogger("agent.main")  # also when run as __main__
 
 BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
+NOT_CHECKED = "The sign-in cannot be checked right now. Please try again."
 SESSION_BUSY = "The last message of this session is still being answered."
 MAX_BODY_BYTES = 65_536
 MAX_PROMPT_CHARS = 8_000
@@ -107,6 +109,7 @@ def create_app(
     *,
     email_otp: EmailOtp | None = None,
     verifier: TokenVerifier | None = None,
+    is_signed_in: Callable[[str], bool] | None = None,
     model: Model | None = None,
     session_manager: Callable[[str], SessionManager] | None = None,
     clock: Callable[[], float] = time.time,
@@ -117,6 +120,7 @@ def create_app(
         settings: The deployment to work with.
         email_otp: Instead of one on AWS clients.
         verifier: Instead of one that fetches the pool's keys.
+        is_signed_in: Instead of asking Cognito whether it still takes a verified token.
         model: Instead of the one `settings.model_id` names.
         session_manager: Makes the Strands session manager that keeps the history with the given
             id, 64 hexadecimal digits; by default a history ends with the process. Only its
@@ -131,6 +135,7 @@ def create_app(
         keys=KeySet(lambda: fetch_jwks(settings.jwks_url), time.monotonic),
         clock=clock,
     )
+    is_signed_in = is_signed_in or email_otp.login.is_signed_in
     model = model or _model(settings)
     verifying = Threads("verify", VERIFYING_THREADS)
     anonymous, members = Places(ANONYMOUS_AT_ONCE), Places(MEMBERS_AT_ONCE)
@@ -170,6 +175,29 @@ def create_app(
             conversations.keep(session_id, conversation)
         return conversation
 
+    async def signed_in_sub(request: Request) -> str | None:
+        """Return whose token the request carries; None only if it carries none at all."""
+        authorization = _header(request, "Authorization")
+        if authorization is None:
+            return None
+        scheme, _, rest = authorization.partition(" ")
+        access_token = rest.strip()
+        try:
+            if scheme.lower() != "bearer":
+                raise TokenError("token", "not a bearer token")
+            identity = await verifying.run(lambda: verifier.verify_access_token(access_token))
+            if not await email_otp.calls.run(lambda: is_signed_in(access_token)):
+                raise TokenError("sub", "signed out, disabled or deleted")
+        except TokenError as error:
+            _log.info("access token refused", extra={"claim": error.claim})
+            access_tokens_refused.add(1, {"claim": error.claim})
+            raise RequestError(
+                401, "invalid_token", str(error), **{"WWW-Authenticate": error.www_authenticate}
+            ) from None
+        except (KeysUnavailableError, ClientError, BotoCoreError):
+            raise RequestError(503, "keys_unavailable", NOT_CHECKED) from None
+        return identity.cognito_sub
+
     async def answer(
         session_id: str, conversation: Conversation, turn: Turn
     ) -> AsyncGenerator[bytes]:
@@ -187,7 +215,7 @@ def create_app(
             # request on the same connection.
             request = cast(Request, context.request)
             session_id = _session_id(request)
-            cognito_sub = await _signed_in_sub(verifier, verifying, request)
+            cognito_sub = await signed_in_sub(request)
             place = (anonymous if cognito_sub is None else members).take()
             conversation = open_conversation(session_id, cognito_sub)
             turn = email_otp.turn(
@@ -347,31 +375,6 @@ def _session_id(request: Request) -> str:
 
 def _invalid(error: str) -> RequestError:
     return RequestError(400, "invalid_request", error)
-
-
-async def _signed_in_sub(
-    verifier: TokenVerifier, verifying: Threads, request: Request
-) -> str | None:
-    """Return whose token the request carries; None only if it carries none at all."""
-    authorization = _header(request, "Authorization")
-    if authorization is None:
-        return None
-    scheme, _, access_token = authorization.partition(" ")
-    try:
-        if scheme.lower() != "bearer":
-            raise TokenError("token", "not a bearer token")
-        identity = await verifying.run(lambda: verifier.verify_access_token(access_token.strip()))
-    except TokenError as error:
-        _log.info("access token refused", extra={"claim": error.claim})
-        access_tokens_refused.add(1, {"claim": error.claim})
-        raise RequestError(
-            401, "invalid_token", str(error), **{"WWW-Authenticate": error.www_authenticate}
-        ) from None
-    except KeysUnavailableError:
-        raise RequestError(
-            503, "keys_unavailable", "The sign-in cannot be checked right now. Please try again."
-        ) from None
-    return identity.cognito_sub
 
 
 def _locale(request: Request) -> str | None:

@@ -592,3 +592,20 @@ def test_twenty_guests_at_once_all_sign_in_and_none_is_mixed_up(
     assert len({event["guest_id"] for event in events.values()}) == 20
     assert len({event["cognito_sub"] for event in events.values()}) == 20
     assert all(len(stack.mails_to(address)) == 1 for address in addresses[:3])
+
+
+@pytest.mark.parametrize("how", ["deletes", "is disabled"])
+def test_t40_record_of_a_guest_who_is_gone_is_not_read_with_the_old_token(
+    stack: Deployment, agent_url: str, how: str
+) -> None:
+    """T40: the record stays behind; the token, good for minutes still, opens nothing."""
+    eve = Member(stack, agent_url)
+    if how == "deletes":
+        stack.cognito.delete_user(AccessToken=eve.access_token)
+    else:
+        stack.cognito.admin_disable_user(
+            UserPoolId=stack.outputs["UserPoolId"], Username=eve.address
+        )
+    answer = post(agent_url, {"prompt": "Show my profile"}, bearer(eve.access_token))
+    assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
+    assert eve.guest_id not in answer.text

@@ -79,6 +79,7 @@ class FakeCognito:
         fail: Errors to raise, by operation name; each stays until it is taken out.
         parameters: Changes to the next challenges' public parameters.
         mailed: Codes by address, the latest last.
+        refused: Access tokens of those who have signed out, were disabled or deleted.
     """
 
     def __init__(self, signer: Signer, clock: Clock) -> None:
@@ -92,6 +93,7 @@ class FakeCognito:
         self.mailed: list[tuple[str, str]] = []
         self.calls: list[tuple[str, dict[str, Any]]] = []
         self.revoked: list[str] = []
+        self.refused: set[str] = set()
         self.issued: list[str] = []
         self.fail: dict[str, Exception] = {}
         self.parameters: dict[str, str] = {}
@@ -148,6 +150,12 @@ class FakeCognito:
         if left == 1:
             raise aws_error(operation, "NotAuthorizedException", "Incorrect username or password.")
         return self._challenge(email, code, left - 1, expires_at)
+
+    def get_user(self, **arguments: Any) -> dict[str, Any]:
+        self._called("GetUser", arguments)
+        if arguments["AccessToken"] in self.refused:
+            raise aws_error("GetUser", "NotAuthorizedException", "Access Token has been revoked")
+        return {}
 
     def revoke_token(self, **arguments: Any) -> dict[str, Any]:
         self._called("RevokeToken", arguments)

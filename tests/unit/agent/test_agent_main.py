@@ -416,7 +416,7 @@ def test_t18_address_in_a_refused_request_is_not_typed(
     stranger = {"Authorization": f"Bearer {signer.sign(access_claims(exp=2_000_000_000))}"}
     assert browser.post({"prompt": f"I'm {ADA}"}, headers=stranger).status_code == 403
     assert outputs_of(browser.say("Hi"))[0]["error_code"] == "INVALID_EMAIL"
-    assert not cognito.calls
+    assert set(cognito.operations()) <= {"GetUser"}
 
 
 def test_refused_request_takes_no_session(browser: Browser, signer: Signer) -> None:
@@ -799,6 +799,34 @@ def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
         assert (await invoke({"prompt": "four"}, CONTEXT)).status_code == 200
 
     asyncio.run(run())
+
+
+def test_t40_guest_who_signed_out_is_refused_within_a_minute(
+    browser: Browser, cognito: FakeCognito, signer: Signer, clock: Clock
+) -> None:
+    """T40: so is one who was disabled or deleted; Cognito is asked once a minute and token."""
+    browser.access_token = signer.sign(access_claims(exp=NOW + 3600))
+    browser.say("Show my profile")
+    cognito.refused.add(browser.access_token)
+    clock.now += 59
+    browser.say("Show my profile")
+    assert cognito.operations() == ["GetUser"]
+    clock.now += 1
+    refused = browser.post({"prompt": "Show my profile"})
+    assert (refused.status_code, refused.json()["code"]) == (401, "invalid_token")
+    assert "signed out" in refused.headers["www-authenticate"]
+
+
+def test_t40_nobody_is_answered_while_cognito_cannot_tell(
+    browser: Browser, cognito: FakeCognito, signer: Signer
+) -> None:
+    """T40: it fails closed, and a refusal is not remembered."""
+    browser.access_token = signer.sign(access_claims())
+    cognito.fail["GetUser"] = aws_error("GetUser", "TooManyRequestsException")
+    refused = browser.post({"prompt": "Show my profile"})
+    assert (refused.status_code, refused.json()["code"]) == (503, "keys_unavailable")
+    del cognito.fail["GetUser"]
+    browser.say("Show my profile")
 
 
 def test_ping_answers(browser: Browser) -> None:
