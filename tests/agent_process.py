@@ -16,7 +16,7 @@ import httpx
 from infra import local
 
 # One for all: making one reads the certificate authorities, which takes longer than an answer.
-http = httpx.Client(timeout=30)
+http = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None))
 
 _START_SECONDS = 30
 _ROOT = Path(__file__).resolve().parents[1]

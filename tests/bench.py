@@ -7,10 +7,12 @@ time.
 
 import asyncio
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -30,6 +32,7 @@ from tests.deployment import Deployment
 
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _GUESTS_AT_ONCE = 20
+_CHATTING, _SIGNING_IN = 200, 50
 _BARE_CLIENTS = "import boto3\nfor name in {names}: boto3.client(name)"
 _HANDLERS = {
     "define_auth_challenge": (),
@@ -90,6 +93,7 @@ def _rows(stack: Deployment, directory: Path, url: str) -> Iterator[Row]:
     yield Row("stream mapping, a chunk", _mapping(), "< 0.1 ms", 0.000_1)
     yield from _starts(stack, directory)
     yield _many_at_once(stack, url)
+    yield from _under_load(stack, url)
 
 
 def _sign_in(stack: Deployment, url: str) -> tuple[float, dict[str, Any]]:
@@ -235,6 +239,58 @@ def _start(python: Path, code: str, folder: Path, environment: dict[str, str]) -
     return _median(
         lambda: _timed(lambda: subprocess.run(command, cwd=folder, env=whole, check=True)), times=7
     )
+
+
+def _under_load(stack: Deployment, url: str) -> Iterator[Row]:
+    """Visitors chat, a message every two seconds, while others sign in, all from this process."""
+    over = threading.Event()
+    pings: list[float] = []
+    answers: list[float] = []
+    failures: list[str] = []
+
+    def chat(_: int) -> None:
+        visitor = Conversation(url)
+        while not over.wait(random.uniform(1, 3)):  # noqa: S311 - no secret
+            started_at = time.perf_counter()
+            try:
+                visitor.say("When are you open?")
+            except Exception as error:
+                failures.append(type(error).__name__)
+            answers.append(time.perf_counter() - started_at)
+
+    def sign_in(_: int) -> float | None:
+        try:
+            return _sign_in(stack, url)[0]
+        except Exception as error:
+            failures.append(str(error))
+            return None
+
+    def ping() -> None:
+        while not over.wait(0.05):
+            started_at = time.perf_counter()
+            http.get(f"{url}/ping")
+            pings.append(time.perf_counter() - started_at)
+
+    with ThreadPoolExecutor(_CHATTING + _SIGNING_IN + 1) as pool:
+        pool.submit(ping)
+        chats = [pool.submit(chat, number) for number in range(_CHATTING)]
+        time.sleep(3)
+        signed_in = list(pool.map(sign_in, range(_SIGNING_IN)))
+        over.set()
+        for each in chats:
+            each.result()
+    times = [seconds for seconds in signed_in if seconds is not None]
+    load = f"{_CHATTING} chatting, {_SIGNING_IN} signing in"
+    told = f"{len(failures)} failed of {len(answers) + _SIGNING_IN}"
+    yield Row(f"{load}: /ping, p95 of {len(pings)}", _p95(pings), "< 100 ms", 0.1)
+    yield Row(f"{load}: an answer, p95", _p95(answers), told)
+    yield Row(f"{load}: a sign-in, p95", _p95(times or [0]), f"{len(times)} signed in")
+    for failure in sorted(set(failures)):
+        print(f"failed: {failure}", file=sys.stderr)
+
+
+def _p95(times: list[float]) -> float:
+    return sorted(times)[int(len(times) * 0.95)]
 
 
 def _many_at_once(stack: Deployment, url: str) -> Row:

@@ -667,3 +667,16 @@ def test_chats_that_ask_for_no_code_push_no_pending_login_out(
         assert login.verify(other, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
     assert login.expects_code(CHAT)
     assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t38_flood_of_refused_requests_loses_no_login_that_is_under_way(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T38: only a code that has gone out makes a login one that others do not displace."""
+    login.initiate(CHAT, email=ADA)
+    code = cognito.mailed[-1][1]
+    cognito.parameters = {"status": "throttled"}
+    for number in range(10_001):
+        login.initiate(f"flood-{number}", email=ADA)
+    assert login.expects_code(CHAT)
+    assert isinstance(login.verify(CHAT, code), SignedIn)

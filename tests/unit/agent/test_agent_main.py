@@ -854,3 +854,18 @@ def test_missing_settings_end_the_start_with_their_names(
     monkeypatch.delenv("USER_POOL_ID", raising=False)
     assert main() == 2
     assert "USER_POOL_ID is not set" in capsys.readouterr().err
+
+
+def test_t38_flood_of_new_sessions_wipes_no_chat_in_mid_sign_in(
+    browser: Browser, cognito: FakeCognito
+) -> None:
+    """T38: what it displaces is other newcomers."""
+    browser.say(f"I'm Ada, {ADA}")
+    for number in range(1_001):
+        other = Browser(browser.http)
+        other.session_id = f"{SESSION_ID}-{number}"
+        other.post({"prompt": "Hi"})
+    (event,) = outputs_of(browser.say("It did not come, please send a new code"))
+    assert event["success"] is True  # the chat knows the address still
+    (event,) = outputs_of(browser.say("", code=cognito.mailed[-1][1]))
+    assert event["email"] == ADA

@@ -23,6 +23,7 @@ const NOT_ANSWERED = 'The assistant could not answer that. Please try again.';
 const TOO_LONG = `Your message is too long: ${MAX_PROMPT_CHARS} characters at most.`;
 const TOKENS_UNUSABLE = 'The sign-in did not arrive whole. Please ask for a new code.';
 const BY_CODE: Record<string, string> = {
+  busy: 'The assistant is very busy. Please try again in a few seconds.',
   session_busy: 'The last message is still being answered. Please wait a moment.',
   keys_unavailable: 'Your sign-in cannot be checked right now. Please try again.',
   foreign_session: 'This chat could not go on, so a new one was begun. Please ask again.',
