@@ -1,7 +1,7 @@
 """How much the agent does at once, all sizes in one place, and what happens beyond: it says so.
 
-Each blocking call has a thread of its own, so that no visitor waits for another's; an answer that
-streams holds none.
+Calls that block have threads of their own, apart by what they wait for; an answer that streams
+holds none.
 """
 
 import asyncio
@@ -15,8 +15,11 @@ from contextlib import aclosing
 ANONYMOUS_AT_ONCE = 300
 """Turns of visitors who are not signed in; a flood of them takes no place of a member."""
 MEMBERS_AT_ONCE = 100
-CALL_THREADS = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
-"""For calls to AWS: a turn makes one at a time."""
+TURNS_AT_ONCE = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
+SIGN_IN_THREADS = 8
+"""Further sign-ins wait: each keeps a Lambda busy, of which a new AWS account runs 10 at once."""
+READ_THREADS = 100
+"""For records and for asking whether somebody is signed in: no slow sign-in holds these."""
 VERIFYING_THREADS = 64
 """For tokens under made-up key ids, which wait for a slow key endpoint."""
 RETRY_AFTER_SECONDS = 5
@@ -70,22 +73,23 @@ class Places:
 
 
 class Threads:
-    """Threads for calls that block; a call beyond them is refused, not queued.
+    """Threads for calls that block.
 
     Args:
         name: Of the threads.
         limit: How many there may be; they are made as they are needed.
+        waiting: How many calls may wait for one; what comes beyond them is refused.
     """
 
-    def __init__(self, name: str, limit: int) -> None:
-        self._places = Places(limit)
+    def __init__(self, name: str, limit: int, *, waiting: int = 0) -> None:
+        self._places = Places(limit + waiting)
         self._executor = ThreadPoolExecutor(limit, name)
 
     async def run[T](self, call: Callable[[], T]) -> T:
         """Call it in a thread. Who stops waiting does not end the call.
 
         Raises:
-            BusyError: Every thread is in a call.
+            BusyError: Every thread is in a call, and as many wait as may.
         """
         place = self._places.take()
         future = self._executor.submit(contextvars.copy_context().run, call)

@@ -21,7 +21,7 @@ import jwt
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.capacity import CALL_THREADS
+from agent.capacity import READ_THREADS, SIGN_IN_THREADS
 from agent.decoys import Decoys
 from agent.guests import GuestStore
 from agent.observability import code_answers, code_requests, describe, pin_library_loggers
@@ -469,7 +469,7 @@ def connect(
             connect_timeout=2,
             read_timeout=17,
             retries={"total_max_attempts": 1},
-            max_pool_connections=CALL_THREADS,
+            max_pool_connections=READ_THREADS + SIGN_IN_THREADS,
         ),
     )
     dynamodb = session.client(
@@ -479,7 +479,7 @@ def connect(
             connect_timeout=2,
             read_timeout=3,
             retries={"total_max_attempts": 3, "mode": "standard"},
-            max_pool_connections=CALL_THREADS,
+            max_pool_connections=READ_THREADS + SIGN_IN_THREADS,
         ),
     )
     guests = GuestStore(dynamodb, settings.guests_table_name)

@@ -186,7 +186,7 @@ def create_app(
             if scheme.lower() != "bearer":
                 raise TokenError("token", "not a bearer token")
             identity = await verifying.run(lambda: verifier.verify_access_token(access_token))
-            if not await email_otp.calls.run(lambda: is_signed_in(access_token)):
+            if not await email_otp.reads.run(lambda: is_signed_in(access_token)):
                 raise TokenError("sub", "signed out, disabled or deleted")
         except TokenError as error:
             _log.info("access token refused", extra={"claim": error.claim})

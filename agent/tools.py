@@ -10,7 +10,7 @@ from typing import Any
 from strands import ToolContext, tool
 from strands.types.tools import AgentTool
 
-from agent.capacity import CALL_THREADS, Threads
+from agent.capacity import READ_THREADS, SIGN_IN_THREADS, TURNS_AT_ONCE, Threads
 from agent.guests import Guest, GuestStore
 from agent.login import EmailOtpLogin, connect
 from agent.observability import describe
@@ -97,7 +97,8 @@ class EmailOtp:
     ) -> None:
         self.login = login
         self.guests = guests
-        self.calls = Threads("aws-call", CALL_THREADS)
+        self.sign_ins = Threads("sign-in", SIGN_IN_THREADS, waiting=TURNS_AT_ONCE)
+        self.reads = Threads("read", READ_THREADS, waiting=TURNS_AT_ONCE)
         self.visitors = Sessions(
             _Visitor, limit=_SESSION_LIMIT, idle_seconds=_SESSION_IDLE_SECONDS, clock=clock
         )
@@ -212,7 +213,8 @@ async def _guarded(
     try:
         turn: _TurnState = context.invocation_state[_STATE_KEY]
         async with turn.lock:
-            return await email_otp.calls.run(lambda: run(email_otp, turn, *arguments))
+            threads = email_otp.reads if run is _profile else email_otp.sign_ins
+            return await threads.run(lambda: run(email_otp, turn, *arguments))
     except Exception as error:
         _log.error("tool failed", extra=describe(error))
         return _error(Refused(ErrorCode.AUTH_SERVICE_ERROR))
