@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import shutil
+import threading
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -827,6 +828,48 @@ def test_t40_nobody_is_answered_while_cognito_cannot_tell(
     assert (refused.status_code, refused.json()["code"]) == (503, "keys_unavailable")
     del cognito.fail["GetUser"]
     browser.say("Show my profile")
+
+
+def test_t38_slow_sign_ins_hold_up_nobody_elses_record(
+    email_otp: EmailOtp,
+    verifier: TokenVerifier,
+    cognito: FakeCognito,
+    signer: Signer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """T38: twelve wait for Cognito; a member is answered meanwhile."""
+    answers_again = threading.Event()
+    initiate = cognito.admin_initiate_auth
+
+    def slow(**arguments: Any) -> dict[str, Any]:
+        assert answers_again.wait(20)
+        return initiate(**arguments)
+
+    monkeypatch.setattr(cognito, "admin_initiate_auth", slow)
+    invoke = create_app(SETTINGS, email_otp=email_otp, verifier=verifier).handlers["main"]
+
+    async def ask(session_id: str, prompt: str, **headers: str) -> list[Any]:
+        sent = {"x-amzn-bedrock-agentcore-runtime-session-id": session_id, **headers}
+        raw = [(name.encode(), value.encode()) for name, value in sent.items()]
+        request = Request({"type": "http", "headers": raw})
+        context = RequestContext(session_id=None, request_headers=None, request=request)
+        answer = await invoke({"prompt": prompt}, context)
+        return outputs_of([chunk async for chunk in chunks_of(answer)])
+
+    async def run() -> None:
+        slow_ones = [
+            asyncio.create_task(ask(f"{SESSION_ID}-{n}", f"I'm guest{n}@example.com"))
+            for n in range(12)
+        ]
+        await asyncio.sleep(0.1)
+        token = f"Bearer {signer.sign(access_claims())}"
+        (record,) = await ask(OTHER_SESSION, "Show my profile", authorization=token)
+        assert record["signed_in"] is True
+        assert not any(one.done() for one in slow_ones)
+        answers_again.set()
+        assert [sent["success"] for (sent,) in await asyncio.gather(*slow_ones)] == [True] * 12
+
+    asyncio.run(run())
 
 
 def test_ping_answers(browser: Browser) -> None:
