@@ -24,7 +24,7 @@ class Guest:
 
     Attributes:
         guest_id: `GST-YYYY-XXXXXX`, for people to read out.
-        name: As she gave it at her first sign-in; empty if she gave none.
+        name: As they gave it first; empty if they gave none.
         created_at: First sign-in, epoch seconds.
         last_login_at: Latest sign-in, epoch seconds.
     """
@@ -79,7 +79,11 @@ class GuestStore:
             return self._write(cognito_sub, kept, now)
 
     def _claim_guest_id(self, now: int) -> str:
-        """Find a number that is nobody's: an item of its own, without anything personal."""
+        """Find a number that is nobody's: an item of its own, without anything personal.
+
+        A claim whose answer was lost looks taken when it is tried again: the next number is as
+        good.
+        """
         for _ in range(_CLAIMS):
             guest_id = self._new_guest_id(now)
             with contextlib.suppress(self._dynamodb.exceptions.ConditionalCheckFailedException):

@@ -1,4 +1,4 @@
-"""The guests' table: one record a person who has signed in."""
+"""The guests' table: one record a person who has signed in, one item a claimed guest number."""
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
@@ -9,7 +9,7 @@ class GuestTable(Construct):
     """The guest records, read and written by the agent alone.
 
     Attributes:
-        table: keyed by `cognito_sub`.
+        table: keyed by `cognito_sub`; of a claimed number, `guest_id#` and the number.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, removal_policy: RemovalPolicy):

@@ -73,8 +73,14 @@ class Deployment:
             )
         )
 
-    def respond(self, address: str, challenge: dict[str, Any], answer: str) -> dict[str, Any]:
-        """`AdminRespondToAuthChallenge`."""
+    def respond(
+        self,
+        address: str,
+        challenge: dict[str, Any],
+        answer: str,
+        metadata: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """`AdminRespondToAuthChallenge`, with `metadata` as its `ClientMetadata`."""
         return dict(
             self.cognito.admin_respond_to_auth_challenge(
                 UserPoolId=self.outputs["UserPoolId"],
@@ -82,6 +88,7 @@ class Deployment:
                 ChallengeName="CUSTOM_CHALLENGE",
                 Session=challenge["Session"],
                 ChallengeResponses={"USERNAME": address, "ANSWER": answer},
+                ClientMetadata=metadata or {},
             )
         )
 

@@ -234,6 +234,36 @@ def test_t40_sign_in_corrects_the_language_that_a_stranger_picked(
     assert stack.attributes(address)["locale"] == "de"
 
 
+def test_t40_right_answer_brings_the_language_of_the_mails(stack: Deployment) -> None:
+    """T40: with the address, and once that is verified alone; the next mail is in it."""
+    address = stack.new_user(locale="ja")
+    challenge = stack.initiate(address)
+    stack.respond(address, challenge, stack.code_mailed_to(address), {"locale": "de"})
+    attributes = stack.attributes(address)
+    assert (attributes["email_verified"], attributes["locale"]) == ("true", "de")
+
+    stack.age_ledger(address, 31)
+    challenge = stack.initiate(address)
+    assert "Ihr Anmeldecode" in stack.mails_to(address)[-1]["Subject"]
+    stack.respond(address, challenge, stack.code_mailed_to(address), {"locale": "es-MX"})
+    attributes = stack.attributes(address)
+    assert (attributes["email_verified"], attributes["locale"]) == ("true", "es-MX")
+
+
+def test_t40_wrong_answer_and_odd_language_change_none(stack: Deployment) -> None:
+    """T40: whoever has no code picks nothing, and what is no language is not written."""
+    address = stack.new_user(locale="ja")
+    challenge = stack.initiate(address)
+    code = stack.code_mailed_to(address)
+    challenge = stack.respond(address, challenge, other_than(code), {"locale": "de"})
+    assert stack.attributes(address)["locale"] == "ja"
+
+    tokens = stack.respond(address, challenge, code, {"locale": "de\n<script>"})
+    assert "AuthenticationResult" in tokens
+    attributes = stack.attributes(address)
+    assert (attributes["email_verified"], attributes["locale"]) == ("true", "ja")
+
+
 def test_t40_number_is_claimed_in_the_guests_table(stack: Deployment, agent_url: str) -> None:
     """T40: by the agent's own role, on DynamoDB."""
     address = stack.new_user()

@@ -3,6 +3,7 @@
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
@@ -64,25 +65,61 @@ def test_t30_first_sign_ins_at_once_make_one_guest(
 
 
 def test_t40_number_that_is_taken_is_not_given_again(dynamodb: FakeDynamoDb, clock: Clock) -> None:
-    """T40: in threads, with hardly more numbers than guests."""
-    numbers = iter([f"GST-2027-{number % 20:06}" for number in range(1_000)] * 2)
-    lock = threading.Lock()
+    """T40: a clash takes another number, and leaves the other guest's alone."""
+    numbers = iter(["GST-2027-AAAAAA", "GST-2027-AAAAAA", "GST-2027-BBBBBB"])
+    guests = GuestStore(dynamodb, "guests", clock, lambda _: next(numbers))  # type: ignore[arg-type]
+    ada = guests.record_login("sub-1", email="ada@example.com", name="Ada")
+    bob = guests.record_login("sub-2", email="bob@example.com", name="Bob")
+    assert (ada.guest_id, bob.guest_id) == ("GST-2027-AAAAAA", "GST-2027-BBBBBB")
+    assert guests.find("sub-1") == ada
+    assert guests.find("sub-2") == bob
 
-    def new_guest_id(_now: int) -> str:
-        with lock:
-            return next(numbers)
 
-    guests = GuestStore(dynamodb, "guests", clock, new_guest_id)  # type: ignore[arg-type]
-    for number in range(5):
-        dynamodb.items[f"guest_id#GST-2027-{number * 3:06}"] = {}
-    with ThreadPoolExecutor(8) as pool:
-        made = list(
-            pool.map(
-                lambda sub: guests.record_login(f"sub-{sub}", email="a@example.com", name=""),
-                range(15),
-            )
-        )
-    assert len({guest.guest_id for guest in made}) == 15
+def test_t40_guests_at_once_have_different_numbers(dynamodb: FakeDynamoDb, clock: Clock) -> None:
+    """T40: as many numbers as guests, and all draw them in the same order."""
+    all_at_once = threading.Barrier(5)
+
+    def first_sign_in(guest: int) -> str:
+        numbers = iter([f"GST-2027-{number:06}" for number in range(5)])
+        guests = GuestStore(dynamodb, "guests", clock, lambda _: next(numbers))  # type: ignore[arg-type]
+        all_at_once.wait(30)
+        return guests.record_login(f"sub-{guest}", email="a@example.com", name="").guest_id
+
+    with ThreadPoolExecutor(5) as pool:
+        given = list(pool.map(first_sign_in, range(5)))
+    assert len(set(given)) == 5
+
+
+def test_t40_first_sign_ins_that_both_claim_make_one_guest(
+    dynamodb: FakeDynamoDb, clock: Clock
+) -> None:
+    """T40: neither has a record as both draw; the number of the one that loses stays claimed."""
+    both_draw = threading.Barrier(2)
+
+    def first_sign_in(number: str) -> str:
+        def draw(_now: int) -> str:
+            both_draw.wait(30)
+            return number
+
+        guests = GuestStore(dynamodb, "guests", clock, draw)  # type: ignore[arg-type]
+        return guests.record_login("sub-1", email="ada@example.com", name="Ada").guest_id
+
+    numbers = ["GST-2027-AAAAAA", "GST-2027-BBBBBB"]
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(first_sign_in, numbers)
+    assert one == other
+    assert dynamodb.items.keys() == {"sub-1", *(f"guest_id#{number}" for number in numbers)}
+
+
+def test_t40_returning_guest_costs_one_write_and_draws_no_number(
+    guests: GuestStore, dynamodb: FakeDynamoDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = guests.record_login("sub-1", email="ada@example.com", name="Ada")
+    writes = Mock(wraps=dynamodb.update_item)
+    monkeypatch.setattr(dynamodb, "update_item", writes)
+    assert guests.record_login("sub-1", email="ada@example.com", name="Ada") == ada
+    assert writes.call_count == 1
+    assert len(dynamodb.items) == 2
 
 
 def test_t40_no_number_is_given_where_all_are_taken(dynamodb: FakeDynamoDb, clock: Clock) -> None:

@@ -66,7 +66,7 @@ def in_language(event: Event, metadata: object) -> Event:
     return event
 
 
-@pytest.mark.parametrize("locale", ["de", "pt-BR"])
+@pytest.mark.parametrize("locale", ["de", "pt-BR", "zh-Hant-TW"])
 def test_t40_who_answers_right_picks_the_language_of_their_mails(
     lambdas: Lambdas, aws: StandIn, locale: str
 ) -> None:
@@ -103,6 +103,13 @@ def test_t40_language_of_a_verified_guest_is_corrected_alone(
         {"locale": ""},
         {"locale": "de\n"},
         {"locale": "d" * 2048},
+        {"locale": "d"},
+        {"locale": "de_DE"},
+        {"locale": "de-"},
+        {"locale": "de-D"},
+        {"locale": "de-DE-a1-b2-c3"},
+        {"locale": "dé"},
+        {"locale": " de"},
         {"locale": None},
         {"locale": ["de"]},
     ],
@@ -115,6 +122,17 @@ def test_t40_odd_language_or_the_same_changes_nothing(
     answer = in_language(ada.answer(created, aws.mails[0].code), metadata)
     assert lambdas.verify(answer) is True
     assert aws.verified == []
+
+
+def test_t40_failure_to_correct_the_language_fails_no_sign_in(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    ada = Guest(locale="ja", email_verified="true")
+    created = lambdas.create(ada.first_round())
+    answer = in_language(ada.answer(created, aws.mails[0].code), {"locale": "de"})
+    aws.faults["AdminUpdateUserAttributes"] = refuse("InvalidParameterException")
+    assert lambdas.verify(answer) is True
+    assert aws.calls[-1] == "AdminUpdateUserAttributes"
 
 
 def test_t40_wrong_answer_picks_no_language(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
