@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 
 from agent.sessions import Sessions
 
-# As the triggers' ledger has them.
-_COOLDOWN_SECONDS = 30
-_BURST_SENDS, _BURST_SECONDS = 5, 15 * 60
-_DAILY_SENDS, _DAILY_SECONDS = 20, 24 * 3600
-_QUIET_SECONDS = 10 * 60
+# As the triggers' ledger has them, whose code the agent is deployed without.
+COOLDOWN_SECONDS = 30
+"""The pause between two mails to a user: the whole of it is left if one has just gone."""
+BURST_SENDS, BURST_SECONDS = 5, 15 * 60
+DAILY_SENDS, DAILY_SECONDS = 20, 24 * 3600
+QUIET_SECONDS = 10 * 60
 
 _ADDRESSES_LIMIT = 10_000
 
@@ -45,7 +46,7 @@ class Decoys:
         self._clock = clock
         self._lock = threading.Lock()
         self._addresses = Sessions(
-            _Address, limit=_ADDRESSES_LIMIT, idle_seconds=_DAILY_SECONDS, clock=clock
+            _Address, limit=_ADDRESSES_LIMIT, idle_seconds=DAILY_SECONDS, clock=clock
         )
 
     def ask(self, address: str, *, life_seconds: int) -> Decoy:
@@ -60,18 +61,18 @@ class Decoys:
             asked = self._addresses.get(address)
             wait = _wait(asked.sent_at, now)
             if wait <= 0:
-                asked.sent_at = [now, *asked.sent_at][:_DAILY_SENDS]
+                asked.sent_at = [now, *asked.sent_at][:DAILY_SENDS]
                 asked.expires_at = now + life_seconds
-                return Decoy(asked.expires_at, _COOLDOWN_SECONDS)
+                return Decoy(asked.expires_at, COOLDOWN_SECONDS)
             return Decoy(asked.expires_at if now < asked.expires_at else None, wait)
 
 
 def _wait(sent_at: list[int], now: int) -> int:
     if not sent_at:
         return 0
-    quiet_at = sent_at[0] + _QUIET_SECONDS
-    free_at = [sent_at[0] + _COOLDOWN_SECONDS]
-    for sends, seconds in ((_BURST_SENDS, _BURST_SECONDS), (_DAILY_SENDS, _DAILY_SECONDS)):
+    quiet_at = sent_at[0] + QUIET_SECONDS
+    free_at = [sent_at[0] + COOLDOWN_SECONDS]
+    for sends, seconds in ((BURST_SENDS, BURST_SECONDS), (DAILY_SENDS, DAILY_SECONDS)):
         if len(sent_at) >= sends:
             free_at.append(min(sent_at[sends - 1] + seconds, quiet_at))
     return max(free_at) - now

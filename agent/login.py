@@ -22,7 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from agent.capacity import READ_THREADS, SIGN_IN_THREADS
-from agent.decoys import Decoys
+from agent.decoys import COOLDOWN_SECONDS, Decoys
 from agent.guests import GuestStore
 from agent.observability import code_answers, code_requests, describe, pin_library_loggers
 from agent.outcomes import CodeSent, ErrorCode, PendingCode, Refused, SignedIn, name_of
@@ -43,8 +43,6 @@ CODES_HIDDEN_AFTER_SECONDS = 600
 """How long after a login's end digits in a visitor's messages still count as a code."""
 
 _THROTTLED_RETRY_SECONDS = 30
-_COOLDOWN_SECONDS = 30
-"""The triggers' pause between two mails to a user: the whole of it is left if one has just gone."""
 _MAX_NAME_CHARS = 100
 _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
@@ -204,7 +202,7 @@ class EmailOtpLogin:
                 attempts_left=challenge.attempts_left,
                 retry_after_seconds=challenge.retry_after_seconds,
                 # Of two requests within a second, both have the whole cooldown left.
-                new_mail=challenge.retry_after_seconds == _COOLDOWN_SECONDS and not known,
+                new_mail=challenge.retry_after_seconds == COOLDOWN_SECONDS and not known,
             )
             _log.info("code requested", extra=logged | {"outcome": name_of(sent)})
             return sent
@@ -347,7 +345,7 @@ class EmailOtpLogin:
             code_length=_number(parameters, "code_length", code_length),
             expires_at=_number(parameters, "expires_at", now + life_seconds),
             attempts_left=_number(parameters, "attempts_left", attempts),
-            retry_after_seconds=_number(parameters, "retry_after_seconds", _COOLDOWN_SECONDS),
+            retry_after_seconds=_number(parameters, "retry_after_seconds", COOLDOWN_SECONDS),
             correlation_id=correlation_id,
         )
         if challenge.session:

@@ -226,16 +226,14 @@ def create_app(
                 locale=_locale(request),
             )
             return StreamedAnswer(answer(session_id, conversation, turn), place)
-        except RequestError as error:
-            refusal = error
-        except BusyError:
-            refusal = RequestError(503, "busy", BUSY, **{"Retry-After": str(RETRY_AFTER_SECONDS)})
+        except (RequestError, BusyError) as error:
+            refusal = error if isinstance(error, RequestError) else _busy()
+            _log.info("request refused", extra={"outcome": refusal.code})
         except Exception as error:  # else its text would be the answer
             _log.error("request failed", extra=describe(error))
             refusal = RequestError(500, "internal_error", STREAM_FAILED)
         if place:
             place.leave()
-        _log.info("request refused", extra={"outcome": refusal.code})
         return refusal.response()
 
     app = BedrockAgentCoreApp(middleware=[Middleware(LoopbackOnly), Middleware(BoundedJsonBody)])
@@ -375,6 +373,10 @@ def _session_id(request: Request) -> str:
 
 def _invalid(error: str) -> RequestError:
     return RequestError(400, "invalid_request", error)
+
+
+def _busy() -> RequestError:
+    return RequestError(503, "busy", BUSY, **{"Retry-After": str(RETRY_AFTER_SECONDS)})
 
 
 def _locale(request: Request) -> str | None:

@@ -124,7 +124,7 @@ class EmailOtp:
             prompt: What the visitor typed.
             code: What the visitor entered in a code box.
             cognito_sub: The `sub` of a verified access token; None for an anonymous visitor.
-            locale: Language for a new user's mails, such as `de`.
+            locale: Language of the guest's mails from this sign-in on, such as `de`.
         """
         visitor = self.visitors.get(session_id)
         visitor.typed = [*visitor.typed, *typed_addresses(prompt)][-_MAX_TYPED_ADDRESSES:]
@@ -168,7 +168,7 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
             email: The address exactly as the visitor typed it in this chat.
             name: The visitor's name, empty if not given.
         """
-        return await _guarded(_initiate, email_otp, tool_context, email, name)
+        return await _guarded(email_otp.sign_ins, _initiate, email_otp, tool_context, email, name)
 
     @tool(context=True)
     async def verify_cognito_otp(  # noqa: D417
@@ -182,7 +182,9 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
         Args:
             code_reference: The reference from the visitor's latest message.
         """
-        outcome = await _guarded(_verify, email_otp, tool_context, code_reference)
+        outcome = await _guarded(
+            email_otp.sign_ins, _verify, email_otp, tool_context, code_reference
+        )
         if isinstance(outcome, SignedIn):
             yield outcome.token_delivery
             outcome = {
@@ -201,19 +203,22 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
         Call this whenever the visitor asks for something personal, such as a profile or
         bookings. It tells if nobody is signed in yet.
         """
-        return await _guarded(_profile, email_otp, tool_context)
+        return await _guarded(email_otp.reads, _profile, email_otp, tool_context)
 
     return [initiate_cognito_login, verify_cognito_otp, get_guest_profile]
 
 
 async def _guarded(
-    run: Callable[..., Any], email_otp: EmailOtp, context: ToolContext, *arguments: str
+    threads: Threads,
+    run: Callable[..., Any],
+    email_otp: EmailOtp,
+    context: ToolContext,
+    *arguments: str,
 ) -> Any:
     """Run one tool's work in a thread; an exception reaches nobody as text."""
     try:
         turn: _TurnState = context.invocation_state[_STATE_KEY]
         async with turn.lock:
-            threads = email_otp.reads if run is _profile else email_otp.sign_ins
             return await threads.run(lambda: run(email_otp, turn, *arguments))
     except Exception as error:
         _log.error("tool failed", extra=describe(error))

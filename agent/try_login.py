@@ -74,7 +74,7 @@ def sign_in(
         login: The flow.
         email: Where the code goes.
         name: For the guest record.
-        locale: Language of a new user's mails.
+        locale: Language of the guest's mails.
         ask: Prints a prompt and returns what is typed.
 
     Returns:
@@ -177,7 +177,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m agent.try_login", description=__doc__)
     parser.add_argument("email", help="where the code goes")
     parser.add_argument("--name", default="", help="for the guest record")
-    parser.add_argument("--locale", help="language of a new user's mails, such as de")
+    parser.add_argument("--locale", help="language of the mails, such as de")
     parser.add_argument("--stack", help="a stack on AWS, such as EmailOtp")
     parser.add_argument("--region", help="the stack's region, if not the configured one")
     return parser.parse_args(arguments)

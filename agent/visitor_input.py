@@ -119,7 +119,7 @@ def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, Hidden
     loose = [run.span() for run in _LOOSE_RUN.finditer(shape)]
     runs = code_like
     if pending:
-        whole = sum(map(bool, digits)) >= _CODE_LENGTHS[0]
+        whole = sum(map(len, digits)) >= _CODE_LENGTHS[0]
         runs = [run for run in loose if whole or len(held(run)) >= _SHORTEST_PART]
     if not runs:
         return message, {}

@@ -1,8 +1,12 @@
 """T39: a user who may not sign in is not told apart by when codes may be asked for."""
 
+import pytest
+
+from agent import decoys as rules
 from agent.decoys import Decoy, Decoys
 from agent.login import EmailOtpLogin
 from agent.outcomes import CodeSent, ErrorCode, Refused
+from email_otp import ledger
 from tests.unit.agent.fakes import NOW, Clock, FakeCognito
 
 
@@ -52,3 +56,18 @@ def test_t39_twentieth_mail_of_a_day_is_the_last_but_for_quiet_times(clock: Cloc
     assert decoys.ask("dis@example.com", life_seconds=60) == Decoy(None, 300)
     clock.now += 300
     assert decoys.ask("dis@example.com", life_seconds=60).expires_at == clock.now + 60
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "COOLDOWN_SECONDS",
+        "BURST_SENDS",
+        "BURST_SECONDS",
+        "DAILY_SENDS",
+        "DAILY_SECONDS",
+        "QUIET_SECONDS",
+    ],
+)
+def test_t39_decoys_keep_the_ledgers_own_rules(name: str) -> None:
+    assert getattr(rules, name) == getattr(ledger, name)

@@ -277,3 +277,10 @@ def test_t39_no_message_grows_by_more_than_its_references(piece: str, pending: b
     message = piece * (8_000 // len(piece))
     shown, _ = hide_codes(message, pending=pending)
     assert len(shown) < len(message) + 120
+
+
+def test_t37_encircled_numbers_count_as_the_digits_they_show() -> None:
+    shown, hidden = hide_codes("\u2469 and \u246a and \u246b", pending=True)
+    ((reference, held),) = hidden.items()
+    assert shown == f"[code_reference: {reference}] and # and #"
+    assert held.digits(6) == "101112"

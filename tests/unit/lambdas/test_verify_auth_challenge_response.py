@@ -2,6 +2,7 @@
 
 import pytest
 
+import agent.main
 from tests.unit.lambdas.aws_stand_in import StandIn, refuse
 from tests.unit.lambdas.sign_in import (
     ADA,
@@ -61,9 +62,15 @@ def test_failure_to_mark_the_address_fails_no_sign_in(
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
 
 
-def in_language(event: Event, metadata: object) -> Event:
-    event["request"]["clientMetadata"] = metadata
-    return event
+VERIFIED = Guest(locale="ja", email_verified="true")
+
+
+def signs_in(lambdas: Lambdas, aws: StandIn, guest: Guest, metadata: object) -> bool:
+    """A guest answers right, with this `ClientMetadata`."""
+    created = lambdas.create(guest.first_round())
+    answer = guest.answer(created, aws.mails[0].code)
+    answer["request"]["clientMetadata"] = metadata
+    return lambdas.verify(answer)
 
 
 @pytest.mark.parametrize("locale", ["de", "pt-BR", "zh-Hant-TW"])
@@ -71,10 +78,7 @@ def test_t40_who_answers_right_picks_the_language_of_their_mails(
     lambdas: Lambdas, aws: StandIn, locale: str
 ) -> None:
     """T40: a stranger who asked first had picked another; no call more than before."""
-    ada = Guest(locale="ja")
-    created = lambdas.create(ada.first_round())
-    answer = in_language(ada.answer(created, aws.mails[0].code), {"locale": locale})
-    assert lambdas.verify(answer) is True
+    assert signs_in(lambdas, aws, Guest(locale="ja"), {"locale": locale}) is True
     [written] = aws.verified
     assert written["UserAttributes"] == [
         {"Name": "email", "Value": "ada@example.com"},
@@ -86,10 +90,7 @@ def test_t40_who_answers_right_picks_the_language_of_their_mails(
 def test_t40_language_of_a_verified_guest_is_corrected_alone(
     lambdas: Lambdas, aws: StandIn
 ) -> None:
-    ada = Guest(locale="ja", email_verified="true")
-    created = lambdas.create(ada.first_round())
-    answer = in_language(ada.answer(created, aws.mails[0].code), {"locale": "de"})
-    assert lambdas.verify(answer) is True
+    assert signs_in(lambdas, aws, VERIFIED, {"locale": "de"}) is True
     [written] = aws.verified
     assert written["UserAttributes"] == [{"Name": "locale", "Value": "de"}]
 
@@ -117,28 +118,27 @@ def test_t40_language_of_a_verified_guest_is_corrected_alone(
 def test_t40_odd_language_or_the_same_changes_nothing(
     lambdas: Lambdas, aws: StandIn, metadata: object
 ) -> None:
-    ada = Guest(locale="ja", email_verified="true")
-    created = lambdas.create(ada.first_round())
-    answer = in_language(ada.answer(created, aws.mails[0].code), metadata)
-    assert lambdas.verify(answer) is True
+    assert signs_in(lambdas, aws, VERIFIED, metadata) is True
     assert aws.verified == []
 
 
 def test_t40_failure_to_correct_the_language_fails_no_sign_in(
     lambdas: Lambdas, aws: StandIn
 ) -> None:
-    ada = Guest(locale="ja", email_verified="true")
-    created = lambdas.create(ada.first_round())
-    answer = in_language(ada.answer(created, aws.mails[0].code), {"locale": "de"})
     aws.faults["AdminUpdateUserAttributes"] = refuse("InvalidParameterException")
-    assert lambdas.verify(answer) is True
+    assert signs_in(lambdas, aws, VERIFIED, {"locale": "de"}) is True
     assert aws.calls[-1] == "AdminUpdateUserAttributes"
 
 
 def test_t40_wrong_answer_picks_no_language(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
-    answer = in_language(ADA.answer(created, wrong(aws.mails[0].code)), {"locale": "de"})
+    answer = ADA.answer(created, wrong(aws.mails[0].code))
+    answer["request"]["clientMetadata"] = {"locale": "de"}
     assert lambdas.verify(answer) is False
     assert aws.verified == []
+
+
+def test_t40_trigger_and_agent_take_the_same_languages(lambdas: Lambdas) -> None:
+    assert lambdas.verify_module._LOCALE.pattern == agent.main.LOCALE.pattern
 
 
 def test_wrong_answer_marks_nothing(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
