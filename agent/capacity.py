@@ -20,8 +20,11 @@ SIGN_IN_THREADS = 8
 """Further sign-ins wait: each keeps a Lambda busy, of which a new AWS account runs 10 at once."""
 READ_THREADS = 100
 """For records and for asking whether somebody is signed in: no slow sign-in holds these."""
+WAIT_SECONDS = 20
+"""For a thread. Cognito's time-out ends the calls that hold them after 17 s."""
 VERIFYING_THREADS = 64
 """For tokens under made-up key ids, which wait for a slow key endpoint."""
+BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
 RETRY_AFTER_SECONDS = 5
 UNREAD_CHUNKS = 100
 """How far an answer may run ahead of a slow reader."""
@@ -78,7 +81,7 @@ class Threads:
     Args:
         name: Of the threads.
         limit: How many there may be; they are made as they are needed.
-        waiting: How many calls may wait for one; what comes beyond them is refused.
+        waiting: How many calls may wait for one, each for `WAIT_SECONDS`.
     """
 
     def __init__(self, name: str, limit: int, *, waiting: int = 0) -> None:
@@ -86,15 +89,22 @@ class Threads:
         self._executor = ThreadPoolExecutor(limit, name)
 
     async def run[T](self, call: Callable[[], T]) -> T:
-        """Call it in a thread. Who stops waiting does not end the call.
+        """Call it in a thread. Who stops waiting ends no call that has begun.
 
         Raises:
-            BusyError: Every thread is in a call, and as many wait as may.
+            BusyError: Every thread is in a call, and as many wait as may, or this one has waited.
         """
         place = self._places.take()
         future = self._executor.submit(contextvars.copy_context().run, call)
         future.add_done_callback(lambda _: place.leave())
-        return await asyncio.wrap_future(future)
+        waiting = asyncio.wrap_future(future)
+        try:
+            done, _ = await asyncio.wait([waiting], timeout=WAIT_SECONDS)
+            if not done and future.cancel():  # which a call that has begun refuses
+                raise BusyError
+            return await waiting
+        finally:
+            waiting.cancel()
 
 
 async def from_loop(

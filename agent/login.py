@@ -142,7 +142,9 @@ class EmailOtpLogin:
     def pending_code(self, session_id: str) -> PendingCode | None:
         """Return what code this chat's visitor is to enter, or None if no login is pending."""
         challenge = self._known(session_id).challenge
-        return PendingCode(challenge.code_length, challenge.attempts_left) if challenge else None
+        if challenge is None:
+            return None
+        return PendingCode(challenge.email, challenge.code_length, challenge.attempts_left)
 
     def initiate(
         self, session_id: str, *, email: str, name: str = "", locale: str | None = None
@@ -193,7 +195,7 @@ class EmailOtpLogin:
                 return challenge
             pending.challenge = challenge
             self._hide_codes_until(pending, challenge.expires_at)
-            self._pending.keep(session_id, pending)
+            self._pending.keep(session_id, pending, owner=address)
             known = before and (before.email, before.expires_at) == (address, challenge.expires_at)
             sent = CodeSent(
                 destination=_mask(address),

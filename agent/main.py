@@ -34,6 +34,7 @@ from strands.types.content import ContentBlock, Messages
 
 from agent.capacity import (
     ANONYMOUS_AT_ONCE,
+    BUSY,
     MEMBERS_AT_ONCE,
     RETRY_AFTER_SECONDS,
     VERIFYING_THREADS,
@@ -59,7 +60,6 @@ from agent.tools import EmailOtp, Turn, email_otp_tools
 
 _log = logging.getLogger("agent.main")  # also when run as __main__
 
-BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
 NOT_CHECKED = "The sign-in cannot be checked right now. Please try again."
 SESSION_BUSY = "The last message of this session is still being answered."
 MAX_BODY_BYTES = 65_536
@@ -172,7 +172,7 @@ def create_app(
         if conversation.busy:
             raise RequestError(400, "session_busy", SESSION_BUSY)
         if cognito_sub is not None:
-            conversations.keep(session_id, conversation)
+            conversations.keep(session_id, conversation, owner=cognito_sub)
         return conversation
 
     async def signed_in_sub(request: Request) -> str | None:
@@ -204,8 +204,8 @@ def create_app(
         async with aclosing(_answer(conversation, turn)) as chunks:
             async for chunk in chunks:
                 yield f"data: {json.dumps(chunk, ensure_ascii=False, default=str)}\n\n".encode()
-        if email_otp.login.pending_code(session_id):
-            conversations.keep(session_id, conversation)
+        if pending := email_otp.login.pending_code(session_id):
+            conversations.keep(session_id, conversation, owner=pending.email)
 
     async def invoke(payload: object, context: RequestContext) -> Any:
         place: Place | None = None

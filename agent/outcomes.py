@@ -1,7 +1,7 @@
 """What a step of the sign-in may come to, and what a guest may be told of it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from agent.guests import Guest
@@ -61,8 +61,15 @@ class CodeSent:
 
 @dataclass(frozen=True, slots=True)
 class PendingCode:
-    """The number of digits of a code that is waited for, and how many answers are left."""
+    """A code that is waited for.
 
+    Attributes:
+        email: Whom it was sent to.
+        code_length: Its digits.
+        attempts_left: Answers this login may still give.
+    """
+
+    email: str = field(repr=False)
     code_length: int
     attempts_left: int
 

@@ -1,15 +1,24 @@
 """What the agent remembers per session id, bounded in number and age."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class _Entry[T]:
+    value: T
+    used_at: float
+    owner: str = ""
 
 
 class Sessions[T]:
     """A map from session ids to values that forgets the least recently used.
 
-    What is kept is displaced by others that are kept alone, so that a flood of new sessions
-    displaces new sessions. Losing an entry is always safe: the visitor starts that part again.
+    A flood displaces its own sessions: new ones displace new ones alone, and of those that are
+    kept, the owner of most loses one. Losing an entry is always safe: the visitor starts that part
+    again.
 
     Args:
         make: Makes the value of a session not seen before, or forgotten.
@@ -31,8 +40,8 @@ class Sessions[T]:
         self._idle_seconds = idle_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._new: _Entries[T] = OrderedDict()
-        self._kept: _Entries[T] = OrderedDict()
+        self._new: OrderedDict[str, _Entry[T]] = OrderedDict()
+        self._kept: OrderedDict[str, _Entry[T]] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._new) + len(self._kept)
@@ -48,33 +57,32 @@ class Sessions[T]:
             value = self._used(session_id)
             if value is None:
                 value = self._make()
-                self._put(self._new, session_id, value)
+                self._new[session_id] = _Entry(value, self._clock())
+                if len(self._new) > self._limit:
+                    self._new.popitem(last=False)
             return value
 
-    def keep(self, session_id: str, value: T) -> None:
-        """Keep a session: who does has done what cannot be done at any rate."""
+    def keep(self, session_id: str, value: T, *, owner: str) -> None:
+        """Keep a session whose owner is known, such as by an address that a code was sent to."""
         with self._lock:
             self._new.pop(session_id, None)
             self._kept.pop(session_id, None)
-            self._put(self._kept, session_id, value)
+            self._kept[session_id] = _Entry(value, self._clock(), owner)
+            if len(self._kept) > self._limit:
+                held = Counter(entry.owner for entry in self._kept.values())
+                most = max(held.values())
+                del self._kept[next(s for s, e in self._kept.items() if held[e.owner] == most)]
 
     def _used(self, session_id: str) -> T | None:
         now = self._clock()
         for entries in (self._new, self._kept):
             while entries:
-                oldest, (used_at, _) = next(iter(entries.items()))
-                if used_at + self._idle_seconds >= now:
+                oldest, entry = next(iter(entries.items()))
+                if entry.used_at + self._idle_seconds >= now:
                     break
                 del entries[oldest]
-            if entry := entries.pop(session_id, None):
-                entries[session_id] = (now, entry[1])
-                return entry[1]
+            if known := entries.get(session_id):
+                known.used_at = now
+                entries.move_to_end(session_id)
+                return known.value
         return None
-
-    def _put(self, entries: "_Entries[T]", session_id: str, value: T) -> None:
-        entries[session_id] = (self._clock(), value)
-        if len(entries) > self._limit:
-            entries.popitem(last=False)
-
-
-type _Entries[T] = OrderedDict[str, tuple[float, T]]

@@ -10,7 +10,15 @@ from typing import Any
 from strands import ToolContext, tool
 from strands.types.tools import AgentTool
 
-from agent.capacity import READ_THREADS, SIGN_IN_THREADS, TURNS_AT_ONCE, Threads
+from agent.capacity import (
+    BUSY,
+    READ_THREADS,
+    RETRY_AFTER_SECONDS,
+    SIGN_IN_THREADS,
+    TURNS_AT_ONCE,
+    BusyError,
+    Threads,
+)
 from agent.guests import Guest, GuestStore
 from agent.login import EmailOtpLogin, connect
 from agent.observability import describe
@@ -220,6 +228,10 @@ async def _guarded(
         turn: _TurnState = context.invocation_state[_STATE_KEY]
         async with turn.lock:
             return await threads.run(lambda: run(email_otp, turn, *arguments))
+    except BusyError:
+        return _error(
+            Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=RETRY_AFTER_SECONDS), BUSY
+        )
     except Exception as error:
         _log.error("tool failed", extra=describe(error))
         return _error(Refused(ErrorCode.AUTH_SERVICE_ERROR))
@@ -245,7 +257,7 @@ def _initiate(email_otp: EmailOtp, turn: _TurnState, email: str, name: str) -> T
     )
     if isinstance(outcome, Refused):
         return _error(outcome)
-    email_otp.visitors.keep(turn.session_id, turn.visitor)
+    email_otp.visitors.keep(turn.session_id, turn.visitor, owner=address)
     return {"success": True, "status": "code_sent", **_code_sent(outcome)}
 
 

@@ -32,10 +32,10 @@ _UNSEEN_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # blanks that Unicode counts
 _HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
 _SEPARATORS = ".,/_\u00b7"
 _GROUP = re.compile(rf"{_DIGIT}[{_DIGIT}{_UNSEEN}]*")
-_LOOSE_RUN = re.compile(rf"{_DIGIT}(?:[ {_UNSEEN}{_SEPARATORS}-]*+{_DIGIT})*")
+_LOOSE_RUN = re.compile(rf"{_DIGIT}(?:[ \n{_UNSEEN}{_SEPARATORS}-]*+{_DIGIT})*")
 # In groups, with the same between all of them, as codes are written and sentences are not.
 _CODE_LIKE_RUN = re.compile(
-    rf"{_GROUP.pattern}(?:(?P<between> ++| *+- *+|[._\u00b7]){_GROUP.pattern}"
+    rf"{_GROUP.pattern}(?:(?P<between> ++| *+\n[ \n]*+| *+- *+|[._\u00b7]){_GROUP.pattern}"
     rf"(?:(?P=between){_GROUP.pattern})*)?"
 )
 _DATE = re.compile(r"((19|20)\d\d-\d\d-\d\d|\d\d?\.\d\d?\.(19|20)\d\d)")
@@ -177,7 +177,7 @@ def _digits_of(character: str) -> str:
 
 def _shape_of(character: str) -> str:
     if character.isspace():
-        return " "
+        return " " if character.splitlines()[0] else "\n"
     if character in _HYPHENS:
         return "-"
     if character in _SEPARATORS:

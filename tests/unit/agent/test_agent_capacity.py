@@ -57,6 +57,29 @@ def test_call_beyond_the_threads_is_refused_at_once_and_not_later() -> None:
     asyncio.run(run())
 
 
+def test_call_waits_for_a_thread_only_so_long_and_not_for_who_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(capacity, "WAIT_SECONDS", 0.05)
+    release, called = threading.Event(), list[str]()
+
+    async def run() -> None:
+        threads = Threads("test", 1, waiting=2)
+        slow = asyncio.ensure_future(threads.run(release.wait))
+        await asyncio.sleep(0)
+        left = asyncio.ensure_future(threads.run(lambda: called.append("left")))
+        await asyncio.sleep(0)
+        left.cancel()
+        with pytest.raises(BusyError):
+            await threads.run(lambda: called.append("late"))
+        release.set()
+        assert await slow is True
+        await threads.run(lambda: called.append("next"))
+
+    asyncio.run(run())
+    assert called == ["next"]
+
+
 async def numbers(count: int, closed: threading.Event) -> AsyncGenerator[bytes]:
     try:
         for number in range(count):

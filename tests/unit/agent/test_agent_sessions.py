@@ -66,11 +66,11 @@ def test_t38_flood_of_new_sessions_displaces_none_that_is_kept(clock: Clock) -> 
     """T38: nor one that is kept when the flood has displaced it already."""
     sessions = numbered(clock, limit=3)
     kept = sessions.get("a")
-    sessions.keep("a", kept)
+    sessions.keep("a", kept, owner="ada")
     late = sessions.get("b")
     for number in range(100):
         sessions.get(f"flood-{number}")
-    sessions.keep("b", late)
+    sessions.keep("b", late, owner="bob")
     for number in range(100):
         sessions.get(f"flood-{number}")
     assert [sessions.find("a"), sessions.find("b")] == [kept, late]
@@ -80,8 +80,21 @@ def test_t38_flood_of_new_sessions_displaces_none_that_is_kept(clock: Clock) -> 
 def test_t38_what_is_kept_is_bounded_and_ends_too(clock: Clock) -> None:
     sessions = numbered(clock, limit=3)
     for number in range(10):
-        sessions.keep(f"kept-{number}", number)
-    assert len(sessions) == 3
+        sessions.keep(f"kept-{number}", number, owner=f"owner-{number}")
+    assert [sessions.find(f"kept-{number}") for number in (6, 7, 8, 9)] == [None, 7, 8, 9]
     clock.now += 61
     assert sessions.find("kept-9") is None
     assert len(sessions) == 0
+
+
+def test_t38_who_keeps_most_displaces_their_own_alone(clock: Clock) -> None:
+    """T38: one token, or one address, opens any number of sessions."""
+    sessions = numbered(clock, limit=4)
+    sessions.keep("a", 1, owner="ada")
+    sessions.keep("b", 2, owner="bob")
+    for number in range(100):
+        sessions.keep(f"flood-{number}", number, owner="mallory")
+    assert [sessions.find("a"), sessions.find("b")] == [1, 2]
+    assert [sessions.find(f"flood-{number}") for number in (97, 98, 99)] == [None, 98, 99]
+    sessions.keep("c", 3, owner="cyd")
+    assert [sessions.find("c"), sessions.find("flood-98")] == [3, None]

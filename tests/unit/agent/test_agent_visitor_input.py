@@ -248,6 +248,14 @@ def test_t37_a_code_is_hidden_though_no_login_is_known(message: str) -> None:
     assert "193" not in shown.replace(reference, "")
 
 
+def test_t37_a_code_on_a_line_below_a_longer_number_is_hidden() -> None:
+    """T37: though no login is known."""
+    shown, hidden = hide_codes("0171 234 5678\r\n407 193", pending=False)
+    ((reference, held),) = hidden.items()
+    assert shown == f"0171 234 5678\r\n[code_reference: {reference}]"
+    assert held.digits(6) == "407193"
+
+
 @pytest.mark.parametrize("digits", ["407193", "4071932", "40719328", "407193286", "4071932865"])
 def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
     shown, hidden = hide_codes(f"It is {digits}!", pending=False)
