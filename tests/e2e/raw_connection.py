@@ -42,12 +42,14 @@ class RawConnection:
         assert address.hostname
         assert address.port
         self._socket = socket.create_connection((address.hostname, address.port), timeout=30)
-        self._responses = _Shared(self._socket.makefile("rb"))
+        self._file = self._socket.makefile("rb")
+        self._responses = _Shared(self._file)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._file.close()  # else the socket stays open
         self._socket.close()
 
     def send(self, content: bytes) -> None:

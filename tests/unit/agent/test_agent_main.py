@@ -899,13 +899,16 @@ def test_missing_settings_end_the_start_with_their_names(
     assert "USER_POOL_ID is not set" in capsys.readouterr().err
 
 
-def test_t38_flood_of_new_sessions_wipes_no_chat_in_mid_sign_in(
-    browser: Browser, cognito: FakeCognito
+@pytest.mark.parametrize("as_member", [False, True])
+def test_t38_flood_of_sessions_wipes_no_chat_in_mid_sign_in(
+    browser: Browser, cognito: FakeCognito, signer: Signer, *, as_member: bool
 ) -> None:
-    """T38: what it displaces is other newcomers."""
+    """T38: what it displaces is other newcomers, or that member's own."""
+    token = signer.sign(access_claims()) if as_member else None
     browser.say(f"I'm Ada, {ADA}")
     for number in range(1_001):
         other = Browser(browser.http)
+        other.access_token = token
         other.session_id = f"{SESSION_ID}-{number}"
         other.post({"prompt": "Hi"})
     (event,) = outputs_of(browser.say("It did not come, please send a new code"))

@@ -10,6 +10,7 @@ import pytest
 from strands import Agent
 from strands.types.content import Messages
 
+from agent.capacity import BUSY, Threads
 from agent.guests import GuestStore
 from agent.stream import ui_message_chunks
 from agent.tools import (
@@ -348,3 +349,31 @@ def test_schemas_name_no_identity(email_otp: EmailOtp) -> None:
         "verify_cognito_otp": {"code_reference"},
         "get_guest_profile": set(),
     }
+
+
+def test_t38_sign_in_that_finds_no_thread_is_told_when_to_try_again(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    chat.email_otp.sign_ins = Threads("none", 1)
+    release = threading.Event()
+
+    async def hold() -> None:
+        held = asyncio.ensure_future(chat.email_otp.sign_ins.run(release.wait))
+        await asyncio.sleep(0)
+        made = chat.email_otp.turn(CHAT, f"I'm {ADA}")
+        chat.model.steps = [initiate()]
+        events = chat.agent.stream_async(made.prompt, invocation_state=made.invocation_state)
+        (told,) = [c["output"] async for c in ui_message_chunks(events) if "output" in c]
+        assert told == {
+            "success": False,
+            "error_code": "RATE_LIMITED",
+            "message": BUSY,
+            "retry_after_seconds": 5,
+        }
+        release.set()
+        await held
+
+    asyncio.run(hold())
+    assert not cognito.mailed
+    (sent,) = chat.say(f"I'm {ADA}", initiate())
+    assert sent["success"] is True
