@@ -119,7 +119,9 @@ class GuestStore:
     def find(self, cognito_sub: str) -> Guest | None:
         """Return the record of this `sub`, or None if there is none."""
         response = self._dynamodb.get_item(
-            TableName=self._table_name, Key={"cognito_sub": {"S": cognito_sub}}
+            TableName=self._table_name,
+            Key={"cognito_sub": {"S": cognito_sub}},
+            ConsistentRead=True,  # else who has just signed in may have no record yet
         )
         item = response.get("Item", {})
         return _guest(item) if "guest_id" in item else None

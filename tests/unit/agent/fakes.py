@@ -247,6 +247,8 @@ class FakeDynamoDb:
     def get_item(self, **arguments: Any) -> dict[str, Any]:
         if self.fail:
             raise self.fail
+        if not arguments.get("ConsistentRead"):
+            return {}  # as late as DynamoDB may be
         item = self.items.get(arguments["Key"]["cognito_sub"]["S"])
         return {"Item": dict(item)} if item else {}
 
