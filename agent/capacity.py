@@ -1,4 +1,4 @@
-"""How much the agent does at once, all sizes in one place, and what happens beyond: it says so.
+"""How much the agent does at once. Beyond that it says that it is busy.
 
 Calls that block have threads of their own, apart by what they wait for; an answer that streams
 holds none.
@@ -8,22 +8,29 @@ import asyncio
 import contextvars
 import logging
 import threading
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
+from agent.observability import describe
+
 ANONYMOUS_AT_ONCE = 300
 """Turns of visitors who are not signed in; a flood of them takes no place of a member."""
 MEMBERS_AT_ONCE = 100
+A_MEMBERS_AT_ONCE = 10
+"""Of these: one who sends many messages takes no place of others, nor their threads."""
 TURNS_AT_ONCE = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
 SIGN_IN_THREADS = 8
 """Further sign-ins wait: each keeps a Lambda busy, of which a new AWS account runs 10 at once."""
+THREAD_WAIT_SECONDS = 20
+"""Cognito's time-out is 17 s: one that hangs lets the next in."""
 READ_THREADS = 100
 """For records and for asking whether somebody is signed in: no slow sign-in holds these."""
-WAIT_SECONDS = 20
-"""For a thread. Cognito's time-out ends the calls that hold them after 17 s."""
 VERIFYING_THREADS = 64
-"""For tokens under made-up key ids, which wait for a slow key endpoint."""
+"""For tokens: those under unknown key ids wait for the key endpoint, 3 s if it hangs."""
+HISTORY_THREADS = 16
+"""For stored histories."""
 BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
 RETRY_AFTER_SECONDS = 5
 UNREAD_CHUNKS = 100
@@ -41,17 +48,16 @@ class BusyError(Exception):
 class Place:
     """One of a bounded number of places; given back once, however often that is asked."""
 
-    def __init__(self, places: threading.Semaphore) -> None:
-        self._places = places
+    def __init__(self, give_back: Callable[[], None]) -> None:
         self._lock = threading.Lock()
-        self._taken = True
+        self._give_back: Callable[[], None] | None = give_back
 
     def leave(self) -> None:
         """Give it back."""
         with self._lock:
-            taken, self._taken = self._taken, False
-        if taken:
-            self._places.release()
+            give_back, self._give_back = self._give_back, None
+        if give_back:
+            give_back()
 
 
 class Places:
@@ -59,20 +65,30 @@ class Places:
 
     Args:
         limit: How many may be taken at once.
+        each: How many of them by one owner; by default all.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._free = threading.Semaphore(limit)
+    def __init__(self, limit: int, *, each: int | None = None) -> None:
+        self._limit = limit
+        self._each = limit if each is None else each
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
 
-    def take(self) -> Place:
+    def take(self, owner: str = "") -> Place:
         """Take one.
 
         Raises:
-            BusyError: None is free.
+            BusyError: None is free, or the owner has as many as one may.
         """
-        if not self._free.acquire(blocking=False):
-            raise BusyError
-        return Place(self._free)
+        with self._lock:
+            if self._taken.total() >= self._limit or self._taken[owner] >= self._each:
+                raise BusyError
+            self._taken[owner] += 1
+        return Place(lambda: self._give_back(owner))
+
+    def _give_back(self, owner: str) -> None:
+        with self._lock:
+            self._taken -= Counter([owner])  # and forgets who has none
 
 
 class Threads:
@@ -81,7 +97,7 @@ class Threads:
     Args:
         name: Of the threads.
         limit: How many there may be; they are made as they are needed.
-        waiting: How many calls may wait for one, each for `WAIT_SECONDS`.
+        waiting: How many calls may wait for one, each for `THREAD_WAIT_SECONDS`.
     """
 
     def __init__(self, name: str, limit: int, *, waiting: int = 0) -> None:
@@ -99,7 +115,7 @@ class Threads:
         future.add_done_callback(lambda _: place.leave())
         waiting = asyncio.wrap_future(future)
         try:
-            done, _ = await asyncio.wait([waiting], timeout=WAIT_SECONDS)
+            done, _ = await asyncio.wait([waiting], timeout=THREAD_WAIT_SECONDS)
             if not done and future.cancel():  # which a call that has begun refuses
                 raise BusyError
             return await waiting
@@ -125,11 +141,15 @@ async def from_loop(
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
-                    async with asyncio.timeout(READER_SECONDS):
-                        await room.acquire()
+                    try:
+                        async with asyncio.timeout(READER_SECONDS):
+                            await room.acquire()
+                    except TimeoutError:
+                        _log.info("answer not read", extra={"outcome": "given_up"})
+                        return
                     here.call_soon_threadsafe(received.put_nowait, chunk)
-        except TimeoutError:
-            _log.info("answer not read", extra={"outcome": "given_up"})
+        except Exception as error:
+            _log.error("answer failed", extra=describe(error))
         finally:
             ended()
             here.call_soon_threadsafe(received.put_nowait, None)

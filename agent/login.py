@@ -47,7 +47,7 @@ _MAX_NAME_CHARS = 100
 _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _PENDING_LIMIT = 10_000
 _PENDING_IDLE_SECONDS = 3600
-_ACCEPTED_SECONDS = 60
+_TOLD_SECONDS = 60
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 
@@ -88,10 +88,12 @@ class _PendingLogin:
 
 
 @dataclass(slots=True)
-class _Accepted:
-    """Until when a token is taken without asking, epoch seconds."""
+class _Told:
+    """Whether Cognito takes a token, and until when, epoch seconds, it is not asked again."""
 
+    signed_in: bool = False
     until: float = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class EmailOtpLogin:
@@ -120,9 +122,7 @@ class EmailOtpLogin:
         self._client_id = client_id
         self._clock = clock
         self._decoys = Decoys(clock)
-        self._accepted = Sessions(
-            _Accepted, limit=_PENDING_LIMIT, idle_seconds=_ACCEPTED_SECONDS, clock=clock
-        )
+        self._told = Sessions(_Told, limit=_PENDING_LIMIT, idle_seconds=_TOLD_SECONDS, clock=clock)
         self._usual_code: tuple[int, int, int] | None = None
         # A lock for each address that is being created, gone with the last who holds it.
         self._creating: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
@@ -259,17 +259,19 @@ class EmailOtpLogin:
         Raises:
             ClientError, BotoCoreError: Cognito could not tell.
         """
-        accepted = self._accepted.get(hashlib.sha256(access_token.encode()).hexdigest())
-        if self._clock() < accepted.until:
-            return True
-        try:
-            self._cognito.get_user(AccessToken=access_token)
-        except ClientError as error:
-            if _aws_code(error) in _NOT_ALLOWED:
-                return False
-            raise
-        accepted.until = self._clock() + _ACCEPTED_SECONDS
-        return True
+        told = self._told.get(hashlib.sha256(access_token.encode()).hexdigest())
+        with told.lock:
+            if self._clock() < told.until:
+                return told.signed_in
+            try:
+                self._cognito.get_user(AccessToken=access_token)
+                told.signed_in = True
+            except ClientError as error:
+                if _aws_code(error) not in _NOT_ALLOWED:
+                    raise
+                told.signed_in = False
+            told.until = self._clock() + _TOLD_SECONDS
+            return told.signed_in
 
     def _make_user(self, email: str, locale: str | None) -> None:
         """Create the user if there is none, without any mail of Cognito's own."""
@@ -437,7 +439,7 @@ class EmailOtpLogin:
     def _known(self, session_id: str) -> _PendingLogin:
         """Return what is remembered, if anything.
 
-        Only who asks for a code is remembered: any number of chats that ask for none push no
+        A chat is not remembered by being looked at: any number that ask for no code push no
         pending login out.
         """
         return self._pending.find(session_id) or _PendingLogin()

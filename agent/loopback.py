@@ -21,7 +21,7 @@ REFUSED = (
     "This answers programs and pages of this machine alone. "
     "Open it by typing its address, http://127.0.0.1 with its port."
 )
-_HOST = re.compile(r"(localhost|[\d.]+|\[::1\])(?::([1-9]\d{0,4}))?", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(r"(localhost|\d[\d.]*|\[::1\])(?::([1-9]\d{0,4}))?", re.ASCII | re.IGNORECASE)
 _ORIGIN = re.compile(r"https?://(.+)")
 _OWN_SITES = {b"same-origin", b"same-site", b"none"}
 
@@ -60,7 +60,8 @@ class LoopbackOnly:
 def _is_from_here(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     sent: dict[bytes, list[bytes]] = {b"host": [], b"origin": [], b"sec-fetch-site": []}
     for name, value in headers:
-        sent.get(name.lower(), []).append(value)
+        if name.lower() in sent:
+            sent[name.lower()].append(value)
     origins = [_ORIGIN.fullmatch(origin.decode("latin-1")) for origin in sent[b"origin"]]
     return (
         [_is_loopback(host.decode("latin-1")) for host in sent[b"host"]] == [True]
@@ -70,7 +71,7 @@ def _is_from_here(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether a host, with a port or without, is this machine by any resolver's word."""
+    """Whether a host, with a port or without, is this machine whatever resolves it."""
     parts = _HOST.fullmatch(address)
     if parts is None or int(parts[2] or 1) > 65535:
         return False

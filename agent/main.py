@@ -33,10 +33,13 @@ from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
 from agent.capacity import (
+    A_MEMBERS_AT_ONCE,
     ANONYMOUS_AT_ONCE,
     BUSY,
+    HISTORY_THREADS,
     MEMBERS_AT_ONCE,
     RETRY_AFTER_SECONDS,
+    TURNS_AT_ONCE,
     VERIFYING_THREADS,
     BusyError,
     Place,
@@ -137,8 +140,10 @@ def create_app(
     )
     is_signed_in = is_signed_in or email_otp.login.is_signed_in
     model = model or _model(settings)
-    verifying = Threads("verify", VERIFYING_THREADS)
-    anonymous, members = Places(ANONYMOUS_AT_ONCE), Places(MEMBERS_AT_ONCE)
+    verifying = Threads("verify", VERIFYING_THREADS, waiting=TURNS_AT_ONCE)
+    histories = Threads("history", HISTORY_THREADS, waiting=TURNS_AT_ONCE)
+    anonymous = Places(ANONYMOUS_AT_ONCE)
+    members = Places(MEMBERS_AT_ONCE, each=A_MEMBERS_AT_ONCE)
     tools = email_otp_tools(email_otp)
     prompt_file = Path(__file__).parent / "prompts" / "system.md"
     system_prompt = prompt_file.read_text("utf-8").replace("{app_name}", settings.app_name)
@@ -149,22 +154,14 @@ def create_app(
     def open_conversation(session_id: str, cognito_sub: str | None) -> Conversation:
         conversation = conversations.get(session_id)
         if conversation.agent is None:
-            agent = Agent(
+            conversation.cognito_sub = cognito_sub
+            conversation.agent = Agent(
                 model=model,
                 # Someone signed in has no sign-in to do.
                 tools=[*(tools if cognito_sub is None else tools[-1:])],
                 system_prompt=system_prompt,
                 callback_handler=None,  # the default one prints to the terminal
             )
-            if session_manager is not None:
-                # Not given to the agent, which would save a turn before it has ended well.
-                conversation.history = session_manager(_history_id(session_id, cognito_sub))
-                conversation.history.initialize(agent)
-                # What was being saved when an earlier process ended may lack its end.
-                agent.messages[:] = _whole_turns(agent.messages)
-                if agent.messages and cognito_sub is None:
-                    email_otp.login.expect_code_from_before(session_id)
-            conversation.agent, conversation.cognito_sub = agent, cognito_sub
         if conversation.cognito_sub != cognito_sub:
             raise RequestError(
                 403, "foreign_session", "This session is another's: start a new one."
@@ -175,33 +172,39 @@ def create_app(
             conversations.keep(session_id, conversation, owner=cognito_sub)
         return conversation
 
-    async def signed_in_sub(request: Request) -> str | None:
-        """Return whose token the request carries; None only if it carries none at all."""
-        authorization = _header(request, "Authorization")
-        if authorization is None:
-            return None
-        scheme, _, rest = authorization.partition(" ")
-        access_token = rest.strip()
+    async def load_history(session_id: str, conversation: Conversation) -> None:
+        agent, cognito_sub = conversation.agent, conversation.cognito_sub
+        if session_manager is None or agent is None or conversation.history:
+            return
+
+        def load() -> SessionManager:
+            # Not given to the agent, which would save a turn before it has ended well.
+            history = session_manager(_history_id(session_id, cognito_sub))
+            history.initialize(agent)
+            return history
+
+        conversation.busy = True
         try:
-            if scheme.lower() != "bearer":
-                raise TokenError("token", "not a bearer token")
-            identity = await verifying.run(lambda: verifier.verify_access_token(access_token))
-            if not await email_otp.reads.run(lambda: is_signed_in(access_token)):
-                raise TokenError("sub", "signed out, disabled or deleted")
-        except TokenError as error:
-            _log.info("access token refused", extra={"claim": error.claim})
-            access_tokens_refused.add(1, {"claim": error.claim})
-            raise RequestError(
-                401, "invalid_token", str(error), **{"WWW-Authenticate": error.www_authenticate}
-            ) from None
-        except (KeysUnavailableError, ClientError, BotoCoreError):
-            raise RequestError(503, "keys_unavailable", NOT_CHECKED) from None
-        return identity.cognito_sub
+            conversation.history = await histories.run(load)
+        finally:
+            conversation.busy = False
+        # What was being saved when an earlier process ended may lack its end.
+        agent.messages[:] = _whole_turns(agent.messages)
+        if agent.messages and cognito_sub is None:
+            email_otp.login.expect_code_from_before(session_id)
+
+    async def check_signed_in(access_token: str) -> None:
+        try:
+            signed_in = await email_otp.reads.run(lambda: is_signed_in(access_token))
+        except (ClientError, BotoCoreError):
+            raise KeysUnavailableError from None
+        if not signed_in:
+            raise TokenError("sub", "signed out, disabled or deleted")
 
     async def answer(
         session_id: str, conversation: Conversation, turn: Turn
     ) -> AsyncGenerator[bytes]:
-        async with aclosing(_answer(conversation, turn)) as chunks:
+        async with aclosing(_answer(conversation, turn, histories)) as chunks:
             async for chunk in chunks:
                 yield f"data: {json.dumps(chunk, ensure_ascii=False, default=str)}\n\n".encode()
         if pending := email_otp.login.pending_code(session_id):
@@ -215,9 +218,16 @@ def create_app(
             # request on the same connection.
             request = cast(Request, context.request)
             session_id = _session_id(request)
-            cognito_sub = await signed_in_sub(request)
-            place = (anonymous if cognito_sub is None else members).take()
+            access_token, cognito_sub = _bearer_token(request), None
+            if access_token is None:
+                place = anonymous.take()
+            else:
+                identity = await verifying.run(lambda: verifier.verify_access_token(access_token))
+                cognito_sub = identity.cognito_sub
+                place = members.take(cognito_sub)
+                await check_signed_in(access_token)
             conversation = open_conversation(session_id, cognito_sub)
+            await load_history(session_id, conversation)
             turn = email_otp.turn(
                 session_id,
                 prompt,
@@ -226,15 +236,10 @@ def create_app(
                 locale=_locale(request),
             )
             return StreamedAnswer(answer(session_id, conversation, turn), place)
-        except (RequestError, BusyError) as error:
-            refusal = error if isinstance(error, RequestError) else _busy()
-            _log.info("request refused", extra={"outcome": refusal.code})
         except Exception as error:  # else its text would be the answer
-            _log.error("request failed", extra=describe(error))
-            refusal = RequestError(500, "internal_error", STREAM_FAILED)
-        if place:
-            place.leave()
-        return refusal.response()
+            if place:
+                place.leave()
+            return _refusal(error).response()
 
     app = BedrockAgentCoreApp(middleware=[Middleware(LoopbackOnly), Middleware(BoundedJsonBody)])
     app.entrypoint(invoke)
@@ -258,7 +263,9 @@ class StreamedAnswer(StreamingResponse):
             self._place.leave()  # also where the browser went before the turn began
 
 
-async def _answer(conversation: Conversation, turn: Turn) -> AsyncGenerator[Chunk]:
+async def _answer(
+    conversation: Conversation, turn: Turn, histories: Threads
+) -> AsyncGenerator[Chunk]:
     """Stream one turn; one that did not end well leaves nothing in the history."""
     agent = conversation.agent
     if agent is None or conversation.busy:  # two requests were accepted before either began
@@ -284,9 +291,11 @@ async def _answer(conversation: Conversation, turn: Turn) -> AsyncGenerator[Chun
             async for chunk in chunks:
                 yield chunk
     finally:
-        agent.messages[:] = _whole_turns(agent.messages)
-        _save(conversation, agent, before)
-        conversation.busy = False
+        try:
+            agent.messages[:] = _whole_turns(agent.messages)
+            await _save(conversation.history, agent, before, histories)
+        finally:
+            conversation.busy = False
 
 
 def _history_id(session_id: str, cognito_sub: str | None) -> str:
@@ -317,17 +326,22 @@ def _has(content: list[ContentBlock], kind: str) -> bool:
     return any(kind in block for block in content)
 
 
-def _save(conversation: Conversation, agent: Agent, before: Messages) -> None:
+async def _save(
+    history: SessionManager | None, agent: Agent, before: Messages, histories: Threads
+) -> None:
     """Store the turn's messages, if histories are stored."""
-    history = conversation.history
     known = {id(message) for message in before}
     new = [message for message in agent.messages if id(message) not in known]
     if history is None or not new:
         return
-    try:
+
+    def save() -> None:
         for message in new:
             history.append_message(message, agent)
         history.sync_agent(agent)
+
+    try:
+        await histories.run(save)
     except Exception as error:
         _log.error("history not saved", extra=describe(error))
 
@@ -375,8 +389,37 @@ def _invalid(error: str) -> RequestError:
     return RequestError(400, "invalid_request", error)
 
 
-def _busy() -> RequestError:
-    return RequestError(503, "busy", BUSY, **{"Retry-After": str(RETRY_AFTER_SECONDS)})
+def _bearer_token(request: Request) -> str | None:
+    """Return the token the request carries, or None only if it carries none at all."""
+    authorization = _header(request, "Authorization")
+    if authorization is None:
+        return None
+    scheme, _, access_token = authorization.partition(" ")
+    if scheme.lower() != "bearer":
+        raise TokenError("token", "not a bearer token")
+    return access_token.strip()
+
+
+def _refusal(error: Exception) -> RequestError:
+    """Say why a request is not answered; of other errors than ours nothing is told."""
+    match error:
+        case RequestError():
+            refusal = error
+        case TokenError():
+            _log.info("access token refused", extra={"claim": error.claim})
+            access_tokens_refused.add(1, {"claim": error.claim})
+            refusal = RequestError(
+                401, "invalid_token", str(error), **{"WWW-Authenticate": error.www_authenticate}
+            )
+        case KeysUnavailableError():
+            refusal = RequestError(503, "keys_unavailable", NOT_CHECKED)
+        case BusyError():
+            refusal = RequestError(503, "busy", BUSY, **{"Retry-After": str(RETRY_AFTER_SECONDS)})
+        case _:
+            _log.error("request failed", extra=describe(error))
+            return RequestError(500, "internal_error", STREAM_FAILED)
+    _log.info("request refused", extra={"outcome": refusal.code})
+    return refusal
 
 
 def _locale(request: Request) -> str | None:

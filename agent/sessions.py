@@ -42,6 +42,7 @@ class Sessions[T]:
         self._lock = threading.Lock()
         self._new: OrderedDict[str, _Entry[T]] = OrderedDict()
         self._kept: OrderedDict[str, _Entry[T]] = OrderedDict()
+        self._held: Counter[str] = Counter()  # by owner
 
     def __len__(self) -> int:
         return len(self._new) + len(self._kept)
@@ -65,13 +66,13 @@ class Sessions[T]:
     def keep(self, session_id: str, value: T, *, owner: str) -> None:
         """Keep a session whose owner is known, such as by an address that a code was sent to."""
         with self._lock:
-            self._new.pop(session_id, None)
-            self._kept.pop(session_id, None)
+            self._forget(session_id)
             self._kept[session_id] = _Entry(value, self._clock(), owner)
+            self._held[owner] += 1
             if len(self._kept) > self._limit:
-                held = Counter(entry.owner for entry in self._kept.values())
-                most = max(held.values())
-                del self._kept[next(s for s, e in self._kept.items() if held[e.owner] == most)]
+                most = max(self._held.values())
+                of_most = (s for s, kept in self._kept.items() if self._held[kept.owner] == most)
+                self._forget(next(of_most))
 
     def _used(self, session_id: str) -> T | None:
         now = self._clock()
@@ -80,9 +81,16 @@ class Sessions[T]:
                 oldest, entry = next(iter(entries.items()))
                 if entry.used_at + self._idle_seconds >= now:
                     break
-                del entries[oldest]
+                self._forget(oldest)
             if known := entries.get(session_id):
                 known.used_at = now
                 entries.move_to_end(session_id)
                 return known.value
         return None
+
+    def _forget(self, session_id: str) -> None:
+        self._new.pop(session_id, None)
+        if entry := self._kept.pop(session_id, None):
+            self._held[entry.owner] -= 1
+            if not self._held[entry.owner]:
+                del self._held[entry.owner]

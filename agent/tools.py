@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 MAX_ADDRESSES_PER_SESSION = 3
 _MAX_TYPED_ADDRESSES = 50
-_WAIT_SECONDS = 30
+_NEXT_REQUEST_SECONDS = 30
 _SESSION_LIMIT = 10_000
 _SESSION_IDLE_SECONDS = 3600
 _STATE_KEY = "email_otp_turn"
@@ -245,7 +245,8 @@ def _initiate(email_otp: EmailOtp, turn: _TurnState, email: str, name: str) -> T
         return _error(Refused(ErrorCode.INVALID_EMAIL), NOT_TYPED)
     if turn.code_requested:
         return _error(
-            Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=_WAIT_SECONDS), ONE_REQUEST_A_TURN
+            Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=_NEXT_REQUEST_SECONDS),
+            ONE_REQUEST_A_TURN,
         )
     if address not in turn.visitor.asked and len(turn.visitor.asked) >= MAX_ADDRESSES_PER_SESSION:
         refused = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=_SESSION_IDLE_SECONDS)

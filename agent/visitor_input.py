@@ -5,6 +5,7 @@ import secrets
 import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 # Plain ASCII addresses: SES takes no other local part, and a homoglyph is then no address.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
@@ -22,6 +23,7 @@ _WORD_END = re.compile(
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
+_LIGATURE = len("ffi")  # some characters become whole phrases
 
 # A message is looked at as its shape, a character for each: a digit of any script, what is not
 # seen, what may stand between the digits of a code, and anything else.
@@ -62,7 +64,16 @@ def typed_addresses(message: str) -> Iterator[str]:
 
 
 def _plain(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).translate(_APOSTROPHES)
+    """Return the text with typographic forms as plain characters, at most three for one."""
+    if text.isascii():
+        return text
+    plain = map(_plain_form, text)
+    return "".join(c if len(c) <= _LIGATURE else "\0" for c in plain).translate(_APOSTROPHES)
+
+
+@lru_cache(maxsize=4096)  # some take microseconds, and a message may have thousands
+def _plain_form(character: str) -> str:
+    return unicodedata.normalize("NFKC", character)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -92,6 +103,8 @@ class HiddenCode:
             fitting = {digits for digits in candidates if len(digits) == code_length}
             if len(fitting) == 1:
                 return fitting.pop()
+            if fitting:  # a guess could cost an attempt
+                break
         return "".join(self.groups)
 
 
@@ -155,8 +168,7 @@ def _read(message: str) -> tuple[list[str], str]:
     digits = [_digits_of(character) for character in message]
     # Not normalised as a whole, which could move its characters and make it longer.
     plain = "".join(
-        one if len(one := unicodedata.normalize("NFKC", character)) == 1 else "\0"
-        for character in message
+        one if len(one := _plain_form(character)) == 1 else "\0" for character in message
     )
     for address in _ADDRESS_IN_TEXT.finditer(plain):
         digits[slice(*address.span())] = [""] * len(address.group())
@@ -171,7 +183,7 @@ def _digits_of(character: str) -> str:
     """Return the decimal digits a character shows: one, none, or two of an encircled ten."""
     if character.isascii():
         return character if character.isdigit() else ""
-    values = [unicodedata.digit(c, None) for c in unicodedata.normalize("NFKC", character)]
+    values = [unicodedata.digit(c, None) for c in _plain_form(character)]
     return "".join(str(value) for value in values if value is not None)
 
 

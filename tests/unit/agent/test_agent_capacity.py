@@ -60,7 +60,7 @@ def test_call_beyond_the_threads_is_refused_at_once_and_not_later() -> None:
 def test_call_waits_for_a_thread_only_so_long_and_not_for_who_left(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(capacity, "WAIT_SECONDS", 0.05)
+    monkeypatch.setattr(capacity, "THREAD_WAIT_SECONDS", 0.05)
     release, called = threading.Event(), list[str]()
 
     async def run() -> None:
