@@ -191,7 +191,6 @@ def _environment(home: Path, port: int) -> dict[str, str]:
         "AUTH": "true",
         # Else its MQTT broker listens on every address of this machine, and nothing needs it.
         "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
         "LAMBDA_EXECUTOR": "local",
         "MINISTACK_REGION": LOCAL_REGION,
         "MINISTACK_ACCOUNT_ID": LOCAL_ACCOUNT,

@@ -1,6 +1,7 @@
 """T38: one visitor holds up no other: places, threads, and answers that nobody reads."""
 
 import asyncio
+import contextvars
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,21 @@ def test_a_place_is_given_back_once() -> None:
     places.take()
     with pytest.raises(BusyError):
         places.take()
+
+
+def test_one_owner_takes_only_so_many_of_the_places() -> None:
+    places = Places(3, each=2)
+    mallorys = [places.take("mallory"), places.take("mallory")]
+    with pytest.raises(BusyError):
+        places.take("mallory")
+    places.take("ada")
+    with pytest.raises(BusyError):
+        places.take("bob")
+    mallorys[0].leave()
+    mallorys[0].leave()
+    places.take("bob")
+    with pytest.raises(BusyError):
+        places.take("mallory")
 
 
 def test_no_more_places_are_taken_at_once_than_there_are() -> None:
@@ -130,3 +146,30 @@ def test_reader_who_takes_nothing_holds_no_place_for_long(monkeypatch: pytest.Mo
         assert len([chunk async for chunk in chunks]) <= capacity.UNREAD_CHUNKS
 
     asyncio.run(run())
+
+
+def test_call_in_a_thread_sees_the_callers_context() -> None:
+    """Such as the span that those of its own calls belong to."""
+    span = contextvars.ContextVar[str]("span")
+
+    async def run() -> str:
+        span.set("turn")
+        return await Threads("test", 1).run(span.get)
+
+    assert asyncio.run(run()) == "turn"
+
+
+def test_answer_that_fails_ends_and_is_logged_without_its_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def failing() -> AsyncGenerator[bytes]:
+        yield b"one"
+        raise ValueError("canary")
+
+    async def run() -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        return [chunk async for chunk in from_loop(failing(), loop, ended=lambda: None)]
+
+    assert asyncio.run(run()) == [b"one"]
+    assert caplog.messages == ["answer failed"]
+    assert "canary" not in caplog.text

@@ -58,6 +58,25 @@ def test_t39_twentieth_mail_of_a_day_is_the_last_but_for_quiet_times(clock: Cloc
     assert decoys.ask("dis@example.com", life_seconds=60).expires_at == clock.now + 60
 
 
+def test_t39_fifth_mail_of_a_quarter_hour_has_its_cooldown_too(clock: Clock) -> None:
+    decoys = Decoys(clock)
+    for pause in (300, 300, 255, 30, 5):
+        assert decoys.ask("dis@example.com", life_seconds=60).retry_after_seconds == 30
+        clock.now += pause
+    # The first of the five is forgotten in 10 s, the cooldown of the last ends in 25.
+    assert decoys.ask("dis@example.com", life_seconds=60).retry_after_seconds == 25
+
+
+def test_t39_day_is_remembered_while_nothing_is_asked_for(clock: Clock) -> None:
+    decoys = Decoys(clock)
+    for _ in range(20):
+        decoys.ask("dis@example.com", life_seconds=60)
+        clock.now += 4_000
+    decoys.ask("dis@example.com", life_seconds=60)
+    clock.now += 31
+    assert decoys.ask("dis@example.com", life_seconds=60) == Decoy(int(clock.now) + 29, 569)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -680,3 +680,33 @@ def test_t38_flood_of_refused_requests_loses_no_login_that_is_under_way(
         login.initiate(f"flood-{number}", email=ADA)
     assert login.expects_code(CHAT)
     assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t40_requests_with_one_token_at_once_ask_cognito_once(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T40: so do those with a token it refuses, until a minute has passed."""
+    ask = cognito.get_user
+
+    def slow(**arguments: Any) -> dict[str, Any]:
+        time.sleep(0.05)
+        return ask(**arguments)
+
+    monkeypatch.setattr(cognito, "get_user", slow)
+    cognito.refused.add("revoked")
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(login.is_signed_in, ["good", "revoked"] * 4))
+    assert told == [True, False] * 4
+    assert cognito.operations() == ["GetUser"] * 2
+
+
+def test_enabled_again_is_signed_in_again_after_a_minute(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    cognito.refused.add("token")
+    assert not login.is_signed_in("token")
+    cognito.refused.clear()
+    clock.now += 59
+    assert not login.is_signed_in("token")
+    clock.now += 1
+    assert login.is_signed_in("token")

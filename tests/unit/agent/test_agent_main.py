@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 from strands.session.file_session_manager import FileSessionManager
@@ -592,9 +592,9 @@ def test_t22_code_typed_after_a_restart_reaches_neither_model_nor_history(
 ) -> None:
     histories.restart()[0].say("first")
     browser, model = histories.restart()
-    browser.say("it's 123 456")
+    browser.say("it begins with 407")  # shown where no code was ever asked for
     assert "[code_reference: " in texts_shown(model)[-1]
-    assert "123 456" not in str(model.shown) + histories.stored
+    assert "407" not in "".join(texts_shown(model)[:-1]) + histories.stored
 
 
 def test_turn_that_did_not_end_well_is_not_stored(histories: Histories) -> None:
@@ -775,6 +775,15 @@ def test_t22_logs_of_a_login_at_debug_hold_no_secret(
         assert secret not in logged
 
 
+def context_of(session_id: str, access_token: str | None = None) -> RequestContext:
+    headers = {"x-amzn-bedrock-agentcore-runtime-session-id": session_id}
+    if access_token:
+        headers["authorization"] = f"Bearer {access_token}"
+    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
+    request = Request({"type": "http", "headers": raw})
+    return RequestContext(session_id=None, request_headers=None, request=request)
+
+
 def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -782,13 +791,7 @@ def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
     monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
     app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=ScriptedModel("one"))
     invoke = app.handlers["main"]
-    member = {
-        "x-amzn-bedrock-agentcore-runtime-session-id": OTHER_SESSION,
-        "authorization": f"Bearer {signer.sign(access_claims())}",
-    }
-    headers = [(name.encode(), value.encode()) for name, value in member.items()]
-    request = Request({"type": "http", "headers": headers})
-    as_member = RequestContext(session_id=None, request_headers=None, request=request)
+    as_member = context_of(OTHER_SESSION, signer.sign(access_claims()))
 
     async def run() -> None:
         first = await invoke({"prompt": "one"}, CONTEXT)
@@ -848,12 +851,8 @@ def test_t38_slow_sign_ins_hold_up_nobody_elses_record(
     monkeypatch.setattr(cognito, "admin_initiate_auth", slow)
     invoke = create_app(SETTINGS, email_otp=email_otp, verifier=verifier).handlers["main"]
 
-    async def ask(session_id: str, prompt: str, **headers: str) -> list[Any]:
-        sent = {"x-amzn-bedrock-agentcore-runtime-session-id": session_id, **headers}
-        raw = [(name.encode(), value.encode()) for name, value in sent.items()]
-        request = Request({"type": "http", "headers": raw})
-        context = RequestContext(session_id=None, request_headers=None, request=request)
-        answer = await invoke({"prompt": prompt}, context)
+    async def ask(session_id: str, prompt: str, access_token: str | None = None) -> list[Any]:
+        answer = await invoke({"prompt": prompt}, context_of(session_id, access_token))
         return outputs_of([chunk async for chunk in chunks_of(answer)])
 
     async def run() -> None:
@@ -862,8 +861,8 @@ def test_t38_slow_sign_ins_hold_up_nobody_elses_record(
             for n in range(12)
         ]
         await asyncio.sleep(0.1)
-        token = f"Bearer {signer.sign(access_claims())}"
-        (record,) = await ask(OTHER_SESSION, "Show my profile", authorization=token)
+        token = signer.sign(access_claims())
+        (record,) = await ask(OTHER_SESSION, "Show my profile", token)
         assert record["signed_in"] is True
         assert not any(one.done() for one in slow_ones)
         answers_again.set()
@@ -915,3 +914,136 @@ def test_t38_flood_of_sessions_wipes_no_chat_in_mid_sign_in(
     assert event["success"] is True  # the chat knows the address still
     (event,) = outputs_of(browser.say("", code=cognito.mailed[-1][1]))
     assert event["email"] == ADA
+
+
+def test_t38_refused_requests_give_their_places_back(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T38: another's session, a token that Cognito refuses, a Cognito that cannot tell."""
+    monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.main.MEMBERS_AT_ONCE", 1)
+    answers: Iterator[bool | Exception] = iter(
+        [True, False, aws_error("GetUser", "TooManyRequestsException"), True, True]
+    )
+
+    def is_signed_in(_: str) -> bool:
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, is_signed_in=is_signed_in)
+    with TestClient(app, base_url=LOOPBACK) as http:
+        visitor, member = Browser(http), Browser(http)
+        member.session_id, member.access_token = OTHER_SESSION, signer.sign(access_claims())
+        member.say("Hi")
+        told = [member.post({"prompt": "Hi"}).status_code for _ in range(2)]
+        visitor.session_id, member.session_id = OTHER_SESSION, SESSION_ID
+        told += [visitor.post({"prompt": "Hi"}).status_code for _ in range(2)]
+        visitor.session_id = SESSION_ID
+        visitor.say("Hi")
+        told += [member.post({"prompt": "Hi"}).status_code]
+        member.session_id = OTHER_SESSION
+        member.say("Hi")
+    assert told == [401, 503, 403, 403, 403]
+
+
+def test_t38_one_members_flood_takes_no_place_of_another(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T38: nor is Cognito asked whether that member is signed in."""
+    monkeypatch.setattr("agent.main.A_MEMBERS_AT_ONCE", 2)
+    asked: list[str] = []
+
+    def is_signed_in(access_token: str) -> bool:
+        asked.append(access_token)
+        return True
+
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, is_signed_in=is_signed_in)
+    invoke = app.handlers["main"]
+    mallory, ada = (signer.sign(access_claims(sub=sub)) for sub in ("mallory", "ada"))
+
+    async def run() -> list[int]:
+        contexts = [context_of(f"{SESSION_ID}-{n}", mallory) for n in range(3)]
+        answers = [await invoke({"prompt": "Hi"}, context) for context in contexts]
+        answers.append(await invoke({"prompt": "Hi"}, context_of(OTHER_SESSION, ada)))
+        return [answer.status_code for answer in answers]
+
+    assert asyncio.run(run()) == [200, 200, 503, 200]
+    assert asked == [mallory, mallory, ada]
+
+
+def test_t38_browser_that_left_before_its_turn_began_holds_no_place(
+    email_otp: EmailOtp, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
+    invoke = create_app(SETTINGS, email_otp=email_otp, verifier=verifier).handlers["main"]
+
+    async def gone(_: Any) -> None:
+        raise OSError
+
+    async def run() -> int:
+        answer = await invoke({"prompt": "Hi"}, CONTEXT)
+        with pytest.raises((OSError, ClientDisconnect)):
+            await answer({"type": "http", "asgi": {"spec_version": "2.4"}}, gone, gone)
+        return int((await invoke({"prompt": "Hi"}, CONTEXT)).status_code)
+
+    assert asyncio.run(run()) == 200
+
+
+def test_t38_flood_of_newcomers_wipes_no_members_chat(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.main.MAX_SESSIONS", 5)
+    model = ScriptedModel("one")
+    member = scripted(email_otp, verifier, model)
+    member.access_token = signer.sign(access_claims())
+    member.say("first")
+    for number in range(10):
+        newcomer = Browser(member.http)
+        newcomer.session_id = f"{SESSION_ID}-{number}"
+        newcomer.say("Hi")
+    member.say("second")
+    assert texts_shown(model) == ["first", "one", "second"]
+
+
+def test_t38_slow_histories_hold_up_nobody(
+    email_otp: EmailOtp, verifier: TokenVerifier, tmp_path: Path
+) -> None:
+    """T38: neither while they are read nor while they are written."""
+    reading, writing = threading.Event(), threading.Event()
+
+    class SlowManager(FileSessionManager):
+        def initialize(self, agent: Any, **named: Any) -> None:
+            assert reading.wait(20)
+            super().initialize(agent, **named)
+
+        def append_message(self, *shown: Any, **named: Any) -> None:
+            assert writing.wait(20)
+            super().append_message(*shown, **named)
+
+    app = create_app(
+        SETTINGS,
+        email_otp=email_otp,
+        verifier=verifier,
+        session_manager=lambda name: SlowManager(name, storage_dir=str(tmp_path)),
+    )
+    invoke = app.handlers["main"]
+
+    async def ask() -> None:
+        answer = await invoke({"prompt": "Hi"}, CONTEXT)
+        assert [chunk async for chunk in chunks_of(answer)]
+
+    async def run() -> None:
+        asked = asyncio.create_task(ask())
+        await asyncio.sleep(0.1)  # which a loop that is held up could not
+        busy = await invoke({"prompt": "Hi"}, CONTEXT)
+        assert json.loads(busy.body)["code"] == "session_busy"
+        reading.set()
+        await asyncio.sleep(0.1)
+        busy = await invoke({"prompt": "Hi"}, CONTEXT)
+        assert json.loads(busy.body)["code"] == "session_busy"
+        writing.set()
+        await asked
+
+    asyncio.run(run())

@@ -98,3 +98,15 @@ def test_t38_who_keeps_most_displaces_their_own_alone(clock: Clock) -> None:
     assert [sessions.find(f"flood-{number}") for number in (97, 98, 99)] == [None, 98, 99]
     sessions.keep("c", 3, owner="cyd")
     assert [sessions.find("c"), sessions.find("flood-98")] == [3, None]
+
+
+def test_what_is_kept_again_counts_once(clock: Clock) -> None:
+    sessions = numbered(clock, limit=2)
+    value = sessions.get("a")
+    for _ in range(3):
+        sessions.keep("a", value, owner="ada")
+    assert len(sessions) == 1
+    sessions.keep("b", 2, owner="bob")
+    sessions.find("a")
+    sessions.keep("c", 3, owner="cyd")  # nobody has two: who was used least recently goes
+    assert [sessions.find(s) for s in ("a", "b", "c")] == [value, None, 3]

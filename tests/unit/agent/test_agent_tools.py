@@ -377,3 +377,11 @@ def test_t38_sign_in_that_finds_no_thread_is_told_when_to_try_again(
     assert not cognito.mailed
     (sent,) = chat.say(f"I'm {ADA}", initiate())
     assert sent["success"] is True
+
+
+def test_t38_flood_of_new_chats_wipes_no_address_that_was_typed(chat: Chat) -> None:
+    chat.say(f"I'm {ADA}", initiate())
+    for number in range(10_001):
+        chat.email_otp.turn(f"flood-{number}", "Hi")
+    (again,) = chat.say("It did not come", initiate())
+    assert again["success"] is True

@@ -235,6 +235,7 @@ def test_t37_a_part_of_three_digits_is_hidden_while_a_code_is_out(message: str) 
         "40.71.93",
         "4 0 7 1 9 3",
         "407\u180e193",
+        "407\u0903193",
         "4\u03010\u03017\u03011\u03019\u03013",
         "\uff14\uff10\uff17\uff11\uff19\uff13",
         PASTED_MAIL,
@@ -254,6 +255,25 @@ def test_t37_a_code_on_a_line_below_a_longer_number_is_hidden() -> None:
     ((reference, held),) = hidden.items()
     assert shown == f"0171 234 5678\r\n[code_reference: {reference}]"
     assert held.digits(6) == "407193"
+
+
+@pytest.mark.parametrize("message", ["40.71.9328", "4071-93-28"])
+def test_t37_a_code_that_has_the_form_of_a_far_date_is_hidden(message: str) -> None:
+    """T37: eight digits, a long code."""
+    shown, hidden = hide_codes(message, pending=False)
+    assert shown == f"[code_reference: {next(iter(hidden))}]"
+
+
+def test_t37_reference_stands_for_the_longest_part() -> None:
+    shown, hidden = hide_codes("407 or 1234", pending=True)
+    assert shown == f"### or [code_reference: {next(iter(hidden))}]"
+
+
+def test_many_codes_are_not_guessed_from() -> None:
+    """A code of another length than the one that was mailed costs no attempt."""
+    message = "1) 407193 2) 111111 3) 222222 4) 333333"
+    (held,) = hide_codes(message, pending=True)[1].values()
+    assert len(held.digits(6)) != 6
 
 
 @pytest.mark.parametrize("digits", ["407193", "4071932", "40719328", "407193286", "4071932865"])
