@@ -10,8 +10,10 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
+from contextvars import ContextVar
+from typing import Any, override
 
 from agent.observability import describe
 
@@ -40,21 +42,37 @@ READER_SECONDS = 30
 
 _log = logging.getLogger(__name__)
 
+_place: ContextVar["Place | None"] = ContextVar("place", default=None)
+
 
 class BusyError(Exception):
     """All places are taken; to be tried again in `RETRY_AFTER_SECONDS`."""
 
 
 class Place:
-    """One of a bounded number of places; given back once, however often that is asked."""
+    """One of a bounded number of places, held for a turn and for what was begun in it."""
 
     def __init__(self, give_back: Callable[[], None]) -> None:
-        self._lock = threading.Lock()
         self._give_back: Callable[[], None] | None = give_back
+        self._lock = threading.Lock()
+        self._left = False
+        self._calls = 0
 
     def leave(self) -> None:
-        """Give it back."""
+        """Give it back once the last call has ended, however often this is asked."""
+        self._count(left=True)
+
+    def hold_for(self, call: Future[Any]) -> None:
+        """Hold it until the call has ended, also when its turn has."""
+        self._count(calls=1)
+        call.add_done_callback(lambda _: self._count(calls=-1))
+
+    def _count(self, *, left: bool = False, calls: int = 0) -> None:
         with self._lock:
+            self._left |= left
+            self._calls += calls
+            if self._calls or not self._left:
+                return
             give_back, self._give_back = self._give_back, None
         if give_back:
             give_back()
@@ -123,21 +141,39 @@ class Threads:
             waiting.cancel()
 
 
+class ModelThreads(ThreadPoolExecutor):
+    """To be the default threads of a loop of turns, where Strands' Bedrock model makes its calls.
+
+    A call goes on when its visitor has left, and holds their place: so none waits for a thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TURNS_AT_ONCE, "model")
+
+    @override
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        call = super().submit(fn, *args, **kwargs)
+        if place := _place.get():
+            place.hold_for(call)
+        return call
+
+
 async def from_loop(
-    chunks: AsyncGenerator[bytes], loop: asyncio.AbstractEventLoop, *, ended: Callable[[], None]
+    chunks: AsyncGenerator[bytes], loop: asyncio.AbstractEventLoop, place: Place
 ) -> AsyncGenerator[bytes]:
     """Pass on what is made on another event loop, without a thread.
 
     Args:
         chunks: Closed when it has ended, when nobody reads on, or after `READER_SECONDS`.
         loop: Where `chunks` runs.
-        ended: Called there when that is so.
+        place: Left when that is so.
     """
     here = asyncio.get_running_loop()
     received: asyncio.Queue[bytes | None] = asyncio.Queue()
     room = asyncio.Semaphore(UNREAD_CHUNKS)  # used on the other loop alone
 
     async def produce() -> None:
+        _place.set(place)
         try:
             async with aclosing(chunks):
                 async for chunk in chunks:
@@ -151,7 +187,7 @@ async def from_loop(
         except Exception as error:
             _log.error("answer failed", extra=describe(error))
         finally:
-            ended()
+            place.leave()
             here.call_soon_threadsafe(received.put_nowait, None)
 
     producing = asyncio.run_coroutine_threadsafe(produce(), loop)

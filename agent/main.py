@@ -22,6 +22,7 @@ from typing import Any, cast, override
 
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -42,6 +43,7 @@ from agent.capacity import (
     TURNS_AT_ONCE,
     VERIFYING_THREADS,
     BusyError,
+    ModelThreads,
     Place,
     Places,
     Threads,
@@ -142,6 +144,7 @@ def create_app(
     model = model or _model(settings)
     verifying = Threads("verify", VERIFYING_THREADS, waiting=TURNS_AT_ONCE)
     histories = Threads("history", HISTORY_THREADS, waiting=TURNS_AT_ONCE)
+    model_threads = ModelThreads()
     anonymous = Places(ANONYMOUS_AT_ONCE)
     members = Places(MEMBERS_AT_ONCE, each=A_MEMBERS_AT_ONCE)
     tools = email_otp_tools(email_otp)
@@ -235,6 +238,8 @@ def create_app(
                 cognito_sub=cognito_sub,
                 locale=_locale(request),
             )
+            # The library makes the loop, and lets nobody say what threads it has.
+            asyncio.get_running_loop().set_default_executor(model_threads)
             return StreamedAnswer(answer(session_id, conversation, turn), place)
         except Exception as error:  # else its text would be the answer
             if place:
@@ -251,8 +256,7 @@ class StreamedAnswer(StreamingResponse):
 
     def __init__(self, chunks: AsyncGenerator[bytes], place: Place) -> None:
         self._place = place
-        loop = asyncio.get_running_loop()
-        content = from_loop(chunks, loop, ended=place.leave)
+        content = from_loop(chunks, asyncio.get_running_loop(), place)
         super().__init__(content, media_type="text/event-stream")
 
     @override
@@ -467,9 +471,16 @@ class BoundedJsonBody:
 def _model(settings: Settings) -> Model:
     if settings.model_id is None:
         return OfflineModel()
-    from strands.models import BedrockModel  # slow to import, and most runs need none
+    # Slow to import, and most runs need none.
+    from strands.models.bedrock import DEFAULT_READ_TIMEOUT, BedrockModel
 
-    return BedrockModel(model_id=settings.model_id, region_name=settings.region)
+    return BedrockModel(
+        model_id=settings.model_id,
+        region_name=settings.region,
+        boto_client_config=Config(
+            read_timeout=DEFAULT_READ_TIMEOUT, max_pool_connections=TURNS_AT_ONCE
+        ),
+    )
 
 
 def serve(app: BedrockAgentCoreApp, port: int) -> None:

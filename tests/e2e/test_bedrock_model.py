@@ -4,6 +4,7 @@ import binascii
 import json
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -57,10 +58,14 @@ class FakeBedrock(ThreadingHTTPServer):
 
     Attributes:
         requests: the path and body of each call.
+        at_once: Calls that wait for each other, so that none is answered before all have come.
     """
+
+    request_queue_size = 100
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.at_once = threading.Barrier(1)
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
@@ -70,6 +75,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((self.path, body))
+        self.server.at_once.wait(20)
         self.send_response(200)
         self.send_header("Content-Type", "application/vnd.amazon.eventstream")
         self.send_header("Content-Length", str(len(ANSWER)))
@@ -90,17 +96,19 @@ def bedrock() -> Iterator[FakeBedrock]:
         thread.join()
 
 
-def test_model_id_picks_a_bedrock_model_beside_ministack(
-    stack: Deployment, bedrock: FakeBedrock, tmp_path: Path
-) -> None:
-    """With the role's credentials here: an API key travels over TLS alone."""
+@pytest.fixture
+def url(stack: Deployment, bedrock: FakeBedrock, tmp_path: Path) -> Iterator[str]:
     environment = {
         "MODEL_ID": "example.model-v1",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": f"http://127.0.0.1:{bedrock.server_port}",
     }
     with running_agent(tmp_path, stack.outputs, environment=environment) as url:
-        answer = Conversation(url).say("When is breakfast?")
+        yield url
 
+
+def test_model_id_picks_a_bedrock_model_beside_ministack(url: str, bedrock: FakeBedrock) -> None:
+    """With the role's credentials here: an API key travels over TLS alone."""
+    answer = Conversation(url).say("When is breakfast?")
     assert text_of(answer) == "Hello from Bedrock"
     ((path, body),) = bedrock.requests
     assert path == "/model/example.model-v1/converse-stream"
@@ -111,3 +119,14 @@ def test_model_id_picks_a_bedrock_model_beside_ministack(
         "verify_cognito_otp",
         "get_guest_profile",
     ]
+
+
+def test_t38_slow_answers_of_bedrock_wait_for_no_other(url: str, bedrock: FakeBedrock) -> None:
+    """T38: each holds a thread of the model's; 45 are more than an event loop has by default."""
+    bedrock.at_once = threading.Barrier(45)
+
+    def ask(_: int) -> str:
+        return text_of(Conversation(url).say("When is breakfast?"))
+
+    with ThreadPoolExecutor(45) as visitors:
+        assert list(visitors.map(ask, range(45))) == ["Hello from Bedrock"] * 45

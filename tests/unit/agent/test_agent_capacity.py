@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from agent import capacity
-from agent.capacity import BusyError, Places, Threads, from_loop
+from agent.capacity import BusyError, ModelThreads, Place, Places, Threads, from_loop
 
 
 def test_a_place_is_given_back_once() -> None:
@@ -107,7 +107,7 @@ async def numbers(count: int, closed: threading.Event) -> AsyncGenerator[bytes]:
 def on_another_loop(test: AsyncGenerator[bytes], ended: threading.Event) -> AsyncGenerator[bytes]:
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, daemon=True).start()
-    return from_loop(test, loop, ended=ended.set)
+    return from_loop(test, loop, Place(ended.set))
 
 
 def test_all_chunks_come_in_order_from_the_other_loop() -> None:
@@ -148,6 +148,27 @@ def test_reader_who_takes_nothing_holds_no_place_for_long(monkeypatch: pytest.Mo
     asyncio.run(run())
 
 
+def test_models_call_that_goes_on_holds_the_place_of_who_left() -> None:
+    """Else who asks and leaves has any number of calls under way."""
+    release, ended = threading.Event(), threading.Event()
+
+    async def asks() -> AsyncGenerator[bytes]:
+        asyncio.get_running_loop().set_default_executor(ModelThreads())
+        call = asyncio.create_task(asyncio.to_thread(release.wait))
+        yield b"begun"
+        await asyncio.shield(call)
+
+    async def run() -> None:
+        chunks = on_another_loop(asks(), ended)
+        assert await anext(chunks) == b"begun"
+        await chunks.aclose()
+        assert not await asyncio.to_thread(ended.wait, 0.1)
+        release.set()
+        assert await asyncio.to_thread(ended.wait, 5)
+
+    asyncio.run(run())
+
+
 def test_call_in_a_thread_sees_the_callers_context() -> None:
     """Such as the span that those of its own calls belong to."""
     span = contextvars.ContextVar[str]("span")
@@ -168,7 +189,7 @@ def test_answer_that_fails_ends_and_is_logged_without_its_text(
 
     async def run() -> list[bytes]:
         loop = asyncio.get_running_loop()
-        return [chunk async for chunk in from_loop(failing(), loop, ended=lambda: None)]
+        return [chunk async for chunk in from_loop(failing(), loop, Places(1).take())]
 
     assert asyncio.run(run()) == [b"one"]
     assert caplog.messages == ["answer failed"]
