@@ -23,12 +23,15 @@ MEMBERS_AT_ONCE = 100
 A_MEMBERS_AT_ONCE = 10
 """Of these: one who sends many messages takes no place of others, nor their threads."""
 TURNS_AT_ONCE = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
-SIGN_IN_THREADS = 8
-"""Further sign-ins wait: each keeps a Lambda busy, of which a new AWS account runs 10 at once."""
+CODE_REQUEST_THREADS = 5
+CODE_ANSWER_THREADS = 3
+"""Apart: who has a code waits for no flood of requests. Further ones wait, as each keeps a Lambda
+busy, of which a new AWS account runs 10 at once."""
 THREAD_WAIT_SECONDS = 20
 """Cognito's time-out is 17 s: one that hangs lets the next in."""
-READ_THREADS = 100
-"""For records and for asking whether somebody is signed in: no slow sign-in holds these."""
+READ_THREADS = MEMBERS_AT_ONCE + 10
+"""For records and for asking whether somebody is signed in: one for each member, and some for
+visitors who are told that they are not."""
 VERIFYING_THREADS = 64
 """For tokens: those under unknown key ids wait for the key endpoint, 3 s if it hangs."""
 HISTORY_THREADS = 16
@@ -76,6 +79,11 @@ class Place:
             give_back, self._give_back = self._give_back, None
         if give_back:
             give_back()
+
+
+def _hold_place_for(call: Future[Any]) -> None:
+    if place := _place.get():
+        place.hold_for(call)
 
 
 class Places:
@@ -131,6 +139,7 @@ class Threads:
         place = self._places.take()
         future = self._executor.submit(contextvars.copy_context().run, call)
         future.add_done_callback(lambda _: place.leave())
+        _hold_place_for(future)
         waiting = asyncio.wrap_future(future)
         try:
             done, _ = await asyncio.wait([waiting], timeout=THREAD_WAIT_SECONDS)
@@ -153,8 +162,7 @@ class ModelThreads(ThreadPoolExecutor):
     @override
     def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         call = super().submit(fn, *args, **kwargs)
-        if place := _place.get():
-            place.hold_for(call)
+        _hold_place_for(call)
         return call
 
 

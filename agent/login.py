@@ -21,7 +21,7 @@ import jwt
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.capacity import READ_THREADS, SIGN_IN_THREADS
+from agent.capacity import CODE_ANSWER_THREADS, CODE_REQUEST_THREADS, READ_THREADS
 from agent.decoys import COOLDOWN_SECONDS, Decoys
 from agent.guests import GuestStore
 from agent.observability import code_answers, code_requests, describe, pin_library_loggers
@@ -48,6 +48,7 @@ _DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's de
 _PENDING_LIMIT = 10_000
 _PENDING_IDLE_SECONDS = 3600
 _TOLD_SECONDS = 60
+_CALLS_AT_ONCE = READ_THREADS + CODE_REQUEST_THREADS + CODE_ANSWER_THREADS
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 
@@ -84,6 +85,14 @@ class _PendingLogin:
 
     challenge: _Challenge | None = None
     codes_hidden_until: float = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Creation:
+    """A user who is being created, shared by those who ask at the same time."""
+
+    done: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -124,8 +133,7 @@ class EmailOtpLogin:
         self._decoys = Decoys(clock)
         self._told = Sessions(_Told, limit=_PENDING_LIMIT, idle_seconds=_TOLD_SECONDS, clock=clock)
         self._usual_code: tuple[int, int, int] | None = None
-        # A lock for each address that is being created, gone with the last who holds it.
-        self._creating: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+        self._creating: WeakValueDictionary[str, _Creation] = WeakValueDictionary()
         self._creating_lock = threading.Lock()
         self._pending = Sessions(
             _PendingLogin, limit=_PENDING_LIMIT, idle_seconds=_PENDING_IDLE_SECONDS, clock=clock
@@ -278,21 +286,26 @@ class EmailOtpLogin:
         attributes = {"email": email, "email_verified": "false"}
         if locale:
             attributes["locale"] = locale
-        try:
-            # One address at a time: of two calls in the same instant Cognito has been seen to keep
-            # both users and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
-            with self._creating_lock:
-                creating = self._creating.setdefault(email, threading.Lock())
-            with creating:
+        with self._creating_lock:
+            creation = self._creating.setdefault(email, _Creation())
+        # One at a time: of two calls in the same instant Cognito has been seen to keep both users
+        # and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
+        with creation.lock:
+            if creation.done:
+                return
+            try:
                 created = self._cognito.admin_create_user(
                     UserPoolId=self._user_pool_id,
                     Username=email,
                     MessageAction="SUPPRESS",
                     UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
                 )
-        except ClientError as error:
-            if _aws_code(error) not in _EXISTS:
-                raise
+            except ClientError as error:
+                if _aws_code(error) not in _EXISTS:
+                    raise
+                created = None
+            creation.done = True
+        if created is None:
             return
         # Else the temporary password expires and may take the account with it. Nobody ever
         # learns this one; the suffix meets any password policy. If this call fails, the guest
@@ -471,7 +484,7 @@ def connect(
             connect_timeout=2,
             read_timeout=17,
             retries={"total_max_attempts": 1},
-            max_pool_connections=READ_THREADS + SIGN_IN_THREADS,
+            max_pool_connections=_CALLS_AT_ONCE,
         ),
     )
     dynamodb = session.client(
@@ -481,7 +494,7 @@ def connect(
             connect_timeout=2,
             read_timeout=3,
             retries={"total_max_attempts": 3, "mode": "standard"},
-            max_pool_connections=READ_THREADS + SIGN_IN_THREADS,
+            max_pool_connections=_CALLS_AT_ONCE,
         ),
     )
     guests = GuestStore(dynamodb, settings.guests_table_name)

@@ -217,7 +217,8 @@ def _explain_error(output: Mapping[str, Any]) -> str:
         "RATE_LIMITED": (f"There have been too many requests for now. Please try again in {wait}."),
         "NO_LOGIN_PENDING": (
             "I am not waiting for a code just now. Tell me your e-mail address, and I will send "
-            "you one."
+            "you one. If it was another number, please write it in words: until you are signed in, "
+            "I see none that is as long as a code."
         ),
         "ERR_EMAIL_DELIVERY_FAILED": (
             "I could not send the e-mail. Please check the address, or try again in a few minutes."

@@ -28,7 +28,10 @@ MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
     ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This code can no longer be used. A new one can be sent.",
     ErrorCode.RATE_LIMITED: "Too many codes have been asked for. Please wait and try again.",
-    ErrorCode.NO_LOGIN_PENDING: "No sign-in is waiting for a code. A new code can be sent.",
+    ErrorCode.NO_LOGIN_PENDING: (
+        "No sign-in is waiting for a code. A new code can be sent. If it was another number: until "
+        "someone is signed in, every number as long as a code is hidden."
+    ),
     ErrorCode.ERR_EMAIL_DELIVERY_FAILED: "The e-mail with the code could not be sent.",
     ErrorCode.AUTH_SERVICE_ERROR: "Signing in does not work right now. Please try again soon.",
     ErrorCode.GUEST_CREATION_FAILED: (

@@ -12,9 +12,10 @@ from strands.types.tools import AgentTool
 
 from agent.capacity import (
     BUSY,
+    CODE_ANSWER_THREADS,
+    CODE_REQUEST_THREADS,
     READ_THREADS,
     RETRY_AFTER_SECONDS,
-    SIGN_IN_THREADS,
     TURNS_AT_ONCE,
     BusyError,
     Threads,
@@ -98,6 +99,10 @@ class EmailOtp:
         login: The flow.
         guests: Where `get_guest_profile` reads.
         clock: Epoch seconds.
+
+    Attributes:
+        code_requests, code_answers, reads: Threads that the tools' calls run in.
+        visitors: What each chat's visitor has typed.
     """
 
     def __init__(
@@ -105,7 +110,8 @@ class EmailOtp:
     ) -> None:
         self.login = login
         self.guests = guests
-        self.sign_ins = Threads("sign-in", SIGN_IN_THREADS, waiting=TURNS_AT_ONCE)
+        self.code_requests = Threads("request", CODE_REQUEST_THREADS, waiting=TURNS_AT_ONCE)
+        self.code_answers = Threads("answer", CODE_ANSWER_THREADS, waiting=TURNS_AT_ONCE)
         self.reads = Threads("read", READ_THREADS, waiting=TURNS_AT_ONCE)
         self.visitors = Sessions(
             _Visitor, limit=_SESSION_LIMIT, idle_seconds=_SESSION_IDLE_SECONDS, clock=clock
@@ -176,7 +182,9 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
             email: The address exactly as the visitor typed it in this chat.
             name: The visitor's name, empty if not given.
         """
-        return await _guarded(email_otp.sign_ins, _initiate, email_otp, tool_context, email, name)
+        return await _guarded(
+            email_otp.code_requests, _initiate, email_otp, tool_context, email, name
+        )
 
     @tool(context=True)
     async def verify_cognito_otp(  # noqa: D417
@@ -191,7 +199,7 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
             code_reference: The reference from the visitor's latest message.
         """
         outcome = await _guarded(
-            email_otp.sign_ins, _verify, email_otp, tool_context, code_reference
+            email_otp.code_answers, _verify, email_otp, tool_context, code_reference
         )
         if isinstance(outcome, SignedIn):
             yield outcome.token_delivery

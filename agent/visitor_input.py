@@ -10,7 +10,8 @@ from functools import lru_cache
 # Plain ASCII addresses: SES takes no other local part, and a homoglyph is then no address.
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_ADDRESS = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*@(?:{_LABEL}\.)+[A-Za-z]{_LABEL}")
+_TOP_LEVEL = r"(?:[xX][nN]--[A-Za-z0-9-]{0,58}[A-Za-z0-9]|[A-Za-z]{2,63})"
+_ADDRESS = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*@(?:{_LABEL}\.)+{_TOP_LEVEL}")
 # Tried only where a word begins, so that a long word costs no quadratic search.
 _ADDRESS_IN_TEXT = re.compile(rf"(?<!{_ATOM})(?<!\.)({_ADDRESS.pattern})")
 _MAX_ADDRESS_CHARS, _MAX_LOCAL_CHARS = 254, 64  # RFC 5321, section 4.5.3.1
@@ -35,12 +36,17 @@ _HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
 _SEPARATORS = ".,/_\u00b7"
 _GROUP = re.compile(rf"{_DIGIT}[{_DIGIT}{_UNSEEN}]*")
 _LOOSE_RUN = re.compile(rf"{_DIGIT}(?:[ \n{_UNSEEN}{_SEPARATORS}-]*+{_DIGIT})*")
-# In groups, with the same between all of them, as codes are written and sentences are not.
+# In groups, with one kind of thing between all of them, as codes are written and sentences are not.
 _CODE_LIKE_RUN = re.compile(
-    rf"{_GROUP.pattern}(?:(?P<between> ++| *+\n[ \n]*+| *+- *+|[._\u00b7]){_GROUP.pattern}"
-    rf"(?:(?P=between){_GROUP.pattern})*)?"
+    f"{_GROUP.pattern}(?:"
+    + "|".join(
+        f"(?:{between}{_GROUP.pattern})+"
+        for between in (" ++", r" *+\n[ \n]*+", " *+-++ *+", "[._\u00b7]")
+    )
+    + ")?"
 )
-_DATE = re.compile(r"((19|20)\d\d-\d\d-\d\d|\d\d?\.\d\d?\.(19|20)\d\d)")
+_YEAR = re.compile("(19|20)[0-9]{2}")
+_DAY_OR_MONTH = re.compile("0?[1-9]|[12][0-9]|3[01]")
 _CODE_LENGTHS = range(6, 11)  # what a stack may set, and its long codes
 _SHORTEST_PART = 3  # of a code that is typed in pieces
 _MAX_REFERENCES = 3  # a message of many numbers must not grow
@@ -200,14 +206,21 @@ def _shape_of(character: str) -> str:
 
 
 def _is_code_like(run: re.Match[str], digits: list[str]) -> bool:
-    """Whether a run, or a group in it, has as many digits as a code, and is no date."""
-    start, end = run.span()
-    if _DATE.fullmatch(
-        "".join(held or shape for held, shape in zip(digits[start:end], run.group(), strict=True))
-    ):
+    """Whether a run, or a group in it, has as many digits as a code, and is no date or price."""
+    groups = _groups(digits, run.string, *run.span())
+    if not any(map(_is_long_as_a_code, ["".join(groups), *groups])):
         return False
-    parts = [run, *_GROUP.finditer(run.string, start, end)]
-    return any(len("".join(digits[slice(*part.span())])) in _CODE_LENGTHS for part in parts)
+    years = sum(bool(_YEAR.fullmatch(group)) for group in groups)
+    days_or_months = sum(bool(_DAY_OR_MONTH.fullmatch(group)) for group in groups)
+    is_date = years > 0 and years + days_or_months == len(groups) <= 3
+    is_price = len(groups) == 2 and "." in run.group() and len(groups[1]) == 2
+    return not (is_date or is_price)
+
+
+def _is_long_as_a_code(digits: str) -> bool:
+    """Whether it may be a code, or one that was pasted twice."""
+    half = len(digits) // 2
+    return len(digits) in _CODE_LENGTHS or (half in _CODE_LENGTHS and digits == digits[:half] * 2)
 
 
 def _lines_alone(message: str, digits: list[str]) -> Iterator[str]:

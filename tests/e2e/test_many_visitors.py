@@ -14,7 +14,7 @@ import pytest
 from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
-from agent.capacity import ANONYMOUS_AT_ONCE, SIGN_IN_THREADS
+from agent.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
 from agent.login import connect
 from agent.offline_model import OfflineModel
 from agent.settings import Settings
@@ -150,7 +150,7 @@ def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
         sign_ins = [
             pool.submit(Conversation(url).say, f"I'm Ada, {address}") for address in addresses
         ]
-        assert all(held.acquire(timeout=20) for _ in range(SIGN_IN_THREADS))
+        assert all(held.acquire(timeout=20) for _ in range(CODE_REQUEST_THREADS))
         assert http.get(f"{url}/ping").status_code == 200
         assert is_well(url)
         assert sees_own_record(url, ada)

@@ -112,9 +112,10 @@ def test_t30_two_first_logins_at_once_create_one_user_after_the_other(
             at_once.release()
 
     monkeypatch.setattr(cognito, "admin_create_user", create_alone)
-    with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), ("one", "two")))
-    assert [type(outcome) for outcome in outcomes] == [CodeSent, CodeSent]
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), "abcdef"))
+    assert [type(outcome) for outcome in outcomes] == [CodeSent] * 6
+    assert cognito.operations().count("AdminCreateUser") == 1  # T38: nobody queues for a lock
 
 
 def test_t30_user_that_another_process_creates_at_once_gets_her_code(

@@ -1,9 +1,12 @@
 """The tools in another team's plain Strands agent, driven by a model that may misbehave."""
 
 import asyncio
+import contextlib
 import json
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -351,32 +354,46 @@ def test_schemas_name_no_identity(email_otp: EmailOtp) -> None:
     }
 
 
+@contextlib.contextmanager
+def held(threads: Threads) -> Iterator[None]:
+    """Keep one of the threads in a call."""
+    began, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        began.set()
+        release.wait(20)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(lambda: asyncio.run(threads.run(hold)))
+        assert began.wait(5)
+        yield
+        release.set()
+        holding.result()
+
+
 def test_t38_sign_in_that_finds_no_thread_is_told_when_to_try_again(
     chat: Chat, cognito: FakeCognito
 ) -> None:
-    chat.email_otp.sign_ins = Threads("none", 1)
-    release = threading.Event()
-
-    async def hold() -> None:
-        held = asyncio.ensure_future(chat.email_otp.sign_ins.run(release.wait))
-        await asyncio.sleep(0)
-        made = chat.email_otp.turn(CHAT, f"I'm {ADA}")
-        chat.model.steps = [initiate()]
-        events = chat.agent.stream_async(made.prompt, invocation_state=made.invocation_state)
-        (told,) = [c["output"] async for c in ui_message_chunks(events) if "output" in c]
-        assert told == {
-            "success": False,
-            "error_code": "RATE_LIMITED",
-            "message": BUSY,
-            "retry_after_seconds": 5,
-        }
-        release.set()
-        await held
-
-    asyncio.run(hold())
+    chat.email_otp.code_requests = Threads("test", 1)
+    with held(chat.email_otp.code_requests):
+        (told,) = chat.say(f"I'm {ADA}", initiate())
+    assert told == {
+        "success": False,
+        "error_code": "RATE_LIMITED",
+        "message": BUSY,
+        "retry_after_seconds": 5,
+    }
     assert not cognito.mailed
     (sent,) = chat.say(f"I'm {ADA}", initiate())
     assert sent["success"] is True
+
+
+def test_t38_code_waits_for_no_flood_of_requests(chat: Chat, cognito: FakeCognito) -> None:
+    chat.email_otp.code_requests = Threads("test", 1)
+    chat.say(f"I'm {ADA}", initiate())
+    with held(chat.email_otp.code_requests):
+        (told,) = chat.say(f"It is {cognito.mailed[-1][1]}", verify)
+    assert told["event_type"] == "auth_tokens"
 
 
 def test_t38_flood_of_new_chats_wipes_no_address_that_was_typed(chat: Chat) -> None:

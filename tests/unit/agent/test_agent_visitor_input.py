@@ -24,6 +24,7 @@ from agent.visitor_input import hide_code_field, hide_codes, parse_address, type
             ["ada@example.com", "bob@example.org"],
         ),
         ("I'm o\u2019brien@example.com", ["o'brien@example.com"]),
+        ("ada@example.xn--p1ai", ["ada@example.xn--p1ai"]),
         ("_ada@example.com", ["_ada@example.com"]),
         ("no address here, ada@ or @example.com or ada@localhost", []),
         ("", []),
@@ -64,6 +65,9 @@ def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
         "ada..b@example.com",
         ".ada@example.com",
         "ada@-example.com",
+        "ada@example.c0m",
+        "ada@example.c",
+        "ada@example.xn--",
         "ada@example",
         f"{'a' * 65}@example.com",
         f"ada@{'a' * 60}.{'b' * 60}.{'c' * 60}.{'d' * 60}.example.com",
@@ -236,6 +240,9 @@ def test_t37_a_part_of_three_digits_is_hidden_while_a_code_is_out(message: str) 
         "4 0 7 1 9 3",
         "407\u180e193",
         "407\u0903193",
+        "4 0 7  1 9 3",
+        "4 0 7\t\t1 9 3",
+        "407--193",
         "4\u03010\u03017\u03011\u03019\u03013",
         "\uff14\uff10\uff17\uff11\uff19\uff13",
         PASTED_MAIL,
@@ -257,11 +264,36 @@ def test_t37_a_code_on_a_line_below_a_longer_number_is_hidden() -> None:
     assert held.digits(6) == "407193"
 
 
-@pytest.mark.parametrize("message", ["40.71.9328", "4071-93-28"])
-def test_t37_a_code_that_has_the_form_of_a_far_date_is_hidden(message: str) -> None:
-    """T37: eight digits, a long code."""
+@pytest.mark.parametrize(
+    "message",
+    [
+        "40.71.9328",
+        "4071-93-28",
+        "2071 93",
+        "40 2071",
+        "2071 1 2 3",
+        "100-150",
+        "407.193",
+        "12.5.671",
+    ],
+)
+def test_t37_a_code_that_is_no_likely_date_or_price_is_hidden(message: str) -> None:
     shown, hidden = hide_codes(message, pending=False)
     assert shown == f"[code_reference: {next(iter(hidden))}]"
+
+
+@pytest.mark.parametrize("message", ["407193407193", "407193 407193", "407 193 407 193"])
+def test_t37_a_code_that_was_pasted_twice_is_hidden(message: str) -> None:
+    shown, hidden = hide_codes(message, pending=False)
+    assert shown == f"[code_reference: {next(iter(hidden))}]"
+
+
+@pytest.mark.parametrize("between", ["", "-", "/", "?"])
+@pytest.mark.parametrize("pending", [True, False])
+def test_t37_a_code_that_touches_an_address_is_hidden(between: str, *, pending: bool) -> None:
+    """T37: no top-level domain has a digit, but for those in their xn-- form."""
+    shown, hidden = hide_codes(f"ada@example.com{between}407193", pending=pending)
+    assert shown == f"ada@example.com{between}[code_reference: {next(iter(hidden))}]"
 
 
 def test_t37_reference_stands_for_the_longest_part() -> None:
@@ -290,6 +322,13 @@ def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
         "A room for 2 from 12.05.2026 to 14.05.2026, please",
         "2026-05-12 to 2026-05-14, 2 adults, 1 child",
         "June 12-14, 2026, about 10:30",
+        "Is there a room for June 15 2026?",
+        "12 May 2026 14 May 2026",
+        "12-05-2026, 2026-5-12, 2026.05.12, 12 05 2026",
+        "12-15.05.2026 or 12 - 15.05.2026",
+        "in 05.2026, 2026-05 or in winter 2026-2027",
+        "May 15 2026 2 adults",
+        "At most 1200.50 euros",
         "room 12345",
         "+44 20 7946 0958",
         "1984ada30@example.com",
