@@ -27,6 +27,8 @@ CODE_REQUEST_THREADS = 5
 CODE_ANSWER_THREADS = 3
 """Apart: who has a code waits for no flood of requests. Further ones wait, as each keeps a Lambda
 busy, of which a new AWS account runs 10 at once."""
+AN_ADDRESS_AT_ONCE = 2
+"""Requests, and answers: who floods one address takes nobody else's turn."""
 THREAD_WAIT_SECONDS = 20
 """Cognito's time-out is 17 s: one that hangs lets the next in."""
 READ_THREADS = MEMBERS_AT_ONCE + 10
@@ -91,7 +93,7 @@ class Places:
 
     Args:
         limit: How many may be taken at once.
-        each: How many of them by one owner; by default all.
+        each: How many of them by one owner, if one is named; by default all.
     """
 
     def __init__(self, limit: int, *, each: int | None = None) -> None:
@@ -107,7 +109,9 @@ class Places:
             BusyError: None is free, or the owner has as many as one may.
         """
         with self._lock:
-            if self._taken.total() >= self._limit or self._taken[owner] >= self._each:
+            if self._taken.total() >= self._limit:
+                raise BusyError
+            if owner and self._taken[owner] >= self._each:
                 raise BusyError
             self._taken[owner] += 1
         return Place(lambda: self._give_back(owner))
@@ -124,30 +128,41 @@ class Threads:
         name: Of the threads.
         limit: How many there may be; they are made as they are needed.
         waiting: How many calls may wait for one, each for `THREAD_WAIT_SECONDS`.
+        each: How many calls of one owner there may be, those that wait included.
     """
 
-    def __init__(self, name: str, limit: int, *, waiting: int = 0) -> None:
-        self._places = Places(limit + waiting)
+    def __init__(self, name: str, limit: int, *, waiting: int = 0, each: int | None = None) -> None:
+        self._places = Places(limit + waiting, each=each)
         self._executor = ThreadPoolExecutor(limit, name)
 
-    async def run[T](self, call: Callable[[], T]) -> T:
-        """Call it in a thread. Who stops waiting ends no call that has begun.
+    async def run[T](self, call: Callable[[], T], *, owner: str = "") -> T:
+        """Call it in a thread.
+
+        It does not return, nor end when it is cancelled, before a call that has begun has ended.
+
+        Args:
+            call: What blocks.
+            owner: Whom the call is for, if one may have only `each` at once.
 
         Raises:
-            BusyError: Every thread is in a call, and as many wait as may, or this one has waited.
+            BusyError: Every thread is in a call, and as many wait as may, or this one has waited,
+                or the owner has as many as one may.
         """
-        place = self._places.take()
+        place = self._places.take(owner)
         future = self._executor.submit(contextvars.copy_context().run, call)
         future.add_done_callback(lambda _: place.leave())
         _hold_place_for(future)
-        waiting = asyncio.wrap_future(future)
+        outcome = asyncio.wrap_future(future)
         try:
-            done, _ = await asyncio.wait([waiting], timeout=THREAD_WAIT_SECONDS)
-            if not done and future.cancel():  # which a call that has begun refuses
-                raise BusyError
-            return await waiting
+            await asyncio.wait([outcome], timeout=THREAD_WAIT_SECONDS)
         finally:
-            waiting.cancel()
+            # Also of a visitor who has left: the chat's next turn finds nothing under way.
+            if not (given_up := future.cancel()):
+                await asyncio.wait([outcome])
+                outcome.exception()  # else asyncio logs one that nobody waits for
+        if given_up:
+            raise BusyError
+        return outcome.result()
 
 
 class ModelThreads(ThreadPoolExecutor):

@@ -11,6 +11,7 @@ from strands import ToolContext, tool
 from strands.types.tools import AgentTool
 
 from agent.capacity import (
+    AN_ADDRESS_AT_ONCE,
     BUSY,
     CODE_ANSWER_THREADS,
     CODE_REQUEST_THREADS,
@@ -110,8 +111,12 @@ class EmailOtp:
     ) -> None:
         self.login = login
         self.guests = guests
-        self.code_requests = Threads("request", CODE_REQUEST_THREADS, waiting=TURNS_AT_ONCE)
-        self.code_answers = Threads("answer", CODE_ANSWER_THREADS, waiting=TURNS_AT_ONCE)
+        self.code_requests = Threads(
+            "request", CODE_REQUEST_THREADS, waiting=TURNS_AT_ONCE, each=AN_ADDRESS_AT_ONCE
+        )
+        self.code_answers = Threads(
+            "answer", CODE_ANSWER_THREADS, waiting=TURNS_AT_ONCE, each=AN_ADDRESS_AT_ONCE
+        )
         self.reads = Threads("read", READ_THREADS, waiting=TURNS_AT_ONCE)
         self.visitors = Sessions(
             _Visitor, limit=_SESSION_LIMIT, idle_seconds=_SESSION_IDLE_SECONDS, clock=clock
@@ -183,7 +188,13 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
             name: The visitor's name, empty if not given.
         """
         return await _guarded(
-            email_otp.code_requests, _initiate, email_otp, tool_context, email, name
+            email_otp.code_requests,
+            _initiate,
+            email_otp,
+            tool_context,
+            email,
+            name,
+            owner=lambda _: parse_address(email) or "",
         )
 
     @tool(context=True)
@@ -198,8 +209,18 @@ def email_otp_tools(email_otp: EmailOtp) -> list[AgentTool]:
         Args:
             code_reference: The reference from the visitor's latest message.
         """
+
+        def address_of(turn: _TurnState) -> str:
+            pending = email_otp.login.pending_code(turn.session_id)
+            return pending.email if pending else ""
+
         outcome = await _guarded(
-            email_otp.code_answers, _verify, email_otp, tool_context, code_reference
+            email_otp.code_answers,
+            _verify,
+            email_otp,
+            tool_context,
+            code_reference,
+            owner=address_of,
         )
         if isinstance(outcome, SignedIn):
             yield outcome.token_delivery
@@ -230,12 +251,13 @@ async def _guarded(
     email_otp: EmailOtp,
     context: ToolContext,
     *arguments: str,
+    owner: Callable[[_TurnState], str] = lambda _: "",
 ) -> Any:
     """Run one tool's work in a thread; an exception reaches nobody as text."""
     try:
         turn: _TurnState = context.invocation_state[_STATE_KEY]
         async with turn.lock:
-            return await threads.run(lambda: run(email_otp, turn, *arguments))
+            return await threads.run(lambda: run(email_otp, turn, *arguments), owner=owner(turn))
     except BusyError:
         return _error(
             Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=RETRY_AFTER_SECONDS), BUSY

@@ -3,12 +3,13 @@
 import re
 import secrets
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby, pairwise
 
 # Plain ASCII addresses: SES takes no other local part, and a homoglyph is then no address.
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`~-]"  # of RFC 5322's without those that end a word below
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _TOP_LEVEL = r"(?:[xX][nN]--[A-Za-z0-9-]{0,58}[A-Za-z0-9]|[A-Za-z]{2,63})"
 _ADDRESS = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*@(?:{_LABEL}\.)+{_TOP_LEVEL}")
@@ -36,14 +37,8 @@ _HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
 _SEPARATORS = ".,/_\u00b7"
 _GROUP = re.compile(rf"{_DIGIT}[{_DIGIT}{_UNSEEN}]*")
 _LOOSE_RUN = re.compile(rf"{_DIGIT}(?:[ \n{_UNSEEN}{_SEPARATORS}-]*+{_DIGIT})*")
-# In groups, with one kind of thing between all of them, as codes are written and sentences are not.
-_CODE_LIKE_RUN = re.compile(
-    f"{_GROUP.pattern}(?:"
-    + "|".join(
-        f"(?:{between}{_GROUP.pattern})+"
-        for between in (" ++", r" *+\n[ \n]*+", " *+-++ *+", "[._\u00b7]")
-    )
-    + ")?"
+_BETWEEN = re.compile(
+    r"(?P<blanks> +)|(?P<lines> *\n[ \n]*)|(?P<hyphens> *-+ *)|(?P<dots>[._\u00b7])"
 )
 _YEAR = re.compile("(19|20)[0-9]{2}")
 _DAY_OR_MONTH = re.compile("0?[1-9]|[12][0-9]|3[01]")
@@ -134,7 +129,7 @@ def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, Hidden
     def held(run: tuple[int, int]) -> str:
         return "".join(digits[slice(*run)])
 
-    code_like = [run.span() for run in _CODE_LIKE_RUN.finditer(shape) if _is_code_like(run, digits)]
+    code_like = _code_like_runs(digits, shape)
     loose = [run.span() for run in _LOOSE_RUN.finditer(shape)]
     runs = code_like
     if pending:
@@ -156,7 +151,7 @@ def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, Hidden
         start, end = code_like[0] if code_like else max(runs, key=lambda run: len(held(run)))
         code = HiddenCode(
             _groups(digits, shape, 0, len(shape)),
-            tuple(map(held, loose)),
+            tuple(map(held, [*code_like, *loose])),
             tuple(_lines_alone(message, digits)),
         )
         shown[start:end] = [_refer_to(code, hidden)]
@@ -205,15 +200,53 @@ def _shape_of(character: str) -> str:
     return _OTHER
 
 
-def _is_code_like(run: re.Match[str], digits: list[str]) -> bool:
-    """Whether a run, or a group in it, has as many digits as a code, and is no date or price."""
-    groups = _groups(digits, run.string, *run.span())
+def _code_like_runs(digits: list[str], shape: str) -> list[tuple[int, int]]:
+    """Return where codes may be; places that overlap are one."""
+    runs: list[tuple[int, int]] = []
+    for start, end in sorted(_rows(shape)):
+        if _is_code_like(_groups(digits, shape, start, end), shape[start:end]):
+            if runs and start < runs[-1][1]:
+                start, end = runs[-1][0], max(end, runs.pop()[1])
+            runs.append((start, end))
+    return runs
+
+
+def _rows(shape: str) -> Iterator[tuple[int, int]]:
+    """Yield each group, and all groups in a row with one kind of thing between them.
+
+    So are codes written, and sentences are not.
+    """
+    groups = [group.span() for group in _GROUP.finditer(shape)]
+    yield from groups
+    kinds = [_kind_of(shape[end:start]) for (_, end), (start, _) in pairwise(groups)]
+    first = 0
+    for kind, same in groupby(kinds):
+        last = first + len(list(same))
+        # A number of several groups on one line is not read on into the next line.
+        apart = kind != "lines" or not {*kinds[first - 1 : first], *kinds[last : last + 1]} - {None}
+        if kind and apart:
+            yield groups[first][0], groups[last][1]
+        first = last
+
+
+def _kind_of(between: str) -> str | None:
+    match = _BETWEEN.fullmatch(between)
+    return match.lastgroup if match else None
+
+
+def _is_code_like(groups: Sequence[str], shape: str) -> bool:
+    """Whether all the digits or a group's are as many as a code has, and it is no date or price."""
     if not any(map(_is_long_as_a_code, ["".join(groups), *groups])):
         return False
     years = sum(bool(_YEAR.fullmatch(group)) for group in groups)
     days_or_months = sum(bool(_DAY_OR_MONTH.fullmatch(group)) for group in groups)
     is_date = years > 0 and years + days_or_months == len(groups) <= 3
-    is_price = len(groups) == 2 and "." in run.group() and len(groups[1]) == 2
+    is_price = (
+        len(groups) == 2
+        and "." in shape
+        and len(groups[1]) == 2
+        and not _is_long_as_a_code(groups[0])
+    )
     return not (is_date or is_price)
 
 

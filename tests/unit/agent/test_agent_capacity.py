@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
@@ -69,6 +70,50 @@ def test_call_beyond_the_threads_is_refused_at_once_and_not_later() -> None:
         release.set()
         assert await slow[1] is True
         assert await threads.run(lambda: 1) == 1
+
+    asyncio.run(run())
+
+
+def test_who_leaves_is_held_until_the_call_that_has_begun_has_ended(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Else a chat's next turn would run beside what its last one began."""
+    began, release = threading.Event(), threading.Event()
+
+    def call() -> None:
+        began.set()
+        release.wait()
+        raise ValueError("canary")
+
+    async def run() -> None:
+        left = asyncio.ensure_future(Threads("test", 1).run(call))
+        assert await asyncio.to_thread(began.wait, 5)
+        left.cancel()
+        await asyncio.sleep(0.05)
+        assert not left.done()
+        release.set()
+        with pytest.raises(asyncio.CancelledError):
+            await left
+
+    asyncio.run(run())
+    gc.collect()
+    assert not caplog.messages  # of asyncio's, with the exception's text
+
+
+def test_one_owner_has_only_so_many_calls() -> None:
+    release = threading.Event()
+
+    async def run() -> None:
+        threads = Threads("test", 3, waiting=3, each=2)
+        floods = [asyncio.ensure_future(threads.run(release.wait, owner="m")) for _ in range(2)]
+        await asyncio.sleep(0)
+        with pytest.raises(BusyError):
+            await threads.run(release.wait, owner="m")
+        assert await threads.run(lambda: "ada", owner="ada") == "ada"
+        others = [asyncio.ensure_future(threads.run(lambda: 1)) for _ in range(3)]
+        assert await asyncio.gather(*others) == [1, 1, 1]
+        release.set()
+        await asyncio.gather(*floods)
 
     asyncio.run(run())
 

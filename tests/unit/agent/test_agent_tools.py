@@ -402,3 +402,22 @@ def test_t38_flood_of_new_chats_wipes_no_address_that_was_typed(chat: Chat) -> N
         chat.email_otp.turn(f"flood-{number}", "Hi")
     (again,) = chat.say("It did not come", initiate())
     assert again["success"] is True
+
+
+def test_t38_flood_for_one_address_takes_no_turn_of_another(
+    chat: Chat, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T38: neither by asking for its codes, nor by answering with wrong ones."""
+    asked = []
+    run = Threads.run
+
+    async def recording(threads: Threads, call: Any, *, owner: str = "") -> Any:
+        asked.append((threads, owner))
+        return await run(threads, call, owner=owner)
+
+    monkeypatch.setattr(Threads, "run", recording)
+    chat.say("It is 123456", verify)
+    chat.say(f"I'm {ADA}", initiate("Ada@Example.com"))
+    chat.say(f"It is {cognito.mailed[-1][1]}", verify)
+    otp = chat.email_otp
+    assert asked == [(otp.code_answers, ""), (otp.code_requests, ADA), (otp.code_answers, ADA)]

@@ -241,6 +241,10 @@ def test_t37_a_part_of_three_digits_is_hidden_while_a_code_is_out(message: str) 
         "407\u180e193",
         "407\u0903193",
         "4 0 7  1 9 3",
+        "Room 12 is taken, June 3 407-193",
+        "2-407 193",
+        "407\n\n193",
+        "407193.20 people are coming",
         "4 0 7\t\t1 9 3",
         "407--193",
         "4\u03010\u03017\u03011\u03019\u03013",
@@ -288,7 +292,12 @@ def test_t37_a_code_that_was_pasted_twice_is_hidden(message: str) -> None:
     assert shown == f"[code_reference: {next(iter(hidden))}]"
 
 
-@pytest.mark.parametrize("between", ["", "-", "/", "?"])
+def test_numbers_on_lines_of_their_own_are_not_read_on() -> None:
+    message = "0171 234 5678\n12 May to 14 May"
+    assert hide_codes(message, pending=False) == (message, {})
+
+
+@pytest.mark.parametrize("between", ["", "-", "/", "?", "|"])
 @pytest.mark.parametrize("pending", [True, False])
 def test_t37_a_code_that_touches_an_address_is_hidden(between: str, *, pending: bool) -> None:
     """T37: no top-level domain has a digit, but for those in their xn-- form."""
