@@ -5,7 +5,7 @@ import contextvars
 import gc
 import threading
 from collections.abc import AsyncGenerator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -159,7 +159,8 @@ def test_all_chunks_come_in_order_from_the_other_loop() -> None:
     closed, ended = threading.Event(), threading.Event()
 
     async def run() -> list[bytes]:
-        return [chunk async for chunk in on_another_loop(numbers(1_000, closed), ended)]
+        async with asyncio.timeout(5):  # which a reader who is given up would exceed
+            return [chunk async for chunk in on_another_loop(numbers(1_000, closed), ended)]
 
     assert asyncio.run(run()) == [str(number).encode() for number in range(1_000)]
     assert closed.wait(5)
@@ -193,13 +194,23 @@ def test_reader_who_takes_nothing_holds_no_place_for_long(monkeypatch: pytest.Mo
     asyncio.run(run())
 
 
+def test_place_is_held_until_its_turn_is_left_though_its_calls_have_ended() -> None:
+    given_back = list[str]()
+    place, call = Place(lambda: given_back.append("back")), Future[None]()
+    place.hold_for(call)
+    call.set_result(None)
+    assert not given_back
+    place.leave()
+    assert given_back == ["back"]
+
+
 def test_models_call_that_goes_on_holds_the_place_of_who_left() -> None:
     """Else who asks and leaves has any number of calls under way."""
     release, ended = threading.Event(), threading.Event()
 
     async def asks() -> AsyncGenerator[bytes]:
         asyncio.get_running_loop().set_default_executor(ModelThreads())
-        call = asyncio.create_task(asyncio.to_thread(release.wait))
+        call = asyncio.create_task(asyncio.to_thread(release.wait, 5))
         yield b"begun"
         await asyncio.shield(call)
 

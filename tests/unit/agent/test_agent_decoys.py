@@ -90,3 +90,21 @@ def test_t39_day_is_remembered_while_nothing_is_asked_for(clock: Clock) -> None:
 )
 def test_t39_decoys_keep_the_ledgers_own_rules(name: str) -> None:
     assert getattr(rules, name) == getattr(ledger, name)
+
+
+def test_t39_fractions_of_a_second_are_not_told(clock: Clock) -> None:
+    decoys = Decoys(clock)
+    clock.now += 0.75
+    assert decoys.ask("dis@example.com", life_seconds=60) == Decoy(NOW + 60, 30)
+    clock.now += 1
+    assert decoys.ask("dis@example.com", life_seconds=60) == Decoy(NOW + 60, 29)
+
+
+def test_t39_mail_of_long_ago_is_none_of_the_five(clock: Clock) -> None:
+    decoys = Decoys(clock)
+    decoys.ask("dis@example.com", life_seconds=60)
+    clock.now += 2_000
+    for _ in range(5):
+        assert decoys.ask("dis@example.com", life_seconds=60).retry_after_seconds == 30
+        clock.now += 31
+    assert decoys.ask("dis@example.com", life_seconds=60).retry_after_seconds == 569

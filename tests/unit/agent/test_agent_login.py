@@ -711,3 +711,66 @@ def test_enabled_again_is_signed_in_again_after_a_minute(
     assert not login.is_signed_in("token")
     clock.now += 1
     assert login.is_signed_in("token")
+
+
+def test_t40_tokens_that_begin_alike_are_told_apart(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T40: as all of one pool do, for hundreds of characters."""
+    ada, bob = "x" * 1_000 + "ada", "x" * 1_000 + "bob"
+    cognito.refused.add(bob)
+    assert login.is_signed_in(ada)
+    assert not login.is_signed_in(bob)
+
+
+def test_t38_users_of_two_addresses_are_created_at_once(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, both = cognito.admin_create_user, threading.Barrier(2)
+
+    def create_both(**arguments: Any) -> Any:
+        both.wait(5)
+        return create(**arguments)
+
+    monkeypatch.setattr(cognito, "admin_create_user", create_both)
+    addresses = [ADA, "bob@example.com"]
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda address: login.initiate(address, email=address), addresses))
+    assert [type(outcome) for outcome in outcomes] == [CodeSent] * 2
+    assert {address for address, _ in cognito.mailed} == set(addresses)
+
+
+def test_creation_that_failed_is_tried_by_who_waited(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, failures = cognito.admin_create_user, [aws_error("AdminCreateUser", "InternalError")]
+
+    def create_at_last(**arguments: Any) -> Any:
+        time.sleep(0.1)
+        if failures:
+            raise failures.pop()
+        return create(**arguments)
+
+    monkeypatch.setattr(cognito, "admin_create_user", create_at_last)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), "ab"))
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CodeSent", "Refused"]
+    assert len(cognito.mailed) == 1
+
+
+def test_t38_flood_of_codes_to_one_address_ends_its_own_logins_alone(
+    cognito: FakeCognito, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T38: however it is spelled."""
+    monkeypatch.setattr("agent.login._PENDING_LIMIT", 3)
+    login = EmailOtpLogin(
+        cognito,  # type: ignore[arg-type]
+        guests,
+        user_pool_id=POOL_ID,
+        client_id=CLIENT_ID,
+        clock=clock,
+    )
+    code = mailed_code(login, cognito)
+    for number, spelling in enumerate(["mal", "Mal", "mAl", "maL", "MAl"]):
+        login.initiate(f"flood-{number}", email=f"{spelling}@example.com")
+    assert isinstance(login.verify(CHAT, code), SignedIn)

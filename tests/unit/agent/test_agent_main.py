@@ -13,11 +13,13 @@ from typing import Any
 import pytest
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
+from botocore.exceptions import ConnectTimeoutError
 from starlette.requests import ClientDisconnect, Request
 from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 from strands.session.file_session_manager import FileSessionManager
 
+from agent.capacity import Threads
 from agent.guests import GuestStore
 from agent.identity import KeySet, TokenVerifier
 from agent.main import (
@@ -493,7 +495,10 @@ def test_t24_text_that_cannot_be_sent_ends_no_stream(
 
 
 def test_t24_exception_before_the_stream_reaches_nobody(
-    browser: Browser, email_otp: EmailOtp, monkeypatch: pytest.MonkeyPatch
+    browser: Browser,
+    email_otp: EmailOtp,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("canary")
@@ -501,7 +506,8 @@ def test_t24_exception_before_the_stream_reaches_nobody(
     monkeypatch.setattr(email_otp, "turn", fail)
     response = browser.post({"prompt": "Hi"})
     assert response.status_code == 500
-    assert "canary" not in response.text
+    assert "canary" not in response.text + caplog.text
+    assert "request failed" in caplog.messages
 
 
 def test_t19_model_that_loops_is_stopped(
@@ -594,7 +600,7 @@ def test_t22_code_typed_after_a_restart_reaches_neither_model_nor_history(
     browser, model = histories.restart()
     browser.say("it begins with 407")  # shown where no code was ever asked for
     assert "[code_reference: " in texts_shown(model)[-1]
-    assert "407" not in "".join(texts_shown(model)[:-1]) + histories.stored
+    assert "with 407" not in str(model.shown) + histories.stored
 
 
 def test_turn_that_did_not_end_well_is_not_stored(histories: Histories) -> None:
@@ -821,12 +827,19 @@ def test_t40_guest_who_signed_out_is_refused_within_a_minute(
     assert "signed out" in refused.headers["www-authenticate"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        aws_error("GetUser", "TooManyRequestsException"),
+        ConnectTimeoutError(endpoint_url="canary"),
+    ],
+)
 def test_t40_nobody_is_answered_while_cognito_cannot_tell(
-    browser: Browser, cognito: FakeCognito, signer: Signer
+    browser: Browser, cognito: FakeCognito, signer: Signer, error: Exception
 ) -> None:
     """T40: it fails closed, and a refusal is not remembered."""
     browser.access_token = signer.sign(access_claims())
-    cognito.fail["GetUser"] = aws_error("GetUser", "TooManyRequestsException")
+    cognito.fail["GetUser"] = error
     refused = browser.post({"prompt": "Show my profile"})
     assert (refused.status_code, refused.json()["code"]) == (503, "keys_unavailable")
     del cognito.fail["GetUser"]
@@ -1047,3 +1060,113 @@ def test_t38_slow_histories_hold_up_nobody(
         await asked
 
     asyncio.run(run())
+
+
+def test_history_that_cannot_be_loaded_leaves_the_session_usable(
+    email_otp: EmailOtp, verifier: TokenVerifier, tmp_path: Path
+) -> None:
+    failures = [OSError("canary")]
+
+    def manager(name: str) -> FileSessionManager:
+        if failures:
+            raise failures.pop()
+        return FileSessionManager(name, str(tmp_path))
+
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, session_manager=manager)
+    browser = Browser(TestClient(app, base_url=LOOPBACK))
+    failed = browser.post({"prompt": "Hi"})
+    assert (failed.status_code, "canary" in failed.text) == (500, False)
+    browser.say("Hi")
+
+
+def test_short_numbers_are_shown_where_no_code_was_asked_for(histories: Histories) -> None:
+    browser, model = histories.restart()
+    browser.say("room 407")
+    assert texts_shown(model) == ["room 407"]
+
+
+def test_short_numbers_of_a_member_are_shown_after_a_restart(
+    histories: Histories, signer: Signer
+) -> None:
+    token = signer.sign(access_claims())
+    histories.restart(access_token=token)[0].say("first")
+    browser, model = histories.restart(access_token=token)
+    browser.say("room 407")
+    assert texts_shown(model)[-1] == "room 407"
+
+
+def test_t38_slow_check_of_a_member_holds_up_nobody(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer
+) -> None:
+    """T38: neither the loop nor the threads that verify tokens."""
+    told = threading.Event()
+    app = create_app(
+        SETTINGS,
+        email_otp=email_otp,
+        verifier=verifier,
+        is_signed_in=lambda _: told.wait(5),
+    )
+    invoke, token = app.handlers["main"], signer.sign(access_claims())
+
+    async def run() -> None:
+        asked = asyncio.create_task(invoke({"prompt": "Hi"}, context_of(OTHER_SESSION, token)))
+        await asyncio.sleep(0.1)
+        assert (await invoke({"prompt": "Hi"}, CONTEXT)).status_code == 200
+        assert not asked.done()
+        told.set()
+        assert (await asked).status_code == 200
+
+    asyncio.run(run())
+
+
+def test_t38_unknown_keys_hold_up_no_member(
+    email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T38: tokens under unknown key ids wait for the key endpoint in threads of their own."""
+    go_on, waiting = threading.Event(), threading.Semaphore(0)
+    verify = verifier.verify_access_token
+
+    def slow(token: str) -> Any:
+        if token == "unknown":
+            waiting.release()
+            go_on.wait(5)
+        return verify(token)
+
+    monkeypatch.setattr(verifier, "verify_access_token", slow)
+    monkeypatch.setattr(email_otp, "reads", Threads("test", 1))
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier)
+    invoke = app.handlers["main"]
+
+    async def run() -> None:
+        asked = asyncio.create_task(invoke({"prompt": "Hi"}, context_of(OTHER_SESSION, "unknown")))
+        assert await asyncio.to_thread(waiting.acquire, timeout=5)
+        member = context_of(SESSION_ID, signer.sign(access_claims()))
+        assert (await invoke({"prompt": "Hi"}, member)).status_code == 200
+        assert not asked.done()
+        go_on.set()
+        assert (await asked).status_code == 401
+
+    asyncio.run(run())
+
+
+def test_t38_one_address_displaces_its_own_chats_alone(
+    email_otp: EmailOtp,
+    verifier: TokenVerifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.main.MAX_SESSIONS", 5)
+    model = ScriptedModel([("initiate_cognito_login", {"email": ADA})], "one")
+    browser = scripted(email_otp, verifier, model)
+    browser.say(f"I'm {ADA}")
+    for number in range(10):
+        mallory = Browser(browser.http)
+        mallory.session_id = f"{SESSION_ID}-{number}"
+        model.steps = [[("initiate_cognito_login", {"email": "mallory@example.com"})], "done"]
+        mallory.say("mallory@example.com")
+    browser.say("second")
+    assert f"I'm {ADA}" in str(model.shown[-1])
+
+
+def test_t36_page_from_elsewhere_is_refused_before_its_body_is_read(browser: Browser) -> None:
+    refused = browser.post(content=b"no JSON", headers={"Origin": "https://evil.example"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")

@@ -42,8 +42,9 @@ def verify(messages: Messages) -> list[Call]:
 class Chat:
     """One chat with an agent that has the tools."""
 
-    def __init__(self, email_otp: EmailOtp) -> None:
+    def __init__(self, email_otp: EmailOtp, session_id: str = CHAT) -> None:
         self.email_otp = email_otp
+        self.session_id = session_id
         self.model = ScriptedModel()
         self.agent = Agent(
             model=self.model, tools=[*email_otp_tools(email_otp)], callback_handler=None
@@ -54,7 +55,7 @@ class Chat:
         self.model.steps = list(steps)
 
         async def collect() -> list[dict[str, Any]]:
-            made = self.email_otp.turn(CHAT, prompt, **turn)
+            made = self.email_otp.turn(self.session_id, prompt, **turn)
             events = self.agent.stream_async(made.prompt, invocation_state=made.invocation_state)
             return [chunk async for chunk in ui_message_chunks(events)]
 
@@ -421,3 +422,60 @@ def test_t38_flood_for_one_address_takes_no_turn_of_another(
     chat.say(f"It is {cognito.mailed[-1][1]}", verify)
     otp = chat.email_otp
     assert asked == [(otp.code_answers, ""), (otp.code_requests, ADA), (otp.code_answers, ADA)]
+
+
+def test_t38_each_tool_has_threads_of_its_own(
+    chat: Chat, cognito: FakeCognito, dynamodb: FakeDynamoDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: dict[str, str] = {}
+
+    def named(owner: Any, method: str) -> None:
+        call = getattr(owner, method)
+
+        def wrapped(**arguments: Any) -> Any:
+            names[method] = threading.current_thread().name.split("_")[0]
+            return call(**arguments)
+
+        monkeypatch.setattr(owner, method, wrapped)
+
+    named(cognito, "admin_initiate_auth")
+    named(cognito, "admin_respond_to_auth_challenge")
+    named(dynamodb, "get_item")
+    chat.say(f"I'm {ADA}", initiate())
+    chat.say("000000", verify)
+    chat.say("My profile", [("get_guest_profile", {})], cognito_sub="sub-1")
+    assert list(names.values()) == ["request", "answer", "read"]
+
+
+def test_t38_codes_at_once_wait_for_their_threads(email_otp: EmailOtp) -> None:
+    release = threading.Event()
+
+    async def run() -> list[Any]:
+        calls = [
+            asyncio.create_task(email_otp.code_answers.run(lambda: release.wait(5)))
+            for _ in range(10)
+        ]
+        await asyncio.sleep(0.05)
+        release.set()
+        return await asyncio.gather(*calls)
+
+    assert asyncio.run(run()) == [True] * 10
+
+
+@pytest.mark.parametrize("throttled", [True, False])
+def test_t38_flood_of_one_address_wipes_none_of_another(
+    email_otp: EmailOtp, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch, *, throttled: bool
+) -> None:
+    """T38: nor does one that is refused."""
+    monkeypatch.setattr("agent.tools._SESSION_LIMIT", 3)
+    email_otp = EmailOtp(email_otp.login, email_otp.guests)
+    chat = Chat(email_otp)
+    chat.say(f"I'm {ADA}", initiate())
+    if throttled:
+        cognito.parameters = {"status": "throttled"}
+    for number in range(5):
+        address = f"mallory{number if throttled else ''}@example.com"
+        Chat(email_otp, f"flood-{number}").say(f"I'm {address}", initiate(address))
+    cognito.parameters = {}
+    (again,) = chat.say("It did not come", initiate())
+    assert again["success"] is True

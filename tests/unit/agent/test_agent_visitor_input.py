@@ -183,7 +183,7 @@ def test_t08_code_field_becomes_one_reference(code: str, digits: str) -> None:
     "piece", ["a", "1", "a.", "1 ", "1" + " " * 999, "@", "a@", "[code_reference: "]
 )
 def test_long_messages_are_read_quickly(piece: str) -> None:
-    message = piece * (8_000 // len(piece))
+    message = piece * (32_000 // len(piece))
     started = time.perf_counter()
     hide_codes(message, pending=True)
     list(typed_addresses(message))
@@ -279,6 +279,10 @@ def test_t37_a_code_on_a_line_below_a_longer_number_is_hidden() -> None:
         "100-150",
         "407.193",
         "12.5.671",
+        "12 11 10",
+        "0171 4567 8901 407193",
+        "4071 12",
+        "2071 39",
     ],
 )
 def test_t37_a_code_that_is_no_likely_date_or_price_is_hidden(message: str) -> None:
@@ -338,6 +342,9 @@ def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
         "in 05.2026, 2026-05 or in winter 2026-2027",
         "May 15 2026 2 adults",
         "At most 1200.50 euros",
+        "born 12.05.1984, 31.05.2026, 30-12-2026",
+        "407,193 guests",
+        "407/193",
         "room 12345",
         "+44 20 7946 0958",
         "1984ada30@example.com",
@@ -360,3 +367,54 @@ def test_t37_encircled_numbers_count_as_the_digits_they_show() -> None:
     ((reference, held),) = hidden.items()
     assert shown == f"[code_reference: {reference}] and # and #"
     assert held.digits(6) == "101112"
+
+
+@pytest.mark.parametrize(
+    "between",
+    [*'\t\r\n<>()[]{},;:"|\\\u201a\u201c\u201d\u201e\u3000\u3001\u306f\u4e2d\uac00\uff0c\uff1a'],
+)
+def test_address_ends_where_a_word_does(between: str) -> None:
+    assert list(typed_addresses(f"a{between}ada@example.com{between}b")) == ["ada@example.com"]
+
+
+_HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
+_UNSEEN = "\u200b\u0301\u20dd\u0903\u115f\u1160\u2800\u3164\uffa0"
+
+
+@pytest.mark.parametrize("between", [" ", "\n", "\r\n", " - ", *_HYPHENS, *_UNSEEN, *".,/_\u00b7"])
+def test_code_beside_another_number_is_found(between: str) -> None:
+    (held,) = hide_codes(f"407{between}193 for room 12", pending=True)[1].values()
+    assert held.digits(6) == "407193"
+
+
+@pytest.mark.parametrize(
+    "between", [" ", "  ", "\n", " \n \n ", " - ", *_HYPHENS, *_UNSEEN, *"._\u00b7"]
+)
+def test_t37_code_is_hidden_whatever_is_between_though_no_login_is_known(between: str) -> None:
+    shown, hidden = hide_codes(f"It is 407{between}193!", pending=False)
+    assert shown == f"It is [code_reference: {next(iter(hidden))}]!"
+
+
+def test_code_pasted_twice_is_one() -> None:
+    (held,) = hide_codes("407193 407193 for room 12345", pending=True)[1].values()
+    assert held.digits(6) == "407193"
+
+
+def test_ligatures_move_no_code_out_of_sight() -> None:
+    message = "\ufdfa ada@example.com 407193"
+    shown, hidden = hide_codes(message, pending=False)
+    assert shown == message.replace("407193", f"[code_reference: {next(iter(hidden))}]")
+
+
+@pytest.mark.parametrize("codes", [["407193", "65 43 21"], ["407193", "654-321", "111222"]])
+def test_each_of_two_or_three_codes_has_a_reference_in_its_place(codes: list[str]) -> None:
+    shown, hidden = hide_codes(" or ".join(codes), pending=True)
+    references = [part.removeprefix("[code_reference: ")[:-1] for part in shown.split(" or ")]
+    expected = [code.replace(" ", "").replace("-", "") for code in codes]
+    assert [hidden[reference].digits(6) for reference in references] == expected
+
+
+@pytest.mark.parametrize("rest", ["Sent on 24 November, 10:32", "not 111111, 222222 or 333333"])
+def test_line_of_its_own_wins(rest: str) -> None:
+    (held,) = hide_codes(f"407193\n{rest}", pending=True)[1].values()
+    assert held.digits(6) == "407193"
