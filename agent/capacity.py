@@ -109,9 +109,8 @@ class Places:
             BusyError: None is free, or the owner has as many as one may.
         """
         with self._lock:
-            if self._taken.total() >= self._limit:
-                raise BusyError
-            if owner and self._taken[owner] >= self._each:
+            has_enough = owner and self._taken[owner] >= self._each
+            if has_enough or self._taken.total() >= self._limit:
                 raise BusyError
             self._taken[owner] += 1
         return Place(lambda: self._give_back(owner))

@@ -259,6 +259,7 @@ async def _guarded(
         async with turn.lock:
             return await threads.run(lambda: run(email_otp, turn, *arguments), owner=owner(turn))
     except BusyError:
+        _log.info("tool refused", extra={"outcome": "busy"})
         return _error(
             Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=RETRY_AFTER_SECONDS), BUSY
         )

@@ -37,6 +37,7 @@ _HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
 _SEPARATORS = ".,/_\u00b7"
 _GROUP = re.compile(rf"{_DIGIT}[{_DIGIT}{_UNSEEN}]*")
 _LOOSE_RUN = re.compile(rf"{_DIGIT}(?:[ \n{_UNSEEN}{_SEPARATORS}-]*+{_DIGIT})*")
+# No comma and no slash, which lists and dates have: this counts while no login is known.
 _BETWEEN = re.compile(
     r"(?P<blanks> +)|(?P<lines> *\n[ \n]*)|(?P<hyphens> *-+ *)|(?P<dots>[._\u00b7])"
 )

@@ -154,7 +154,7 @@ def test_t35_header_sent_twice_is_refused(callers: Callers, name: str) -> None:
 
 def play(callers: Callers, order: Sequence[Who], chance: random.Random) -> None:
     """Send these requests on one connection, cut by chance, and check each answer."""
-    unsent, sent_whole, answered = b"", 0, 0
+    unsent, answered = b"", 0
     ends: list[int] = []
     with RawConnection(callers.url) as connection:
         sent = 0

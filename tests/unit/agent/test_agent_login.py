@@ -648,26 +648,33 @@ def test_connect_tries_an_auth_call_once_and_pins_the_loggers(
     assert logging.getLogger("botocore").level == logging.INFO
 
 
-def test_chats_that_ask_for_no_code_push_no_pending_login_out(
+@pytest.fixture
+def small_login(
     cognito: FakeCognito, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """T19: else a flood of small talk would end sign-ins and show their codes to the model."""
+) -> EmailOtpLogin:
+    """A login that remembers three chats."""
     monkeypatch.setattr("agent.login._PENDING_LIMIT", 3)
-    login = EmailOtpLogin(
+    return EmailOtpLogin(
         cognito,  # type: ignore[arg-type]
         guests,
         user_pool_id=POOL_ID,
         client_id=CLIENT_ID,
         clock=clock,
     )
-    code = mailed_code(login, cognito)
+
+
+def test_chats_that_ask_for_no_code_push_no_pending_login_out(
+    small_login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T19: else a flood of small talk would end sign-ins and show their codes to the model."""
+    code = mailed_code(small_login, cognito)
     for number in range(10):
         other = f"chat-{number}"
-        assert not login.expects_code(other)
-        assert login.pending_code(other) is None
-        assert login.verify(other, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
-    assert login.expects_code(CHAT)
-    assert isinstance(login.verify(CHAT, code), SignedIn)
+        assert not small_login.expects_code(other)
+        assert small_login.pending_code(other) is None
+        assert small_login.verify(other, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+    assert small_login.expects_code(CHAT)
+    assert isinstance(small_login.verify(CHAT, code), SignedIn)
 
 
 def test_t38_flood_of_refused_requests_loses_no_login_that_is_under_way(
@@ -759,18 +766,10 @@ def test_creation_that_failed_is_tried_by_who_waited(
 
 
 def test_t38_flood_of_codes_to_one_address_ends_its_own_logins_alone(
-    cognito: FakeCognito, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    small_login: EmailOtpLogin, cognito: FakeCognito
 ) -> None:
     """T38: however it is spelled."""
-    monkeypatch.setattr("agent.login._PENDING_LIMIT", 3)
-    login = EmailOtpLogin(
-        cognito,  # type: ignore[arg-type]
-        guests,
-        user_pool_id=POOL_ID,
-        client_id=CLIENT_ID,
-        clock=clock,
-    )
-    code = mailed_code(login, cognito)
+    code = mailed_code(small_login, cognito)
     for number, spelling in enumerate(["mal", "Mal", "mAl", "maL", "MAl"]):
-        login.initiate(f"flood-{number}", email=f"{spelling}@example.com")
-    assert isinstance(login.verify(CHAT, code), SignedIn)
+        small_login.initiate(f"flood-{number}", email=f"{spelling}@example.com")
+    assert isinstance(small_login.verify(CHAT, code), SignedIn)
