@@ -66,17 +66,18 @@ class GuestStore:
 
         Args:
             cognito_sub: From the token Cognito has just issued.
-            email: Kept from the first sign-in on.
+            email: Of this sign-in: the team may have changed it since the last.
             name: Kept from the first sign-in that gave one; may be empty.
         """
         now = int(self._clock())
         kept = {"name": name} if name else {}
+        exists = "attribute_exists(guest_id)"
         try:
-            return self._write(cognito_sub, kept, now, condition="attribute_exists(guest_id)")
+            return self._write(cognito_sub, email, kept, now, condition=exists)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             # Of two first logins at once both claim a number; the one not used stays claimed.
-            kept |= {"guest_id": self._claim_guest_id(now), "email": email}
-            return self._write(cognito_sub, kept, now)
+            kept |= {"guest_id": self._claim_guest_id(now)}
+            return self._write(cognito_sub, email, kept, now)
 
     def _claim_guest_id(self, now: int) -> str:
         """Find a number that is nobody's: an item of its own, without anything personal.
@@ -98,18 +99,25 @@ class GuestStore:
         raise RuntimeError(f"{_CLAIMS} guest numbers in a row were taken")
 
     def _write(
-        self, cognito_sub: str, kept: Mapping[str, str], now: int, *, condition: str | None = None
+        self,
+        cognito_sub: str,
+        email: str,
+        kept: Mapping[str, str],
+        now: int,
+        *,
+        condition: str | None = None,
     ) -> Guest:
-        """Write what the record has not yet, and the time of this sign-in."""
+        """Write what the record has not yet, and the address and the time of this sign-in."""
         values: dict[str, AttributeValueTypeDef] = {f":{f}": {"S": v} for f, v in kept.items()}
         sets = [f"#{field} = if_not_exists(#{field}, :{field})" for field in kept]
         sets += ["created_at = if_not_exists(created_at, :now)", "last_login_at = :now"]
+        sets += ["email = :email"]
         names = {"ExpressionAttributeNames": {f"#{field}": field for field in kept}} if kept else {}
         response = self._dynamodb.update_item(
             TableName=self._table_name,
             Key={"cognito_sub": {"S": cognito_sub}},
             UpdateExpression=f"SET {', '.join(sets)}",
-            ExpressionAttributeValues=values | {":now": {"N": str(now)}},
+            ExpressionAttributeValues=values | {":now": {"N": str(now)}, ":email": {"S": email}},
             ReturnValues="ALL_NEW",
             **names,  # type: ignore[arg-type]
             **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]

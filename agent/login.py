@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import secrets
 import threading
 import time
@@ -29,7 +30,7 @@ from agent.outcomes import CodeSent, ErrorCode, PendingCode, Refused, SignedIn, 
 from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.stream import ClientOnly
-from agent.visitor_input import parse_address
+from agent.visitor_input import address_fault, parse_address
 
 if TYPE_CHECKING:
     from types_boto3_cognito_idp import CognitoIdentityProviderClient
@@ -75,15 +76,23 @@ class _Challenge:
     code_length: int
     expires_at: int
     attempts_left: int
+    asked_at: float
     retry_after_seconds: int
     correlation_id: str
 
 
 @dataclass(slots=True)
 class _PendingLogin:
-    """What is remembered of one chat's sign-in; the lock makes answers come one by one."""
+    """What is remembered of one chat's sign-in; the lock makes answers come one by one.
+
+    Attributes:
+        challenge: What may be answered.
+        ended: Else the last one, whose code no longer works.
+        codes_hidden_until: Epoch seconds.
+    """
 
     challenge: _Challenge | None = None
+    ended: _Challenge | None = None
     codes_hidden_until: float = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -174,19 +183,24 @@ class EmailOtpLogin:
     ) -> CodeSent | Refused:
         address = parse_address(email)
         if address is None:
-            return Refused(ErrorCode.INVALID_EMAIL)
+            return Refused(ErrorCode.INVALID_EMAIL, address_fault=address_fault(email))
         pending = self._pending.get(session_id)
         with pending.lock:
-            before = pending.challenge
+            before = pending.challenge or pending.ended
             if before and before.email != address:
-                pending.challenge = None
+                before = pending.challenge = pending.ended = None
+            # Cognito would take up the very code that the visitor was told is of no more use.
+            if pending.ended and (wait := self._seconds_to_next_code(pending.ended)):
+                refused = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=wait)
+                _log.info("code request refused", extra={"outcome": name_of(refused)})
+                return refused
             # Set before the call: a mail may be on its way even if the call fails.
             self._hide_codes_until(pending, self._clock())
             correlation_id = uuid.uuid4().hex
             logged = {"correlation_id": correlation_id}
             try:
                 self._make_user(address, locale)
-                known_name = before.name if before and before.email == address else ""
+                known_name = before.name if before else ""
                 challenge = self._ask_for_code(
                     address, _tidy(name) or known_name, locale, correlation_id
                 )
@@ -201,10 +215,10 @@ class EmailOtpLogin:
                 pending.challenge = None
                 _log.info("code request refused", extra=logged | {"outcome": name_of(challenge)})
                 return challenge
-            pending.challenge = challenge
+            pending.challenge, pending.ended = challenge, None
             self._hide_codes_until(pending, challenge.expires_at)
             self._pending.keep(session_id, pending, owner=address)
-            known = before and (before.email, before.expires_at) == (address, challenge.expires_at)
+            known = before and before.expires_at == challenge.expires_at
             sent = CodeSent(
                 destination=_mask(address),
                 code_length=challenge.code_length,
@@ -234,7 +248,8 @@ class EmailOtpLogin:
         with pending.lock:
             challenge = pending.challenge
             if challenge is None:
-                return Refused(ErrorCode.NO_LOGIN_PENDING)
+                wait = self._seconds_to_next_code(pending.ended) if pending.ended else None
+                return Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=wait)
             if len(code) != challenge.code_length:
                 return Refused(ErrorCode.INVALID_OTP, attempts_left=challenge.attempts_left)
             logged = {"correlation_id": challenge.correlation_id}
@@ -245,6 +260,8 @@ class EmailOtpLogin:
                 refused = self._refused_answer(error, challenge)
                 if refused.error_code in (ErrorCode.AUTH_SERVICE_ERROR, ErrorCode.RATE_LIMITED):
                     pending.challenge = challenge
+                else:
+                    pending.ended = challenge
                 _log.warning(
                     "answer failed", extra=logged | describe(error) | {"outcome": name_of(refused)}
                 )
@@ -252,6 +269,8 @@ class EmailOtpLogin:
             if isinstance(outcome, _Challenge):
                 pending.challenge = outcome
                 outcome = Refused(ErrorCode.INVALID_OTP, attempts_left=outcome.attempts_left)
+            elif isinstance(outcome, Refused):
+                pending.ended = challenge
             _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
 
@@ -362,6 +381,7 @@ class EmailOtpLogin:
             code_length=_number(parameters, "code_length", code_length),
             expires_at=_number(parameters, "expires_at", now + life_seconds),
             attempts_left=_number(parameters, "attempts_left", attempts),
+            asked_at=self._clock(),
             retry_after_seconds=_number(parameters, "retry_after_seconds", COOLDOWN_SECONDS),
             correlation_id=correlation_id,
         )
@@ -394,9 +414,9 @@ class EmailOtpLogin:
         if parameters.get("status") == "expired" or (
             session is None and self._clock() >= expires_at
         ):
-            return Refused(ErrorCode.OTP_EXPIRED)
+            return self._over(ErrorCode.OTP_EXPIRED, challenge)
         if attempts_left <= 0:
-            return Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+            return self._over(ErrorCode.MAX_ATTEMPTS_EXCEEDED, challenge)
         return replace(
             challenge,
             username=parameters.get("USERNAME", challenge.username),
@@ -410,8 +430,16 @@ class EmailOtpLogin:
         if _aws_code(error) not in _NOT_ALLOWED:
             return _refusal(error)
         if self._clock() >= challenge.expires_at:
-            return Refused(ErrorCode.OTP_EXPIRED)
-        return Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+            return self._over(ErrorCode.OTP_EXPIRED, challenge)
+        return self._over(ErrorCode.MAX_ATTEMPTS_EXCEEDED, challenge)
+
+    def _over(self, error_code: ErrorCode, challenge: _Challenge) -> Refused:
+        """Say that a code is of no more use, and from when there may be another."""
+        return Refused(error_code, retry_after_seconds=self._seconds_to_next_code(challenge))
+
+    def _seconds_to_next_code(self, before: _Challenge) -> int | None:
+        wait = math.ceil(before.asked_at + before.retry_after_seconds - self._clock())
+        return wait if wait > 0 else None
 
     def _sign_in(self, challenge: _Challenge, result: dict[str, Any]) -> SignedIn | Refused:
         # Straight from Cognito over TLS, which stands in for the signature here: OpenID Connect
@@ -427,7 +455,7 @@ class EmailOtpLogin:
                 extra=describe(error) | {"correlation_id": challenge.correlation_id},
             )
             self._revoke(result["RefreshToken"], challenge.correlation_id)
-            return Refused(ErrorCode.GUEST_CREATION_FAILED)
+            return self._over(ErrorCode.GUEST_CREATION_FAILED, challenge)
         token_delivery = {
             "event_type": "auth_tokens",
             "success": True,

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from typing import Any, override
 
 from strands.models import Model
@@ -12,7 +12,8 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 from strands.types.tools import ToolSpec
 
-from agent.visitor_input import typed_addresses
+from agent.tools import TOO_MANY_ADDRESSES
+from agent.visitor_input import AddressFault, misspelt_address, typed_addresses
 
 _REFERENCE = re.compile(r"\[code_reference: (code-[\w-]+)\]")
 _NAME = r"[^\W\d_][\w'\u2019-]*"
@@ -34,6 +35,7 @@ ASK_WHO = (
     "To show you that, I need to know it is you. What are your e-mail address and your name? "
     "I will then mail you a sign-in code."
 )
+ASK_ADDRESS = "Tell me your e-mail address, and I will send you one."
 
 _SECRETS = re.compile(
     r"(?i)\btokens?\b|system prompt|your (instructions|prompt)|what is (the|my) code|password"
@@ -148,8 +150,8 @@ def _answer(
             return "initiate_cognito_login", {"email": addresses[-1], "name": _name(said)}
         if other:
             return "No problem. Which e-mail address should I use instead?"
-        if "@" in text:
-            return "That e-mail address looks incomplete. Could you type it again?"
+        if misspelt := misspelt_address(text):
+            return "initiate_cognito_login", {"email": misspelt, "name": _name(said)}
         if _SIGN_IN.search(text) or re.search(r"(?i)\bcode\b", text):
             return "Happy to send you a sign-in code. What are your e-mail address and your name?"
     if _PERSONAL.search(text) and "get_guest_profile" in tools:
@@ -186,7 +188,7 @@ def _explain(tool_name: str, output: Mapping[str, Any]) -> str:
 
 
 def _explain_code_sent(output: Mapping[str, Any]) -> str:
-    valid = _duration(output["expires_in_seconds"], round)
+    valid = _life(output["expires_in_seconds"])
     if output["new_mail"]:
         return (
             f"I have sent a {output['code_length']}-digit code to {output['destination']}. "
@@ -195,37 +197,48 @@ def _explain_code_sent(output: Mapping[str, Any]) -> str:
     return (
         f"The code I sent to {output['destination']} is still good for {valid}. Please look in "
         "your spam folder too, and enter it here. If it does not come, ask me again in "
-        f"{_duration(output['retry_after_seconds'])}."
+        f"{_wait(output['retry_after_seconds'])}."
     )
 
 
 def _explain_error(output: Mapping[str, Any]) -> str:
     left = output.get("attempts_left")
     tries = "" if left is None else f" You have {_count(left, 'try', 'tries')} left."
-    wait = _duration(output.get("retry_after_seconds") or 60)
+    wait = output.get("retry_after_seconds")
+    new_code = f'Say "new code"{f" in {_wait(wait)}" if wait else ""}, and I will send you another.'
+    message = output.get("message")
+    if message == TOO_MANY_ADDRESSES:
+        return (
+            "I have tried three addresses in this chat, which is the limit. I can send a code to "
+            "one of them again. For another address, please start a new chat."
+        )
     return {
         "INVALID_EMAIL": (
-            "That does not look like a complete e-mail address. Could you type it again, "
+            f"{message} Could you type another?"
+            if message in set(AddressFault)
+            else "That does not look like a complete e-mail address. Could you type it again, "
             "like ada@example.com?"
         ),
-        "INVALID_OTP": f"That code is not right.{tries} Please check the mail and enter it again.",
-        "OTP_EXPIRED": 'That code has expired. Say "new code" and I will send you another one.',
-        "MAX_ATTEMPTS_EXCEEDED": (
-            "That code can no longer be used: there were too many wrong tries. "
-            'Say "new code" and I will send you another one.'
+        "INVALID_OTP": (
+            f"That code is not right, or was used already.{tries} Please check the latest mail and "
+            "enter its code."
         ),
-        "RATE_LIMITED": (f"There have been too many requests for now. Please try again in {wait}."),
+        "OTP_EXPIRED": f"That code has expired. {new_code}",
+        "MAX_ATTEMPTS_EXCEEDED": f"That code can no longer be used. {new_code}",
+        "RATE_LIMITED": (
+            f"There have been too many requests for now. Please try again in {_wait(wait or 60)}."
+        ),
         "NO_LOGIN_PENDING": (
-            "I am not waiting for a code just now. Tell me your e-mail address, and I will send "
-            "you one. If it was another number, please write it in words: until you are signed in, "
-            "I see none that is as long as a code."
+            f"I am not waiting for a code just now. {new_code if wait else ASK_ADDRESS} If it was "
+            "another number, please write it in words: until you are signed in, I see none that is "
+            "as long as a code."
         ),
         "ERR_EMAIL_DELIVERY_FAILED": (
-            "I could not send the e-mail. Please check the address, or try again in a few minutes."
+            'I could not send the e-mail. Please check the address, or say "new code" to try again.'
         ),
         "GUEST_CREATION_FAILED": (
             "Your code was right, but I could not save your guest record, so you are not signed "
-            'in. Say "new code" to try again.'
+            f"in. {new_code}"
         ),
     }.get(
         output.get("error_code", ""),
@@ -259,11 +272,22 @@ def _name(said: list[str]) -> str:
     return ""
 
 
-def _duration(seconds: int, to_whole: Callable[[float], int] = math.ceil) -> str:
-    """Say how long, in whole minutes, of which a wait takes the next."""
+def _life(seconds: int) -> str:
+    """Say how long a code lives, in whole minutes that it has, as its mail does.
+
+    Ten missing seconds are forgiven: it was made before it was mailed.
+    """
+    minutes = (seconds + 10) // 60
+    if minutes < 1:
+        return _count(max(seconds, 1), "second", "seconds")
+    return _count(minutes, "minute", "minutes")
+
+
+def _wait(seconds: int) -> str:
+    """Say when something works again: never too early."""
     if seconds < 90:
         return _count(max(seconds, 1), "second", "seconds")
-    return _count(to_whole(seconds / 60), "minute", "minutes")
+    return _count(math.ceil(seconds / 60), "minute", "minutes")
 
 
 def _count(number: int, one: str, many: str) -> str:

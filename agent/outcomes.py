@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from agent.guests import Guest
 from agent.stream import ClientOnly
+from agent.visitor_input import AddressFault
 
 
 class ErrorCode(StrEnum):
@@ -24,18 +25,21 @@ class ErrorCode(StrEnum):
 
 MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
-    ErrorCode.INVALID_OTP: "That code is not right.",
+    ErrorCode.INVALID_OTP: "That code is not right, or was used already.",
     ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
     ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This code can no longer be used. A new one can be sent.",
-    ErrorCode.RATE_LIMITED: "Too many codes have been asked for. Please wait and try again.",
+    ErrorCode.RATE_LIMITED: "That was asked for too often. Please wait and try again.",
     ErrorCode.NO_LOGIN_PENDING: (
         "No sign-in is waiting for a code. A new code can be sent. If it was another number: until "
         "someone is signed in, every number as long as a code is hidden."
     ),
-    ErrorCode.ERR_EMAIL_DELIVERY_FAILED: "The e-mail with the code could not be sent.",
+    ErrorCode.ERR_EMAIL_DELIVERY_FAILED: (
+        "The e-mail with the code could not be sent. Check the address, and ask for it again."
+    ),
     ErrorCode.AUTH_SERVICE_ERROR: "Signing in does not work right now. Please try again soon.",
     ErrorCode.GUEST_CREATION_FAILED: (
-        "The code was right, but the guest record could not be saved. Please sign in again."
+        "The code was right, but the guest record could not be saved. It cannot be used again; a "
+        "new one can be sent."
     ),
 }
 """What a guest may be told; no exception's own text is ever among it."""
@@ -79,16 +83,23 @@ class PendingCode:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A step that did not succeed, with what the visitor needs to go on."""
+    """A step that did not succeed, with what the visitor needs to go on.
+
+    Attributes:
+        attempts_left: Answers this login may still give.
+        retry_after_seconds: Until what the message tells to do next will work; None for at once.
+        address_fault: What is wrong with an address, where that can be said.
+    """
 
     error_code: ErrorCode
     attempts_left: int | None = None
     retry_after_seconds: int | None = None
+    address_fault: AddressFault | None = None
 
     @property
     def message(self) -> str:
         """The fixed text for this error."""
-        return MESSAGES[self.error_code]
+        return self.address_fault or MESSAGES[self.error_code]
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from agent.sessions import Sessions
 from agent.settings import Settings
 from agent.visitor_input import (
     HiddenCode,
+    address_fault,
     hide_code_field,
     hide_codes,
     parse_address,
@@ -53,7 +54,10 @@ UNKNOWN_REFERENCE = (
     "This is no code_reference of the visitor's latest message. Ask the visitor for the code."
 )
 ONE_REQUEST_A_TURN = "A code was already asked for in this turn. Tell the visitor about that one."
-TOO_MANY_ADDRESSES = "This chat has tried three addresses, which is the limit. Try again later."
+TOO_MANY_ADDRESSES = (
+    "This chat has tried three addresses, which is the limit. One of those can be used again; "
+    "another one only in a new chat, or an hour after the last message of this one."
+)
 NOT_SIGNED_IN = "Nobody is signed in. Ask for e-mail address and name to send a sign-in code."
 NO_RECORD = "The visitor is signed in, but there is no guest record."
 
@@ -271,7 +275,7 @@ async def _guarded(
 def _initiate(email_otp: EmailOtp, turn: _TurnState, email: str, name: str) -> ToolOutput:
     address = parse_address(email)
     if address is None:
-        return _error(Refused(ErrorCode.INVALID_EMAIL))
+        return _error(Refused(ErrorCode.INVALID_EMAIL, address_fault=address_fault(email)))
     if address not in turn.visitor.typed:
         return _error(Refused(ErrorCode.INVALID_EMAIL), NOT_TYPED)
     if turn.code_requested:

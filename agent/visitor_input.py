@@ -5,23 +5,28 @@ import secrets
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from itertools import groupby, pairwise
 
 # Plain ASCII addresses: SES takes no other local part, and a homoglyph is then no address.
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`~-]"  # of RFC 5322's without those that end a word below
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`~-]"  # of RFC 5322's without the braces and the bar
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _TOP_LEVEL = r"(?:[xX][nN]--[A-Za-z0-9-]{0,58}[A-Za-z0-9]|[A-Za-z]{2,63})"
 _ADDRESS = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*@(?:{_LABEL}\.)+{_TOP_LEVEL}")
+_LETTERS_AND_SIGNS = re.compile(rf"(?:{_ATOM}|\.)+")
 # Tried only where a word begins, so that a long word costs no quadratic search.
 _ADDRESS_IN_TEXT = re.compile(rf"(?<!{_ATOM})(?<!\.)({_ADDRESS.pattern})")
 _MAX_ADDRESS_CHARS, _MAX_LOCAL_CHARS = 254, 64  # RFC 5321, section 4.5.3.1
 
-# What ends a word that may be an address: white space, brackets, quotes, and the scripts that
-# are written without spaces.
+# What ends a word that may be an address, since it can be no part of one: white space, brackets,
+# quotes, and the scripts that are written without spaces.
 _WORD_END = re.compile(
-    r"[\s<>()\[\]{},;:\"|\\\u201a-\u201f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af\uff00-\uffef]+"
+    r"[\s<>()\[\],;:\"\\\u00ab\u00bb\u2039\u203a\u201a-\u201f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af"
+    r"\uff00-\uffef]+"
 )
+# Quotes, braces and emphasis may begin an address as well: they count as such only in pairs.
+_PAIRS = {"'": "'", "`": "`", "*": "*", "_": "_", "~": "~", "{": "}", "|": "|"}
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
@@ -48,6 +53,44 @@ _SHORTEST_PART = 3  # of a code that is typed in pieces
 _MAX_REFERENCES = 3  # a message of many numbers must not grow
 
 
+class AddressFault(StrEnum):
+    """Why a text is no address that a code can be mailed to, in words for its writer."""
+
+    DOTS = (
+        "No e-mail can be sent to an address with a dot at the beginning or the end of the part "
+        "before the @, or with two dots in a row. Is it right? Another address works."
+    )
+    NAME = (
+        "No code can be sent to this address: the part before the @ may have only the letters a "
+        "to z without accents, digits and some signs. Another address works."
+    )
+    DOMAIN = (
+        "The part after the @ has other letters than a to z. It works in the form that begins "
+        "with xn--, such as xn--bcher-kva.example for b\u00fccher.example."
+    )
+    LENGTH = (
+        f"That is longer than an e-mail address can be: {_MAX_LOCAL_CHARS} characters before the "
+        f"@, {_MAX_ADDRESS_CHARS} in all."
+    )
+
+
+def address_fault(text: str) -> AddressFault | None:
+    """Say why `parse_address` does not take a text; None if it is no whole address at all."""
+    address = _plain(text).strip(" \t")
+    local, _, domain = address.rpartition("@")
+    if not local or "." not in domain.strip(".") or re.search(r"[@\s<>]", local):
+        return None
+    if not _LETTERS_AND_SIGNS.fullmatch(local):
+        return AddressFault.NAME
+    if not domain.isascii():
+        return AddressFault.DOMAIN
+    if len(address) > _MAX_ADDRESS_CHARS or len(local) > _MAX_LOCAL_CHARS:
+        return AddressFault.LENGTH
+    if local.startswith(".") or local.endswith(".") or ".." in local:
+        return AddressFault.DOTS
+    return None
+
+
 def parse_address(text: str) -> str | None:
     """Return the one address `text` consists of, lower-cased, or None if it is none."""
     # Not `casefold`, which makes another address of one with a sharp s.
@@ -56,21 +99,44 @@ def parse_address(text: str) -> str | None:
     return address if fits and _ADDRESS.fullmatch(address) else None
 
 
+def misspelt_address(message: str) -> str | None:
+    """Return the latest word of a message that was meant as an address and is none."""
+    words = [word for word in message.split() if "@" in word and not any(typed_addresses(word))]
+    return words[-1].strip("<>()[],;:\"'!?") if words else None
+
+
 def typed_addresses(message: str) -> Iterator[str]:
     """Yield the whole addresses in a message, lower-cased; never a part of a longer word."""
     for word in _WORD_END.split(_plain(message)):
-        # Quotes and emphasis count as such only where they do not make an address themselves.
-        whole = parse_address(word.rstrip(".!?"))
-        if address := whole or parse_address(word.strip(".!?'`*_")):
+        if "@" in word and (address := _whole_address(word)):
             yield address
 
 
+def _whole_address(word: str) -> str | None:
+    """Return the address in a word, without what stands around it and can be no part of it."""
+    word = word.rstrip(".!?")
+    # `_ada@example.com` is an address with its underscore, and `_ada@example.com_` is emphasised.
+    while not (address := parse_address(word)):
+        if len(word) < 2 or _PAIRS.get(word[0]) != word[-1]:
+            # What has no other half stands behind it for another word, further left.
+            return parse_address(word.rstrip("".join(_PAIRS.values()) + ".!?"))
+        word = word[1:-1].rstrip(".!?")
+    return address
+
+
 def _plain(text: str) -> str:
-    """Return the text with typographic forms as plain characters, at most three for one."""
+    """Return the text with typographic forms as plain characters, at most three for one.
+
+    What is not seen (Unicode's category Cf) is dropped: it is copied along with an address.
+    """
     if text.isascii():
         return text
-    plain = map(_plain_form, text)
+    plain = (_plain_form(c) for c in text if not _is_format(c))
     return "".join(c if len(c) <= _LIGATURE else "\0" for c in plain).translate(_APOSTROPHES)
+
+
+def _is_format(character: str) -> bool:
+    return unicodedata.category(character) == "Cf"
 
 
 @lru_cache(maxsize=4096)  # some take microseconds, and a message may have thousands
@@ -169,11 +235,11 @@ def _read(message: str) -> tuple[list[str], str]:
     """Return each character's digits, and the message's shape; addresses have no digits."""
     digits = [_digits_of(character) for character in message]
     # Not normalised as a whole, which could move its characters and make it longer.
-    plain = "".join(
-        one if len(one := _plain_form(character)) == 1 else "\0" for character in message
-    )
+    seen = [place for place, character in enumerate(message) if not _is_format(character)]
+    plain = "".join(one if len(one := _plain_form(message[place])) == 1 else "\0" for place in seen)
     for address in _ADDRESS_IN_TEXT.finditer(plain):
-        digits[slice(*address.span())] = [""] * len(address.group())
+        for place in seen[slice(*address.span())]:
+            digits[place] = ""
     shape = "".join(
         _DIGIT if held else _shape_of(character)
         for held, character in zip(digits, message, strict=True)

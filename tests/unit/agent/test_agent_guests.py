@@ -19,17 +19,20 @@ def test_first_sign_in_makes_the_guest(guests: GuestStore) -> None:
     assert guests.find("sub-1") == guest
 
 
-def test_next_sign_in_moves_last_login_alone(guests: GuestStore, clock: Clock) -> None:
+def test_next_sign_in_moves_last_login_and_takes_a_changed_address(
+    guests: GuestStore, clock: Clock
+) -> None:
     first = guests.record_login("sub-1", email="ada@example.com", name="Ada")
     clock.now += 60
     second = guests.record_login("sub-1", email="other@example.com", name="Eve")
     assert second.last_login_at == NOW + 60
     assert (second.guest_id, second.email, second.name, second.created_at) == (
         first.guest_id,
-        "ada@example.com",
+        "other@example.com",
         "Ada",
         NOW,
     )
+    assert guests.find("sub-1") == second
 
 
 def test_name_given_later_is_kept(guests: GuestStore) -> None:

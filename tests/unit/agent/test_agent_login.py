@@ -18,6 +18,7 @@ from agent.login import EmailOtpLogin, connect
 from agent.outcomes import MESSAGES, CodeSent, ErrorCode, Refused, SignedIn
 from agent.settings import Settings
 from agent.stream import open_for_client
+from agent.visitor_input import AddressFault
 from tests.unit.agent.fakes import (
     CLIENT_ID,
     NOW,
@@ -173,8 +174,118 @@ def test_third_wrong_code_ends_the_login(login: EmailOtpLogin, cognito: FakeCogn
     code = mailed_code(login, cognito)
     for _ in range(2):
         login.verify(CHAT, wrong(code))
-    assert login.verify(CHAT, wrong(code)) == Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
-    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+    over = Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED, retry_after_seconds=30)
+    assert login.verify(CHAT, wrong(code)) == over
+    pending = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=30)
+    assert login.verify(CHAT, code) == pending
+
+
+def use_up(login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, how: str) -> Refused:
+    """End a login without a sign-in; return the last outcome."""
+    code = mailed_code(login, cognito)
+    if how == "guest not stored":
+        dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
+    if how == "session lost":
+        cognito.sessions.clear()
+    answers = [wrong(code)] * 3 if how == "wrong codes" else [code]
+    outcome = [login.verify(CHAT, answer) for answer in answers][-1]
+    dynamodb.fail = None
+    assert isinstance(outcome, Refused)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("how", "known"),
+    [
+        ("wrong codes", True),
+        ("session lost", True),
+        ("guest not stored", True),
+        ("wrong codes", False),
+    ],
+)
+def test_new_code_is_had_when_the_end_of_the_last_one_said_and_not_before(
+    login: EmailOtpLogin,
+    cognito: FakeCognito,
+    dynamodb: FakeDynamoDb,
+    clock: Clock,
+    how: str,
+    known: bool,
+) -> None:
+    """Cognito would take up the code that is out, of which they were told it is of no more use."""
+    if not known:
+        login.initiate("another chat", email=ADA)
+        cognito.disabled.add(ADA)
+        cognito.mailed.append((ADA, "000000"))
+    cognito.parameters = {"retry_after_seconds": "12"} if known else {}
+    wait = 12 if known else 30
+    assert use_up(login, cognito, dynamodb, how).retry_after_seconds == wait
+    asked = cognito.operations().count("AdminInitiateAuth")
+    clock.now += wait - 1.5
+    for code in ("", "123456"):
+        assert login.verify(CHAT, code).retry_after_seconds == 2  # type: ignore[union-attr]
+        refused = login.initiate(CHAT, email=ADA)
+        assert refused == Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=2)
+    assert cognito.operations().count("AdminInitiateAuth") == asked
+    clock.now += 2
+    cognito.parameters = {}
+    sent = login.initiate(CHAT, email=ADA)
+    assert isinstance(sent, CodeSent)
+    assert sent.new_mail
+
+
+def test_used_up_code_of_one_address_does_not_hold_up_another(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    use_up(login, cognito, dynamodb, "wrong codes")
+    assert isinstance(login.initiate(CHAT, email="bob@example.com"), CodeSent)
+    assert isinstance(login.initiate("another chat", email=ADA), CodeSent)
+
+
+def test_answer_that_failed_for_now_leaves_a_new_code_to_be_asked_for(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminRespondToAuthChallenge"] = aws_error(
+        "AdminRespondToAuthChallenge", "InternalErrorException"
+    )
+    assert login.verify(CHAT, code) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+    assert isinstance(login.initiate(CHAT, email=ADA), CodeSent)
+
+
+def test_name_given_before_a_used_up_code_is_kept(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
+) -> None:
+    use_up(login, cognito, dynamodb, "wrong codes")
+    clock.now += 30
+    login.initiate(CHAT, email=ADA)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == "Ada"
+
+
+def test_address_that_the_team_changed_reaches_the_record_and_the_browser(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    login.verify(CHAT, mailed_code(login, cognito))
+    sub = cognito.users[ADA] = cognito.users.pop(ADA)
+    cognito.users["new@example.com"] = sub
+    outcome = login.verify(CHAT, mailed_code(login, cognito, "new@example.com"))
+    assert isinstance(outcome, SignedIn)
+    assert open_for_client(outcome.token_delivery)["email"] == "new@example.com"
+    assert dynamodb.items[sub]["email"] == {"S": "new@example.com"}
+
+
+@pytest.mark.parametrize(
+    "text", [".ada@example.com", "foo.@docomo.ne.jp", "ada@b\u00fccher.example"]
+)
+def test_what_is_wrong_with_an_address_is_said(
+    login: EmailOtpLogin, cognito: FakeCognito, text: str
+) -> None:
+    refused = login.initiate(CHAT, email=text)
+    assert isinstance(refused, Refused)
+    assert refused.error_code is ErrorCode.INVALID_EMAIL
+    assert refused.message in set(AddressFault)
+    assert not cognito.calls
 
 
 def test_late_code_is_expired(login: EmailOtpLogin, cognito: FakeCognito, clock: Clock) -> None:
@@ -414,7 +525,8 @@ def test_tokens_are_revoked_if_the_guest_cannot_be_stored(
 ) -> None:
     code = mailed_code(login, cognito)
     dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
-    assert login.verify(CHAT, code) == Refused(ErrorCode.GUEST_CREATION_FAILED)
+    over = Refused(ErrorCode.GUEST_CREATION_FAILED, retry_after_seconds=30)
+    assert login.verify(CHAT, code) == over
     assert cognito.revoked == [cognito.issued[-1]]
 
 
@@ -424,7 +536,8 @@ def test_failed_revocation_still_gives_no_tokens(
     code = mailed_code(login, cognito)
     dynamodb.fail = RuntimeError("anything")
     cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException")
-    assert login.verify(CHAT, code) == Refused(ErrorCode.GUEST_CREATION_FAILED)
+    over = Refused(ErrorCode.GUEST_CREATION_FAILED, retry_after_seconds=30)
+    assert login.verify(CHAT, code) == over
 
 
 def test_correlation_id_is_one_a_login_and_in_our_logs(
@@ -474,7 +587,7 @@ def test_t24_logs_of_what_failed_hold_no_exceptions_text_and_no_session(
     login.verify(CHAT, code)
     may_not = aws_error("AdminInitiateAuth", "NotAuthorizedException", "canary")
     cognito.fail["AdminInitiateAuth"] = may_not
-    login.initiate(CHAT, email=ADA)
+    login.initiate("another chat", email=ADA)
     assert {
         "answer failed",
         "guest record not stored",

@@ -7,6 +7,8 @@ import pytest
 
 from agent.offline_model import ASK_WHO, _reply
 from agent.outcomes import ErrorCode
+from agent.tools import TOO_MANY_ADDRESSES
+from agent.visitor_input import AddressFault
 
 TOOLS = {"initiate_cognito_login", "verify_cognito_otp", "get_guest_profile"}
 
@@ -120,6 +122,16 @@ def test_code_sent_tells_where_and_how_long() -> None:
     for seconds, minutes in ((298, "5 minutes"), (260, "4 minutes")):
         reply = _reply([*ASKED[:2], result(output | {"expires_in_seconds": seconds})], TOOLS)
         assert f"valid for {minutes}" in reply
+    for seconds, life in (
+        (600, "10 minutes"),
+        (119, "2 minutes"),
+        (90, "1 minute"),  # as in the mail
+        (50, "1 minute"),
+        (49, "49 seconds"),
+        (0, "1 second"),
+    ):
+        reply = _reply([*ASKED[:2], result(output | {"expires_in_seconds": seconds})], TOOLS)
+        assert f"valid for {life}." in reply
     still = _reply([*ASKED[:2], result(output | {"new_mail": False})], TOOLS)
     assert "still good" in still
     assert "ask me again in 30 seconds" in still
@@ -140,6 +152,37 @@ def test_every_error_is_said_in_a_guests_words(code: ErrorCode) -> None:
         assert "1 try left" in reply
     if code is ErrorCode.RATE_LIMITED:
         assert "9 minutes" in reply
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["OTP_EXPIRED", "MAX_ATTEMPTS_EXCEEDED", "GUEST_CREATION_FAILED", "NO_LOGIN_PENDING"],
+)
+def test_wait_for_a_new_code_is_told(code: str) -> None:
+    refused = {"success": False, "error_code": code}
+    now = _reply([*ASKED[:2], result(refused)], TOOLS)
+    soon = _reply([*ASKED[:2], result(refused | {"retry_after_seconds": 12})], TOOLS)
+    assert "seconds" not in now
+    assert 'Say "new code" in 12 seconds, and I will send you another.' in soon
+
+
+def test_spent_code_is_not_called_wrong() -> None:
+    output = {"success": False, "error_code": "INVALID_OTP", "attempts_left": 2}
+    assert "not right, or was used already" in _reply([*ASKED[:2], result(output)], TOOLS)
+
+
+@pytest.mark.parametrize("fault", AddressFault)
+def test_what_is_wrong_with_an_address_is_asked_of_the_tool_and_said(fault: AddressFault) -> None:
+    asked = said("I'm Ada Lovelace, my mail is foo.@docomo.ne.jp")
+    expected = ("initiate_cognito_login", {"email": "foo.@docomo.ne.jp", "name": "Ada Lovelace"})
+    assert asked == expected
+    output = {"success": False, "error_code": "INVALID_EMAIL", "message": fault}
+    assert str(_reply([*ASKED[:2], result(output)], TOOLS)).startswith(fault)
+
+
+def test_chat_that_tried_three_addresses_is_told_what_works() -> None:
+    output = {"success": False, "error_code": "RATE_LIMITED", "message": TOO_MANY_ADDRESSES}
+    assert "one of them again" in _reply([*ASKED[:2], result(output)], TOOLS)
 
 
 def test_errors_are_told_apart() -> None:

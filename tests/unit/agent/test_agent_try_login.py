@@ -58,7 +58,9 @@ def test_right_code_prints_verified_claims_and_no_token(
     assert "a***@e***.com" in printed.out
     assert '"token_use": "id"' in printed.out
     assert '"token_use": "access"' in printed.out
-    assert "INVALID_OTP: That code is not right. (tries left: 2)" in printed.err
+    assert (
+        "INVALID_OTP: That code is not right, or was used already. (tries left: 2)" in printed.err
+    )
     for secret in deployment.issued:
         assert secret not in printed.out + printed.err
 

@@ -1,12 +1,21 @@
 """What is read from a visitor's message."""
 # ruff: noqa: RUF001 - characters that look alike are what is tested
 
+import re
 import time
 import unicodedata
 
 import pytest
 
-from agent.visitor_input import hide_code_field, hide_codes, parse_address, typed_addresses
+from agent.visitor_input import (
+    AddressFault,
+    address_fault,
+    hide_code_field,
+    hide_codes,
+    misspelt_address,
+    parse_address,
+    typed_addresses,
+)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +35,10 @@ from agent.visitor_input import hide_code_field, hide_codes, parse_address, type
         ("I'm o\u2019brien@example.com", ["o'brien@example.com"]),
         ("ada@example.xn--p1ai", ["ada@example.xn--p1ai"]),
         ("_ada@example.com", ["_ada@example.com"]),
+        ("**ada@example.com.** and *_bob@example.org_*!", ["ada@example.com", "bob@example.org"]),
+        ("{ada@example.com} or |bob@example.org|", ["ada@example.com", "bob@example.org"]),
+        ("\u00abada@example.com\u00bb", ["ada@example.com"]),
+        ("'my mail is ada@example.com'", ["ada@example.com"]),
         ("no address here, ada@ or @example.com or ada@localhost", []),
         ("", []),
     ],
@@ -42,14 +55,84 @@ def test_whole_addresses_are_found(message: str, expected: list[str]) -> None:
         "ada@example.community",
         "аda@example.com",  # begins with a Cyrillic letter
         "ada@example.com@evil.org",
-        "ada@exa\u200bmple.com",
         "_ada@example.com",
         "_ada@example.com.",
         "o\u2019ada@example.com",
+        *(f"{mark}ada@example.com" for mark in ".!#$%&'*+-/=?^_`{|}~"),
+        *(
+            f"{mark}ada@example.com"
+            for mark in ("x.", "..", "\uff0e", "\u2024", "\u2026", "'.", "*.")
+        ),
+        "'.ada@example.com'",
+        "(.ada@example.com)",
+        "*.ada@example.com*",
+        "x|ada@example.com|",
     ],
 )
 def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
     assert "ada@example.com" not in list(typed_addresses(message))
+
+
+@pytest.mark.parametrize("unseen", "\u200b\u200e\u2060\ufeff\u00ad\u202a")
+def test_t13_what_is_not_seen_is_dropped_from_an_address(unseen: str) -> None:
+    for text in (
+        f"{unseen}ada@example.com",
+        f"ada@example.com{unseen}",
+        f"a{unseen}da@exa{unseen}mple{unseen}.com",
+    ):
+        assert parse_address(text) == "ada@example.com"
+        assert list(typed_addresses(f"My mail: {text}.")) == ["ada@example.com"]
+
+
+def test_t13_digits_of_an_address_with_something_unseen_in_it_stay() -> None:
+    message = "ada\u200b19841984@exam\u2060ple.com"
+    assert hide_codes(message, pending=True) == (message, {})
+    shown, hidden = hide_codes(f"{message}: 123\u200b456", pending=True)
+    assert shown == f"{message}: [code_reference: {next(iter(hidden))}]"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("foo.@docomo.ne.jp", AddressFault.DOTS),
+        (".foo@ezweb.ne.jp", AddressFault.DOTS),
+        ("foo..bar@docomo.ne.jp", AddressFault.DOTS),
+        ("ada@b\u00fccher.example", AddressFault.DOMAIN),
+        ("ada@\u4f8b\u3048.jp", AddressFault.DOMAIN),
+        ("ad\u00e4@example.com", AddressFault.NAME),
+        ("\u0430da@example.com", AddressFault.NAME),
+        (f"{'a' * 65}@example.com", AddressFault.LENGTH),
+        ("ada@", None),
+        ("ada@localhost", None),
+        ("ada@example.c0m", None),
+        ("Ada <ada@example.com>", None),
+        ("ada@b@example.com", None),
+        ("", None),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_told(text: str, fault: AddressFault | None) -> None:
+    assert parse_address(text) is None
+    assert address_fault(text) is fault
+
+
+def test_domain_in_the_form_that_the_fault_names_works() -> None:
+    form, domain = re.findall(r"[\w-]+\.example", AddressFault.DOMAIN)
+    assert domain.encode("idna").decode() == form
+    assert parse_address(f"ada@{form}") == f"ada@{form}"
+
+
+@pytest.mark.parametrize(
+    ("message", "misspelt"),
+    [
+        ("I'm foo.@docomo.ne.jp, please", "foo.@docomo.ne.jp"),
+        ("<ada@b\u00fccher.example>!", "ada@b\u00fccher.example"),
+        ("ada@ or so", "ada@"),
+        ("my mail is (ada@example.com).", None),
+        ("no address", None),
+    ],
+)
+def test_word_that_was_meant_as_an_address_is_found(message: str, misspelt: str | None) -> None:
+    assert misspelt_address(message) == misspelt
 
 
 @pytest.mark.parametrize(
@@ -371,7 +454,7 @@ def test_t37_encircled_numbers_count_as_the_digits_they_show() -> None:
 
 @pytest.mark.parametrize(
     "between",
-    [*'\t\r\n<>()[]{},;:"|\\\u201a\u201c\u201d\u201e\u3000\u3001\u306f\u4e2d\uac00\uff0c\uff1a'],
+    [*'\t\r\n<>()[],;:"\\\u201a\u201c\u201d\u201e\u3000\u3001\u306f\u4e2d\uac00\uff0c\uff1a'],
 )
 def test_address_ends_where_a_word_does(between: str) -> None:
     assert list(typed_addresses(f"a{between}ada@example.com{between}b")) == ["ada@example.com"]
