@@ -189,7 +189,7 @@ class EmailOtpLogin:
             before = pending.challenge or pending.ended
             if before and before.email != address:
                 before = pending.challenge = pending.ended = None
-            # Cognito would take up the very code that the visitor was told is of no more use.
+            # Cognito would take up the code that is out, and the visitor was told of a new one.
             if pending.ended and (wait := self._seconds_to_next_code(pending.ended)):
                 refused = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=wait)
                 _log.info("code request refused", extra={"outcome": name_of(refused)})

@@ -257,7 +257,9 @@ class StreamedAnswer(StreamingResponse):
     def __init__(self, chunks: AsyncGenerator[bytes], place: Place) -> None:
         self._place = place
         content = from_loop(chunks, asyncio.get_running_loop(), place)
-        super().__init__(content, media_type="text/event-stream")
+        # It may carry tokens: RFC 6749, section 5.1.
+        headers = {"Cache-Control": "no-store"}
+        super().__init__(content, headers=headers, media_type="text/event-stream")
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -27,7 +27,7 @@ MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
     ErrorCode.INVALID_OTP: "That code is not right, or was used already.",
     ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
-    ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This code can no longer be used. A new one can be sent.",
+    ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This sign-in takes no more tries. A new code can be sent.",
     ErrorCode.RATE_LIMITED: "That was asked for too often. Please wait and try again.",
     ErrorCode.NO_LOGIN_PENDING: (
         "No sign-in is waiting for a code. A new code can be sent. If it was another number: until "

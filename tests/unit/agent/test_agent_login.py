@@ -233,6 +233,18 @@ def test_new_code_is_had_when_the_end_of_the_last_one_said_and_not_before(
     assert sent.new_mail
 
 
+def test_used_up_code_that_cognito_takes_up_all_the_same_may_be_tried(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
+) -> None:
+    """After five mails within a quarter of an hour there is no other for a while."""
+    use_up(login, cognito, dynamodb, "wrong codes")
+    clock.now += 30
+    cognito.parameters = {"expires_at": str(NOW + 300), "retry_after_seconds": "540"}
+    joined = login.initiate(CHAT, email=ADA)
+    assert isinstance(joined, CodeSent)
+    assert (joined.new_mail, joined.attempts_left, joined.retry_after_seconds) == (False, 3, 540)
+
+
 def test_used_up_code_of_one_address_does_not_hold_up_another(
     login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
 ) -> None:

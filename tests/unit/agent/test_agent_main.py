@@ -110,6 +110,7 @@ class Browser:
         response = self.post({"prompt": prompt} | ({"code": code} if code else {}))
         assert response.status_code == 200, response.text
         assert response.headers["content-type"].startswith("text/event-stream")
+        assert response.headers["cache-control"] == "no-store"
         chunks = [
             json.loads(frame.removeprefix("data: "))
             for frame in response.text.split("\n\n")
