@@ -189,11 +189,6 @@ class EmailOtpLogin:
             before = pending.challenge or pending.ended
             if before and before.email != address:
                 before = pending.challenge = pending.ended = None
-            # Cognito would take up the code that is out, and the visitor was told of a new one.
-            if pending.ended and (wait := self._seconds_to_next_code(pending.ended)):
-                refused = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=wait)
-                _log.info("code request refused", extra={"outcome": name_of(refused)})
-                return refused
             # Set before the call: a mail may be on its way even if the call fails.
             self._hide_codes_until(pending, self._clock())
             correlation_id = uuid.uuid4().hex
@@ -211,6 +206,15 @@ class EmailOtpLogin:
                     extra=logged | describe(error) | {"outcome": name_of(refused)},
                 )
                 return refused
+            if (
+                isinstance(challenge, _Challenge)
+                and pending.ended
+                and pending.ended.expires_at == challenge.expires_at
+                and self._seconds_to_next_code(pending.ended)
+            ):
+                # The visitor was told of a new code, and when, not of this one.
+                wait = challenge.retry_after_seconds
+                challenge = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=wait)
             if isinstance(challenge, Refused):
                 pending.challenge = None
                 _log.info("code request refused", extra=logged | {"outcome": name_of(challenge)})

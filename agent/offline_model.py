@@ -224,7 +224,7 @@ def _explain_error(output: Mapping[str, Any]) -> str:
             "enter its code."
         ),
         "OTP_EXPIRED": f"That code has expired. {new_code}",
-        "MAX_ATTEMPTS_EXCEEDED": f"This sign-in takes no more tries. {new_code}",
+        "MAX_ATTEMPTS_EXCEEDED": f"There were too many wrong tries with this code. {new_code}",
         "RATE_LIMITED": (
             f"There have been too many requests for now. Please try again in {_wait(wait or 60)}."
         ),

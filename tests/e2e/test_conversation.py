@@ -131,8 +131,61 @@ def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
     assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, 'too many wrong tries.*"new code"')
 
     stack.age_ledger(address, 31)
+    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
     assert "I have sent a 6-digit code" in text_of(guest.say("new code"))
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
+
+
+def test_after_too_many_wrong_codes_the_wait_told_is_the_wait_that_is(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    wrong = other_than(stack.code_mailed_to(address))
+    for _ in range(3):
+        chunks = guest.say("", code=wrong)
+    told = outputs_of(chunks)[0]["retry_after_seconds"]
+    assert 0 < told <= 30
+    assert f'Say "new code" in {told} seconds' in text_of(chunks)
+
+    chunks = guest.say("new code")
+    assert_refused(chunks, ErrorCode.RATE_LIMITED, "try again in [0-9]+ seconds")
+    assert 0 < outputs_of(chunks)[0]["retry_after_seconds"] <= told
+    assert_refused(guest.say("", code=wrong), ErrorCode.NO_LOGIN_PENDING, '"new code" in [0-9]+ s')
+    assert len(stack.mails_to(address)) == 1
+
+
+def test_second_chat_is_told_that_its_code_may_be_used_already(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, address)
+    second = Conversation(guest.url)
+    second.say(f"I'm Ada, {address}")
+    code = stack.code_mailed_to(address)
+    tokens_in(guest.say("", code=code))
+    assert_refused(second.say("", code=code), ErrorCode.INVALID_OTP, "or was used already")
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        (".{}", "a dot at the beginning"),
+        ("foo.@docomo.ne.jp", "a dot at the beginning or the end"),
+        ("ada@b\u00fccher.example", "xn--"),
+    ],
+)
+def test_t13_address_that_no_code_can_go_to_is_told_why(
+    guest: Conversation, stack: Deployment, address: str, typed: str, words: str
+) -> None:
+    chunks = guest.say(f"I'm Ada, {typed.format(address)}")
+    assert_refused(chunks, ErrorCode.INVALID_EMAIL, words)
+    assert not stack.mails_to(address)
+
+
+def test_t13_address_with_something_unseen_in_it_gets_its_code(
+    guest: Conversation, stack: Deployment, address: str
+) -> None:
+    ask_for_code(guest, f"\ufeff{address.replace('@', '\u200b@')}\u2060")
+    assert tokens_in(guest.say(stack.code_mailed_to(address)))["email"] == address
 
 
 def test_resend_within_the_cooldown_points_at_the_mail_already_sent(
@@ -251,7 +304,12 @@ def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
     with agent_with(stack, tmp_path, GuestsTableName="no-such-table") as guest:
         ask_for_code(guest, address)
         chunks = guest.say("", code=stack.code_mailed_to(address))
+        told = outputs_of(chunks)[0]["retry_after_seconds"]
+        again = guest.say("new code")
     assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "could not save your guest record")
+    assert f'Say "new code" in {told} seconds' in text_of(chunks)
+    assert_refused(again, ErrorCode.RATE_LIMITED, "try again in [0-9]+ seconds")
+    assert 0 < outputs_of(again)[0]["retry_after_seconds"] <= told
     assert "eyJ" not in str(chunks)
     assert "tokens not revoked" not in (tmp_path / "agent.log").read_text()
 
@@ -315,6 +373,26 @@ def test_second_sign_in_finds_the_same_guest_and_moves_her_last_login(
     (shown,) = outputs_of(member.say("Show me my profile"))
     assert shown["guest"]["guest_since"] == "2023-11-14T22:13:20Z"
     assert shown["guest"]["last_login_at"] > "2026"
+
+
+def test_address_that_the_team_changed_is_the_guests_from_the_next_sign_in_on(
+    stack: Deployment, agent_url: str, address: str
+) -> None:
+    first = sign_in(stack, agent_url, address)
+    new = f"new-{address}"
+    changed = {"email": new, "email_verified": "true"}
+    stack.cognito.admin_update_user_attributes(
+        UserPoolId=stack.outputs["UserPoolId"],
+        Username=first["cognito_sub"],
+        UserAttributes=[{"Name": name, "Value": value} for name, value in changed.items()],
+    )
+    stack.age_ledger(new, 31)
+    second = sign_in(stack, agent_url, new)
+
+    assert (second["guest_id"], second["cognito_sub"]) == (first["guest_id"], first["cognito_sub"])
+    assert second["email"] == new
+    member = Conversation(agent_url, second["access_token"])
+    assert outputs_of(member.say("Show me my profile"))[0]["guest"]["email"] == new
 
 
 def log_lines(stack: Deployment, function: str, since: float) -> list[dict[str, Any]]:
