@@ -63,7 +63,8 @@ class EmailOtpUserPool(Construct):
             refresh_token_days: life of the refresh token, 1 to 3650.
             refresh_token_rotation: a refresh replaces the refresh token.
             ledger_table: a table with the partition key `sub` (string) and the time-to-live
-                attribute `expires_at`; by default the construct makes its own.
+                attribute `expires_at`; by default the construct makes its own. Pools may share
+                one: each counts its own mails.
             removal_policy: what happens to the pool and the ledger with the stack; with RETAIN
                 the pool also refuses deletion.
             local: the stack goes into MiniStack, which authorises mails in another way.
