@@ -87,7 +87,13 @@ class Issuer:
         try:
             if time.monotonic() - started_at > MAIL_BY_SECONDS:
                 raise DeliveryError
-            self._mailer.send(user.address if user.known else SIMULATOR, code, user.locale)
+            self._mailer.send(
+                user.address if user.known else SIMULATOR,
+                code,
+                user.locale,
+                # Of a code that is mailed again too: it is the same code, and its life goes on.
+                asked_at=challenge.issued_at,
+            )
         except DeliveryError:
             self._mark(user, reserved, sent=False)
             raise

@@ -77,7 +77,7 @@ class Mailbox(Mailer):
     codes: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def send(self, address: str, code: str, locale: str) -> None:  # noqa: ARG002
+    def send(self, address: str, code: str, locale: str, *, asked_at: int) -> None:  # noqa: ARG002
         """Keep the code."""
         with self._lock:
             self.codes.append(code)

@@ -6,7 +6,7 @@ from email_otp.errors import DeliveryError
 from email_otp.issuing import Issued
 from email_otp.user import User
 from tests.unit.lambdas.aws_stand_in import StandIn, refuse
-from tests.unit.lambdas.sign_in import POOL, Clock, Lambdas
+from tests.unit.lambdas.sign_in import EVENTS_ISSUED_AT, POOL, Clock, Lambdas
 
 ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 
@@ -18,6 +18,24 @@ def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: S
         with pytest.raises(DeliveryError):
             lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
     assert aws.calls.count("SendEmail") == 3
+
+
+def test_code_mailed_again_says_when_it_was_asked_for_first(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T11: it is the same code, and its life goes on."""
+    clock.at = EVENTS_ISSUED_AT + 7
+    aws.faults["SendEmail"] = refuse("MessageRejected")
+    with pytest.raises(DeliveryError):
+        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    del aws.faults["SendEmail"]
+    clock.at += 5
+    lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    clock.at += 31
+    lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    again, new = (mail.text for mail in aws.mails)
+    assert "Asked for on 1 January 2026 at 00:00:07 UTC." in again
+    assert "Asked for on 1 January 2026 at 00:00:43 UTC." in new
 
 
 def test_no_mail_without_a_record(lambdas: Lambdas, aws: StandIn) -> None:
