@@ -13,6 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from email_otp.errors import DeliveryError
 from email_otp.templates import TEXTS
 from email_otp.templates.page import PAGE
+from email_otp.templates.texts import Texts
 
 if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client
@@ -135,15 +136,7 @@ def compose(
     language = language if language in TEXTS else "en"
     texts = TEXTS[language]
     lifetime = texts.one_minute if minutes == 1 else texts.many_minutes
-    # In UTC, and named so: nobody knows the guest's own zone.
-    asked_in_utc = datetime.fromtimestamp(asked_at, UTC)
-    asked = texts.asked.format(
-        day=texts.first_of_month if asked_in_utc.day == 1 else asked_in_utc.day,
-        month=texts.months.split()[asked_in_utc.month - 1],
-        year=asked_in_utc.year,
-        # Two mails may be half a minute apart.
-        time=f"{asked_in_utc:%H:%M:%S}",
-    )
+    asked = _asked(texts, asked_at)
     subject, intro, lifetime, warning = (
         line.format(app=app_name, minutes=minutes)
         for line in (texts.subject, texts.intro, lifetime, texts.warning)
@@ -159,6 +152,18 @@ def compose(
         warning=html.escape(warning),
     )
     return subject, text, page
+
+
+def _asked(texts: Texts, asked_at: int) -> str:
+    """Say when the code was asked for: in UTC, since nobody knows the guest's own zone."""
+    at = datetime.fromtimestamp(asked_at, UTC)
+    return texts.asked.format(
+        day=texts.first_of_month if at.day == 1 else at.day,
+        month=texts.months.split()[at.month - 1],
+        year=at.year,
+        # With seconds: two mails may be half a minute apart.
+        time=f"{at:%H:%M:%S}",
+    )
 
 
 def _headers() -> list["MessageHeaderTypeDef"]:

@@ -175,6 +175,7 @@ def test_mail_says_its_codes_life_by_that_rule(aws: StandIn) -> None:
 
 
 def test_headers_keep_mails_apart_and_machines_from_answering(mailer: Mailer, aws: StandIn) -> None:
+    """MiniStack keeps no headers of a mail: this is what SES is sent."""
     for _ in range(2):
         mailer.send("ada@example.com", "123456", "", asked_at=ASKED_AT)
     first, second = (mail.headers for mail in aws.mails)
