@@ -53,8 +53,9 @@ class EmailOtpUserPool(Construct):
         Args:
             scope: the construct it belongs to.
             construct_id: its name there.
-            sender: the address codes come from, verified in SES in this account and region.
-            app_name: how the mails name the app; the sender's domain when empty.
+            sender: the address codes come from; SES has verified its domain, or at least the
+                address, in this account and region.
+            app_name: how the mails name the app and their sender; the sender's domain when empty.
             code_length: digits of a code, 6 to 10.
             code_ttl_seconds: how long a code works, 60 to 600.
             max_attempts: answers a session may give, 1 to 3.
@@ -63,7 +64,8 @@ class EmailOtpUserPool(Construct):
             refresh_token_days: life of the refresh token, 1 to 3650.
             refresh_token_rotation: a refresh replaces the refresh token.
             ledger_table: a table with the partition key `sub` (string) and the time-to-live
-                attribute `expires_at`; by default the construct makes its own.
+                attribute `expires_at`; by default the construct makes its own. Pools may share
+                one: each counts its own mails.
             removal_policy: what happens to the pool and the ledger with the stack; with RETAIN
                 the pool also refuses deletion.
             local: the stack goes into MiniStack, which authorises mails in another way.

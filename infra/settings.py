@@ -29,7 +29,8 @@ class Settings:
     Attributes:
         sender: the address the codes come from; SES must have verified it or its domain.
         create_sender_identity: let the stack register `sender` with SES, which mails it a link.
-        app_name: how the mails name the app; the sender's domain when empty.
+            To try it out: for guests, verify its domain first, with DKIM and DMARC (README).
+        app_name: how the mails name the app and their sender; the sender's domain when empty.
         code_length: digits of a code, 6 to 10.
         code_ttl_seconds: how long a code works, 60 to 600.
         max_attempts: answers a session may give, 1 to 3.

@@ -56,7 +56,8 @@ def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
                 user_attributes=request.get("userAttributes"),
                 user_not_found=request.user_not_found,
                 key=key,
-            )
+            ),
+            user_pool_id=sign_in.user_pool_id,
         )
         challenge, retry_after_seconds = issued.challenge, issued.retry_after_seconds
     address = sign_in.user_name if request.user_not_found else request.user_attributes["email"]

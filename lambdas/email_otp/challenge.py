@@ -15,6 +15,8 @@ UNANSWERABLE = "unanswerable"
 """Metadata of a challenge that no answer can meet (nothing was sent)."""
 
 _MAX_ANSWER_CHARACTERS = 64
+# Unicode's categories of hyphens (Pd) and of characters that only steer how others look (Cf).
+_DROPPED = {"Pd", "Cf"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +135,15 @@ def address_digest(key: CodeKey, address: str) -> str:
 def normalize_answer(answer: object) -> str:
     """Reduce what a person typed to ASCII digits; anything that cannot be a code becomes "".
 
-    Spaces and hyphens are dropped and every Unicode decimal digit counts as its value, since
-    people paste "123 456" and some keyboards write other digits.
+    Spaces, hyphens and what nobody sees are dropped and every Unicode decimal digit counts as its
+    value, since people paste "123 456", pages and mail programs add zero-width characters, and
+    some keyboards write other digits.
     """
+    # Counts all that was typed, so that an answer of megabytes costs nothing: enough for 16 digits
+    # with three unseen characters beside each.
     if not isinstance(answer, str) or len(answer) > _MAX_ANSWER_CHARACTERS:
         return ""
-    kept = [c for c in answer if not c.isspace() and unicodedata.category(c) != "Pd"]
+    kept = [c for c in answer if not c.isspace() and unicodedata.category(c) not in _DROPPED]
     digits = [unicodedata.decimal(c, None) for c in kept]
     return "" if None in digits else "".join(map(str, digits))
 

@@ -37,8 +37,12 @@ class Issuer:
         self._keys = keys
         self._settings = settings
 
-    def issue(self, find_user: Callable[[CodeKey], User]) -> Issued:
+    def issue(self, find_user: Callable[[CodeKey], User], *, user_pool_id: str) -> Issued:
         """Find out what a sign-in's first round may do, and do it.
+
+        Args:
+            find_user: Tells who signs in, given the key that hides unknown names.
+            user_pool_id: Where they sign in.
 
         Raises:
             DeliveryError: the mail could not be handed to SES, or not in time.
@@ -57,6 +61,7 @@ class Issuer:
                 digits=self._settings.code_length,
                 attempts=self._settings.max_attempts,
             ),
+            user_pool_id=user_pool_id,
             max_sends_per_hour=self._settings.max_sends_per_hour,
             went_to_same_address=lambda challenge: challenge.was_mailed_to(
                 user.address, self._keys.version(challenge.key_version)
@@ -82,7 +87,13 @@ class Issuer:
         try:
             if time.monotonic() - started_at > MAIL_BY_SECONDS:
                 raise DeliveryError
-            self._mailer.send(user.address if user.known else SIMULATOR, code, user.locale)
+            self._mailer.send(
+                user.address if user.known else SIMULATOR,
+                code,
+                user.locale,
+                # Of a code that is mailed again too: it is the same code, and its life goes on.
+                asked_at=challenge.issued_at,
+            )
         except DeliveryError:
             self._mark(user, reserved, sent=False)
             raise

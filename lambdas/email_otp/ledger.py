@@ -141,6 +141,7 @@ class Ledger:
         user_key: str,
         challenge: Challenge,
         *,
+        user_pool_id: str,
         max_sends_per_hour: int,
         went_to_same_address: Callable[[Challenge], bool],
     ) -> Reserved | Joined | Throttled | Undelivered:
@@ -149,13 +150,15 @@ class Ledger:
         Args:
             user_key: The ledger's key of the user.
             challenge: The new one; a user with many wrong answers gets its long form.
+            user_pool_id: The stack's; stacks that share the table count their own mails.
             max_sends_per_hour: The stack's cap, counted by the clock hour (UTC).
             went_to_same_address: Whether a challenge was mailed to the user's address.
         """
-        item = self._send(user_key, challenge, _MAY_SEND_SHORT, max_sends_per_hour)
+        send_for_stack = self._send_for_stack(user_pool_id, challenge.issued_at, max_sends_per_hour)
+        item = self._send(user_key, challenge, _MAY_SEND_SHORT, send_for_stack)
         if item and _has_many_wrong_answers(item, challenge.issued_at):
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
-            item = self._send(user_key, challenge, _MAY_SEND, max_sends_per_hour)
+            item = self._send(user_key, challenge, _MAY_SEND, send_for_stack)
         # A send whose answer was lost is refused by itself the second time.
         if item is None or item.get("challenge_id") == {"S": challenge.id}:
             return Reserved(challenge, mails=1)
@@ -220,12 +223,34 @@ class Ledger:
         }
         return self._update(user_key, _UNCHANGED, _HAS_REDEEMED, values) is None
 
+    def _send_for_stack(
+        self, user_pool_id: str, now: int, max_sends_per_hour: int
+    ) -> "TransactWriteItemTypeDef":
+        """The write that counts one mail in the stack's hour, if it is not full."""
+        return {
+            "Update": {
+                "TableName": self._table_name,
+                "Key": {"sub": {"S": f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"}},
+                "UpdateExpression": _SEND_FOR_STACK,
+                "ConditionExpression": _MAY_SEND_FOR_STACK,
+                "ExpressionAttributeValues": {
+                    ":zero": _number(0),
+                    ":one": _number(1),
+                    ":max_sends": _number(max_sends_per_hour),
+                    ":expires_at": _number(now + _EXPIRY_SECONDS),
+                },
+            }
+        }
+
     def _send(
-        self, user_key: str, challenge: Challenge, condition: str, max_sends_per_hour: int
+        self,
+        user_key: str,
+        challenge: Challenge,
+        condition: str,
+        send_for_stack: "TransactWriteItemTypeDef",
     ) -> _Item | None:
         """Try the send; None if it is reserved, else the item that refused it."""
         now = challenge.issued_at
-        expires_at = _number(now + _EXPIRY_SECONDS)
         values: _Item = {
             ":now": _number(now),
             ":zero": _number(0),
@@ -240,7 +265,7 @@ class Ledger:
             ":burst": _number(now - BURST_SECONDS),
             ":day": _number(now - DAILY_SECONDS),
             ":quiet": _number(now - QUIET_SECONDS),
-            ":expires_at": expires_at,
+            ":expires_at": _number(now + _EXPIRY_SECONDS),
         }
         if condition is _MAY_SEND_SHORT:
             values[":window"] = _number(now - WRONG_ANSWERS_SECONDS)
@@ -252,20 +277,6 @@ class Ledger:
                 "ConditionExpression": condition,
                 "ExpressionAttributeValues": values,
                 "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-            }
-        }
-        send_for_stack: TransactWriteItemTypeDef = {
-            "Update": {
-                "TableName": self._table_name,
-                "Key": {"sub": {"S": f"stack#{now // _HOUR_SECONDS}"}},
-                "UpdateExpression": _SEND_FOR_STACK,
-                "ConditionExpression": _MAY_SEND_FOR_STACK,
-                "ExpressionAttributeValues": {
-                    ":zero": _number(0),
-                    ":one": _number(1),
-                    ":max_sends": _number(max_sends_per_hour),
-                    ":expires_at": expires_at,
-                },
             }
         }
         try:

@@ -2,15 +2,22 @@
 
 import html
 import re
+import secrets
+from datetime import UTC, datetime
+from email.header import Header
+from email.utils import quote
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from email_otp.errors import DeliveryError
 from email_otp.templates import TEXTS
+from email_otp.templates.page import PAGE
+from email_otp.templates.texts import Texts
 
 if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client
+    from types_boto3_sesv2.type_defs import MessageHeaderTypeDef
 
 SIMULATOR = "success@simulator.amazonses.com"
 """SES's mailbox simulator, where the mail of an unknown user goes: same work, nobody reads it.
@@ -24,17 +31,12 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _ADDRESS = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,64}}@{_LABEL}(?:\.{_LABEL})+")
 _MAX_ADDRESS_CHARACTERS = 254
 
-_HTML = """\
-<!doctype html>
-<html lang="{language}">
-<body style="margin:0;padding:24px;font:16px/1.5 system-ui,sans-serif;color:#1a1a1a">
-<p>{intro}</p>
-<p style="font-size:32px;font-weight:700;letter-spacing:4px;margin:24px 0">{code}</p>
-<p>{lifetime}</p>
-<p>{warning}</p>
-</body>
-</html>
-"""
+# What SES takes as an address with its name, counted as it is sent; it says so only in its refusal:
+# https://github.com/zulip/zulip/issues/17558
+_MAX_FROM_CHARACTERS = 320
+# Of an encoded word. Source: RFC 2047, section 2.
+_MAX_WORD_CHARACTERS = 75
+_FORGIVEN_SECONDS = 10
 
 
 class Mailer:
@@ -44,24 +46,25 @@ class Mailer:
         self, client: "SESV2Client", *, sender: str, app_name: str, code_ttl_seconds: int
     ) -> None:
         self._client = client
-        self._sender = sender
+        self._sender = with_display_name(app_name, sender)
         self._app_name = app_name
-        self._minutes = code_ttl_seconds // 60
+        self._minutes = whole_minutes(code_ttl_seconds)
 
-    def send(self, address: str, code: str, locale: str) -> None:
+    def send(self, address: str, code: str, locale: str, *, asked_at: int) -> None:
         """Hand the mail to SES, in one try.
 
         Args:
             address: The address Cognito holds for the user, never the one that was typed.
             code: The code's digits.
             locale: The user's `locale` attribute (BCP 47), or "".
+            asked_at: When the code was asked for, epoch seconds.
 
         Raises:
             DeliveryError: SES refused it or did not answer in time, or it is no plain address.
         """
         if not is_plain_address(address):
             raise DeliveryError
-        subject, text, page = compose(self._app_name, code, self._minutes, locale)
+        subject, text, page = compose(self._app_name, code, self._minutes, locale, asked_at)
         try:
             self._client.send_email(
                 FromEmailAddress=self._sender,
@@ -73,6 +76,7 @@ class Mailer:
                             "Text": {"Data": text, "Charset": "UTF-8"},
                             "Html": {"Data": page, "Charset": "UTF-8"},
                         },
+                        "Headers": _headers(),
                     }
                 },
             )
@@ -85,7 +89,37 @@ def is_plain_address(address: str) -> bool:
     return len(address) <= _MAX_ADDRESS_CHARACTERS and bool(_ADDRESS.fullmatch(address))
 
 
-def compose(app_name: str, code: str, minutes: int, locale: str) -> tuple[str, str, str]:
+def with_display_name(name: str, address: str) -> str:
+    """Write a sender as `"Harbour Rooms" <login@example.com>`, in ASCII.
+
+    A name so long that SES would refuse the mail is left out.
+
+    Args:
+        name: One printable line, of any characters.
+        address: A plain address.
+    """
+    if name.isascii() and "=?" not in name:
+        # In quotes, or a comma would make two addresses of one. Source: RFC 5322, section 3.4.
+        shown = f'"{quote(name)}"'
+    else:
+        # Source: RFC 2047, section 5.
+        shown = Header(name, "utf-8", maxlinelen=_MAX_WORD_CHARACTERS).encode(linesep="")
+    named = f"{shown} <{address}>"
+    return named if len(named) <= _MAX_FROM_CHARACTERS else address
+
+
+def whole_minutes(seconds: int) -> int:
+    """Say a code's life in minutes, the rule for both mail and chat.
+
+    Rounded down, so that nobody is promised time there is not; ten seconds are forgiven, since
+    the chat hears of a code seconds after it was made, and the two should say the same.
+    """
+    return (seconds + _FORGIVEN_SECONDS) // 60
+
+
+def compose(
+    app_name: str, code: str, minutes: int, locale: str, asked_at: int
+) -> tuple[str, str, str]:
     """Write the mail.
 
     Args:
@@ -93,6 +127,7 @@ def compose(app_name: str, code: str, minutes: int, locale: str) -> tuple[str, s
         code: The code's digits.
         minutes: How long it works.
         locale: A BCP 47 tag or ""; English where there are no words in its language.
+        asked_at: When the code was asked for, epoch seconds.
 
     Returns:
         Subject, text and HTML. The text has the code alone on a line; the subject has none.
@@ -101,16 +136,46 @@ def compose(app_name: str, code: str, minutes: int, locale: str) -> tuple[str, s
     language = language if language in TEXTS else "en"
     texts = TEXTS[language]
     lifetime = texts.one_minute if minutes == 1 else texts.many_minutes
+    asked = _asked(texts, asked_at)
     subject, intro, lifetime, warning = (
         line.format(app=app_name, minutes=minutes)
         for line in (texts.subject, texts.intro, lifetime, texts.warning)
     )
-    text = f"{intro}\n\n{code}\n\n{lifetime}\n\n{warning}\n"
-    page = _HTML.format(
+    text = f"{intro}\n\n{code}\n\n{asked}\n\n{lifetime}\n\n{warning}\n"
+    page = PAGE.format(
         language=language,
+        subject=html.escape(subject),
         intro=html.escape(intro),
         code=code,
+        asked=html.escape(asked),
         lifetime=html.escape(lifetime),
         warning=html.escape(warning),
     )
     return subject, text, page
+
+
+def _asked(texts: Texts, asked_at: int) -> str:
+    """Say when the code was asked for: in UTC, since nobody knows the guest's own zone."""
+    at = datetime.fromtimestamp(asked_at, UTC)
+    return texts.asked.format(
+        day=texts.first_of_month if at.day == 1 else at.day,
+        month=texts.months.split()[at.month - 1],
+        year=at.year,
+        # With seconds: two mails may be half a minute apart.
+        time=f"{at:%H:%M:%S}",
+    )
+
+
+def _headers() -> list["MessageHeaderTypeDef"]:
+    """What keeps mails apart, and machines from answering them."""
+    headers = {
+        # Mail programs that fold like mails into one leave those whose value differs apart. It is
+        # new with each mail, and made from nothing.
+        "X-Entity-Ref-ID": secrets.token_hex(16),
+        # Source: RFC 3834, section 5.
+        "Auto-Submitted": "auto-generated",
+        # Exchange's. Not "All", which suppresses bounces too: SES must hear of those.
+        # Source: https://learn.microsoft.com/en-us/openspecs/exchange_server_protocols/ms-oxcmail/ced68690-498a-4567-9d14-5c01f974d8b1
+        "X-Auto-Response-Suppress": "DR, RN, NRN, OOF, AutoReply",
+    }
+    return [{"Name": name, "Value": value} for name, value in headers.items()]

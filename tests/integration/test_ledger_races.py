@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 TABLE = "races"
+POOL = "us-east-1_EXAMPLE01"
 TTL_SECONDS = 300
 KEY = CodeKey(version="v1", secret=b"example-key")
 ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
@@ -76,7 +77,7 @@ class Mailbox(Mailer):
     codes: list[str] = field(default_factory=list)
     _lock: Lock = field(default_factory=Lock)
 
-    def send(self, address: str, code: str, locale: str) -> None:  # noqa: ARG002
+    def send(self, address: str, code: str, locale: str, *, asked_at: int) -> None:  # noqa: ARG002
         """Keep the code."""
         with self._lock:
             self.codes.append(code)
@@ -105,6 +106,7 @@ class SignIns:
     client: "DynamoDBClient"
     at: float = 1_800_000_000
     max_sends_per_hour: int = 1000
+    user_pool_id: str = POOL
     mailbox: Mailbox = field(default_factory=Mailbox)
 
     def __post_init__(self) -> None:
@@ -117,7 +119,7 @@ class SignIns:
 
     def start(self, user: User = ADA) -> Issued:
         """A sign-in's first round."""
-        return self.issuer.issue(lambda _: user)
+        return self.issuer.issue(lambda _: user, user_pool_id=self.user_pool_id)
 
     def challenge(self, user: User = ADA) -> Challenge:
         """The challenge of a new sign-in."""
@@ -299,6 +301,7 @@ def test_one_of_many_claims_wins(sign_ins: SignIns) -> None:
             Challenge.new(
                 KEY, address=ADA.address, issued_at=sign_ins.ledger.now(), digits=6, attempts=3
             ),
+            user_pool_id=POOL,
             max_sends_per_hour=1000,
             went_to_same_address=lambda challenge: challenge.was_mailed_to(ADA.address, KEY),
         )

@@ -1,6 +1,7 @@
 """Whole sign-ins against the deployed triggers, as any caller of Cognito's API makes them."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 
 import jwt
 import pytest
@@ -59,6 +60,20 @@ def test_challenge_tells_what_a_caller_may_know_and_no_more(stack: Deployment) -
     }
     item = stack.ledger_item(address)
     assert expires_at == int(item["issued_at"]["N"]) + 300
+
+
+def test_mail_comes_in_the_apps_name_and_says_when_its_code_was_asked_for(
+    stack: Deployment,
+) -> None:
+    address = stack.new_user()
+    stack.initiate(address)
+
+    (mail,) = stack.mails_to(address)
+
+    assert mail["Source"] == f'"Guest desk" <{local.SENDER}>'
+    asked_at = datetime.fromtimestamp(int(stack.ledger_item(address)["issued_at"]["N"]), UTC)
+    assert f"{asked_at:%H:%M:%S} UTC" in mail["BodyText"]
+    assert f"{asked_at:%H:%M:%S} UTC" in mail["BodyHtml"]
 
 
 def test_right_code_after_a_wrong_one_signs_in(stack: Deployment) -> None:

@@ -5,11 +5,13 @@ from email_otp.templates.texts import Texts
 GERMAN = Texts(
     subject="Ihr Anmeldecode für {app}",
     intro="Ihr Anmeldecode für {app}:",
-    one_minute="Er ist 1 Minute gültig.",
-    many_minutes="Er ist {minutes} Minuten gültig.",
+    months="Januar Februar März April Mai Juni Juli August September Oktober November Dezember",
+    asked="Angefordert am {day}. {month} {year} um {time} Uhr (UTC).",
+    one_minute="Er ist von da an 1 Minute gültig.",
+    many_minutes="Er ist von da an {minutes} Minuten gültig.",
     warning=(
-        "Geben Sie ihn nur in dem Chat ein, in dem Sie ihn angefordert haben. Niemand von {app} "
-        "wird Sie anderswo danach fragen. Haben Sie keinen Code angefordert, können Sie diese "
-        "E-Mail ignorieren."
+        "Geben Sie ihn nur in dem Chat ein, in dem Sie ihn angefordert haben. Haben Sie mehrere "
+        "angefordert, verwenden Sie die neueste E-Mail. Niemand von {app} wird Sie anderswo danach "
+        "fragen. Haben Sie keinen Code angefordert, können Sie diese E-Mail ignorieren."
     ),
 )

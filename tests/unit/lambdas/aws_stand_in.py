@@ -41,6 +41,7 @@ class Mail:
     subject: str
     text: str
     html: str
+    headers: dict[str, str]
 
     @property
     def code(self) -> str:
@@ -171,6 +172,7 @@ class StandIn:
                 subject=simple["Subject"]["Data"],
                 text=simple["Body"]["Text"]["Data"],
                 html=simple["Body"]["Html"]["Data"],
+                headers={each["Name"]: each["Value"] for each in simple["Headers"]},
             )
         )
         return {"MessageId": "example"}

@@ -16,6 +16,8 @@ from tests.unit.lambdas import aws_stand_in
 from tests.unit.lambdas.aws_stand_in import SECRET_ARN, TABLE
 
 EVENTS = Path(__file__).resolve().parents[2] / "events"
+POOL = "us-east-1_EXAMPLE01"
+"""The user pool of tests/events."""
 SUB = "11111111-2222-3333-4444-555555555555"
 EVENTS_ISSUED_AT = 1767225600
 """When the challenges in tests/events were issued, epoch seconds."""

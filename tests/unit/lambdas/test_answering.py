@@ -7,7 +7,7 @@ import pytest
 from email_otp.challenge import Challenge
 from email_otp.user import User
 from tests.unit.lambdas.aws_stand_in import StandIn
-from tests.unit.lambdas.sign_in import Clock, Lambdas
+from tests.unit.lambdas.sign_in import POOL, Clock, Lambdas
 
 ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 
@@ -15,7 +15,7 @@ ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_ve
 @pytest.fixture
 def challenge(lambdas: Lambdas) -> Challenge:
     """A code that is out."""
-    issued = lambdas.issuer.issue(lambda _: ADA)
+    issued = lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
     assert issued.challenge
     return issued.challenge
 

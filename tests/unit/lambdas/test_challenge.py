@@ -118,6 +118,25 @@ def test_a_code_may_be_typed_in_many_forms(typed: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "unseen",
+    [*"\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u00ad\u202a\u202c\u2066\u2069\u180e\U000e0001"],
+)
+def test_characters_that_nobody_sees_are_no_part_of_an_answer(unseen: str) -> None:
+    """T08: zero-width spaces, direction marks, soft hyphens and the like, wherever they are."""
+    assert normalize_answer(f"{unseen}123456{unseen}") == "123456"
+    assert normalize_answer(f"123{unseen}456") == "123456"
+    assert normalize_answer("".join(digit + unseen for digit in "123456")) == "123456"
+    assert normalize_answer(unseen) == ""
+
+
+def test_length_of_an_answer_counts_what_was_typed() -> None:
+    """T08: 16 digits with three unseen characters beside each are within it."""
+    digits = "0123456789012345"
+    assert normalize_answer("".join(f"\u2060{digit}\u200b\ufeff" for digit in digits)) == digits
+    assert normalize_answer("123456" + "\u200b" * 59) == ""
+
+
+@pytest.mark.parametrize(
     "typed",
     [
         "",

@@ -12,6 +12,7 @@ from tests.unit.lambdas.sign_in import (
     BOB,
     EVENTS_ISSUED_AT,
     NOBODY,
+    POOL,
     Clock,
     Event,
     Guest,
@@ -53,6 +54,17 @@ def test_first_round_costs_one_transaction_one_mail_and_one_write(
     assert aws.calls == ["GetSecretValue", *FIRST_ROUND_CALLS]
     lambdas.create(BOB.first_round())
     assert aws.calls == ["GetSecretValue", *FIRST_ROUND_CALLS * 2]
+
+
+def test_mails_are_counted_by_the_hour_for_the_pool_of_the_sign_in(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    """T10b: so that stacks which share a ledger take no mails from each other."""
+    lambdas.create(ADA.first_round())
+    lambdas.create(BOB.first_round() | {"userPoolId": "us-east-1_EXAMPLE02"})
+    hour = EVENTS_ISSUED_AT // 3600
+    for pool in (POOL, "us-east-1_EXAMPLE02"):
+        assert aws.items[f"stack#{pool}#{hour}"]["sends"] == {"N": "1"}
 
 
 def test_later_round_shows_the_same_challenge_and_calls_nothing(

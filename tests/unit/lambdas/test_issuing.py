@@ -6,7 +6,7 @@ from email_otp.errors import DeliveryError
 from email_otp.issuing import Issued
 from email_otp.user import User
 from tests.unit.lambdas.aws_stand_in import StandIn, refuse
-from tests.unit.lambdas.sign_in import Clock, Lambdas
+from tests.unit.lambdas.sign_in import EVENTS_ISSUED_AT, POOL, Clock, Lambdas
 
 ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 
@@ -16,15 +16,33 @@ def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: S
     aws.faults["SendEmail"] = refuse("MessageRejected")
     for _ in range(5):
         with pytest.raises(DeliveryError):
-            lambdas.issuer.issue(lambda _: ADA)
+            lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
     assert aws.calls.count("SendEmail") == 3
+
+
+def test_code_mailed_again_says_when_it_was_asked_for_first(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T11: it is the same code, and its life goes on."""
+    clock.at = EVENTS_ISSUED_AT + 7
+    aws.faults["SendEmail"] = refuse("MessageRejected")
+    with pytest.raises(DeliveryError):
+        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    del aws.faults["SendEmail"]
+    clock.at += 5
+    lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    clock.at += 31
+    lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    again, new = (mail.text for mail in aws.mails)
+    assert "Asked for on 1 January 2026 at 00:00:07 UTC." in again
+    assert "Asked for on 1 January 2026 at 00:00:43 UTC." in new
 
 
 def test_no_mail_without_a_record(lambdas: Lambdas, aws: StandIn) -> None:
     """T12."""
     aws.faults["TransactWriteItems"] = refuse("InternalServerError", 500)
     with pytest.raises(Exception, match="InternalServerError"):
-        lambdas.issuer.issue(lambda _: ADA)
+        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
     assert "SendEmail" not in aws.calls
 
 
@@ -32,14 +50,14 @@ def test_no_record_and_no_mail_without_the_key(lambdas: Lambdas, aws: StandIn) -
     """T14."""
     aws.faults["GetSecretValue"] = refuse("AccessDeniedException")
     with pytest.raises(Exception, match="AccessDenied"):
-        lambdas.issuer.issue(lambda _: ADA)
+        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
     assert aws.calls == ["GetSecretValue"]
 
 
 def test_nothing_to_join_after_a_sign_in(lambdas: Lambdas, aws: StandIn, clock: Clock) -> None:
     """T04: the redeemed challenge is not handed out again."""
-    issued = lambdas.issuer.issue(lambda _: ADA)
+    issued = lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
     assert issued.challenge
     assert lambdas.answerer.is_correct(issued.challenge, aws.mails[0].code, ADA)
     clock.at += 12
-    assert lambdas.issuer.issue(lambda _: ADA) == Issued(None, 18)
+    assert lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL) == Issued(None, 18)

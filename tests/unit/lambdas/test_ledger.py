@@ -8,7 +8,7 @@ from email_otp.challenge import Challenge, CodeKey
 from email_otp.ledger import Joined, Ledger, Reserved, Throttled, Undelivered
 from tests.unit.lambdas.aws_stand_in import StandIn
 from tests.unit.lambdas.dynamodb_expressions import NotUnderstood, check_values, holds, updated
-from tests.unit.lambdas.sign_in import Clock, Lambdas
+from tests.unit.lambdas.sign_in import POOL, Clock, Lambdas
 
 KEY = CodeKey(version="v1", secret=b"example-key")
 DAY = 24 * 3600
@@ -27,11 +27,18 @@ def _challenge(clock: Clock, *, digits: int = 6) -> Challenge:
 
 
 def _reserve(
-    ledger: Ledger, clock: Clock, *, same_address: bool = True, user: str = "ada", cap: int = 1000
+    ledger: Ledger,
+    clock: Clock,
+    *,
+    same_address: bool = True,
+    user: str = "ada",
+    cap: int = 1000,
+    pool: str = POOL,
 ) -> Reserved | Joined | Throttled | Undelivered:
     outcome = ledger.reserve(
         user,
         _challenge(clock),
+        user_pool_id=pool,
         max_sends_per_hour=cap,
         went_to_same_address=lambda _: same_address,
     )
@@ -94,6 +101,15 @@ def test_full_stack_asks_to_wait_for_the_next_hour(ledger: Ledger, clock: Clock)
     assert isinstance(_reserve(ledger, clock, cap=1, user="bob"), Reserved)
 
 
+def test_stacks_that_share_the_table_count_their_own_mails(ledger: Ledger, clock: Clock) -> None:
+    """T10b."""
+    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
+    assert isinstance(_reserve(ledger, clock, cap=1, user="bob"), Throttled)
+    other = "us-east-1_EXAMPLE02"
+    assert isinstance(_reserve(ledger, clock, cap=1, user="eve", pool=other), Reserved)
+    assert isinstance(_reserve(ledger, clock, cap=1, user="dan", pool=other), Throttled)
+
+
 def test_refused_stack_spends_nothing_of_the_user(
     ledger: Ledger, aws: StandIn, clock: Clock
 ) -> None:
@@ -127,7 +143,7 @@ def test_stacks_count_does_not_lapse_within_its_hour(
     """T10b: DynamoDB may remove an item from `expires_at` on, and the cap would start anew."""
     _reserve(ledger, clock)
     hour = int(clock.at) // 3600
-    assert int(aws.items[f"stack#{hour}"]["expires_at"]["N"]) >= (hour + 1) * 3600
+    assert int(aws.items[f"stack#{POOL}#{hour}"]["expires_at"]["N"]) >= (hour + 1) * 3600
 
 
 def test_refusal_without_an_item_is_a_plain_no(ledger: Ledger, aws: StandIn, clock: Clock) -> None:

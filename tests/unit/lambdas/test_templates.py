@@ -16,4 +16,7 @@ def test_language_fills_in_every_sentence(language: str) -> None:
         assert "{minutes}" not in texts[name]
     assert "{minutes}" in texts["many_minutes"]
     assert "{" not in texts["one_minute"]
+    assert all(f"{{{part}}}" in texts["asked"] for part in ("day", "month", "year", "time"))
+    assert "UTC" in texts["asked"]
+    assert len({*texts["months"].split()}) == len(texts["months"].split()) == 12
     assert len({*texts.values()}) >= 4

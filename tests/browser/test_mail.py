@@ -1,0 +1,35 @@
+"""The mail as a browser shows it."""
+
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Page
+
+from email_otp.mailer import compose
+from email_otp.templates import TEXTS
+from tests.browser.conftest import SCREENSHOTS
+
+ASKED_AT = 1_795_600_452
+# A long one without a blank, as the sender's domain may be.
+APP_NAME = "welcometothehotelattheharbourofthelittletown.example.com"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("language", sorted(TEXTS))
+def test_mail_is_readable_on_a_small_screen(
+    page: Page, axe: str, language: str, scheme: Literal["light", "dark"]
+) -> None:
+    page.emulate_media(color_scheme=scheme)
+    for width in (320, 1280):
+        page.set_viewport_size({"width": width, "height": 640})
+        page.set_content(compose(APP_NAME, "0888888880", 5, language, ASKED_AT)[2])
+
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        code = page.get_by_text("0888888880", exact=True)
+        lines = "(code) => { const all = document.createRange(); all.selectNodeContents(code);"
+        assert code.evaluate(f"{lines} return all.getClientRects().length; }}") == 1
+        page.evaluate(axe)
+        violations = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa']})")["violations"]
+        assert [each["id"] for each in violations] == []
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"mail-{language}-{scheme}-{width}.png")
