@@ -15,7 +15,7 @@ describe.each([
   ['one without an encrypted key', ENCRYPTED_DIRECTLY],
   ['one with a long header', LONG_HEADER],
 ])('a token: %s', (_name, token) => {
-  it.each(['', 'Bearer ', 'x', 'note_', '"', '.', 'eyJ', 'ey', 'é'])('is one after %j', (before) => {
+  it.each(['', 'Bearer ', 'x', 'note_', '"', '.', 'eyJ', 'ey'])('is one after %j', (before) => {
     expect(isLikeToken(`${before}${token}`)).toBe(true);
     expect(holdsToken({ deep: [`${before}${token}`] })).toBe(true);
     const masked = before === 'eyJ' ? '[hidden]' : `${before}[hidden]`;

@@ -64,9 +64,6 @@ export class TextMask {
 
   /** Returns what was held back: the text has ended, and it was none. */
   rest(): string {
-    const rest = this.#beginning.slice(this.#shown);
-    this.#beginning = '';
-    this.#shown = 0;
-    return rest;
+    return this.#beginning.slice(this.#shown);
   }
 }

@@ -1,8 +1,8 @@
-// The reading of an answer: how it ends, what is let through, and that it never hangs or slows down.
+// The reading of an answer: how it ends, what passes, and that it neither hangs nor slows down.
 import type { UIMessageChunk } from 'ai';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { CUT_OFF, readChunks, SILENCE_MS, SILENT, type StreamHooks } from './stream';
+import { CUT_OFF, readChunks, SILENCE_MS, SILENT, type StreamHooks, TOO_LONG } from './stream';
 import { CANARY, delivery, jwt, streamOf } from './testing';
 
 const NOW = 1_790_000_000_000;
@@ -50,6 +50,13 @@ async function all(bytes: ReadableStream<Uint8Array>, given = hooks()): Promise<
   const chunks: UIMessageChunk[] = [];
   for await (const chunk of readChunks(bytes, given)) chunks.push(chunk);
   return chunks;
+}
+
+function inPieces(bytes: Uint8Array, size: number): ReadableStream<Uint8Array> {
+  const pieces = function* () {
+    for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+  };
+  return streamOf(pieces());
 }
 
 const read = (...chunks: unknown[]) => all(streamOf([encode(whole(chunks))]));
@@ -144,20 +151,15 @@ describe('frames', () => {
   it('are read in a time that grows with their length, however small the pieces', async () => {
     const long = 'x'.repeat(900_000);
     const bytes = encode(whole(text(long)));
-    const pieces = function* () {
-      for (let at = 0; at < bytes.length; at += 16) yield bytes.subarray(at, at + 16);
-    };
     const begun = performance.now();
-    expect(shown(await all(streamOf(pieces())))).toBe(long);
+    expect(shown(await all(inPieces(bytes, 16)))).toBe(long);
     expect(performance.now() - begun).toBeLessThan(2_000);
   });
 
-  it.each(['\n', '\r\n', '\r'])('may end their lines with %j, wherever the pieces end', async (end) => {
+  it.each(['\n', '\r\n', '\r'])('may end lines with %j, wherever the pieces end', async (end) => {
     const bytes = encode(whole(text('Grüße, ', '你好')).replaceAll('\n', end));
     for (const size of [1, 2, 3, 7]) {
-      const pieces: Uint8Array[] = [];
-      for (let at = 0; at < bytes.length; at += size) pieces.push(bytes.subarray(at, at + size));
-      expect(await all(streamOf(pieces))).toEqual([
+      expect(await all(inPieces(bytes, size))).toEqual([
         { type: 'start' },
         ...text('Grüße, ', '你好'),
         { type: 'finish' },
@@ -165,12 +167,29 @@ describe('frames', () => {
     }
   });
 
-  it('may have data in several lines', async () => {
-    const bytes = encode('data: {"type":\ndata:"start"}\n\ndata: {"type": "finish"}\n\n');
-    expect(await all(streamOf([bytes]))).toEqual([{ type: 'start' }, { type: 'finish' }]);
+  it.each(['\n', '\r\n', '\r'])('may have data in several lines that end with %j', async (end) => {
+    const lines = ['data: {"type":', 'data:"start"}', '', 'data: {"type": "finish"}', '', ''];
+    const bytes = encode(lines.join(end));
+    for (const size of [1, 2, 3, bytes.length]) {
+      expect(await all(inPieces(bytes, size))).toEqual([{ type: 'start' }, { type: 'finish' }]);
+    }
   });
 
-  it.each(['[', '{"a":'])('are dropped if %s nests 20,000 levels, and the answer goes on', async (open) => {
+  it.each([1_000, 5_000_000])('may be many in an answer, in pieces of %i bytes', async (size) => {
+    const long = Array.from({ length: 6 }, () => 'x'.repeat(400_000));
+    expect(shown(await all(inPieces(encode(whole(text(...long))), size)))).toBe(long.join(''));
+  });
+
+  it('are not read if they are too long', async () => {
+    const { bytes, cancelled, send } = connection();
+    send(frames([{ type: 'start' }]));
+    const chunks = all(bytes);
+    for (let times = 0; times < 11; times++) send(`data: ${'x'.repeat(100_000)}\n`);
+    expect((await chunks).at(-1)).toEqual({ type: 'error', errorText: TOO_LONG });
+    expect(cancelled).toHaveBeenCalledOnce();
+  });
+
+  it.each(['[', '{"a":'])('are dropped where %s nests 20,000 levels', async (open) => {
     const deep = `${open.repeat(20_000)}1${(open === '[' ? ']' : '}').repeat(20_000)}`;
     const nested = [
       { ...call, toolCallId: 'b', input: 'DEEP' },
@@ -223,7 +242,7 @@ describe('a token that is no delivery', () => {
     ['an error', [{ type: 'error', errorText: `no: ${ACCESS_TOKEN}` }]],
     [
       'an error longer than is shown',
-      [{ type: 'error', errorText: `${'x'.repeat(460)} ${ACCESS_TOKEN}` }],
+      [{ type: 'error', errorText: `${'x'.repeat(480)} ${ACCESS_TOKEN}` }],
     ],
     [
       "a tool's error",
@@ -240,11 +259,11 @@ describe('a token that is no delivery', () => {
     ['a chunk of a type nobody knows', [{ type: 'data-x', data: delivery('ada', NOW) }]],
   ])('is not shown in %s', async (_name, chunks) => {
     const given = hooks();
-    const all_ = await all(streamOf([encode(whole(chunks))]), given);
-    expect(JSON.stringify([all_, given.onToolOutput.mock.calls])).not.toMatch(
+    const seen = await all(streamOf([encode(whole(chunks))]), given);
+    expect(JSON.stringify([seen, given.onToolOutput.mock.calls])).not.toMatch(
       new RegExp(`${CANARY}|eyJ|${CANARY.slice(0, 6)}`),
     );
-    expect(all_.at(-1)).toEqual({ type: 'finish' });
+    expect(seen.at(-1)).toEqual({ type: 'finish' });
     expect(given.onTokens).not.toHaveBeenCalled();
   });
 

@@ -91,7 +91,6 @@ async function* frames(reader: BytesReader): AsyncGenerator<string, void> {
   let inFrame = 0;
   let afterReturn = false;
   for await (const text of texts(reader)) {
-    if (text === '') continue;
     total += text.length;
     inFrame += text.length;
     const begin = afterReturn && text.startsWith('\n') ? 1 : 0;
@@ -105,7 +104,7 @@ async function* frames(reader: BytesReader): AsyncGenerator<string, void> {
       if (ended !== '') continue;
       if (data.length > 0) yield data.join('\n');
       data = [];
-      inFrame = lines.at(-1)?.length ?? 0;
+      inFrame = 0;
     }
     if (total > MAX_ANSWER_CHARS || inFrame > MAX_FRAME_CHARS) throw new AnswerTooLong();
   } // an event without its empty line is no event

@@ -429,7 +429,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(aborted()).toEqual([true, true]);
   });
 
-  it.each(['the agent', 'AWS'])('lets go of %s before any answer, if the visitor stops', async (who) => {
+  it.each(['the agent', 'AWS'])('lets go of %s before it answers, if the visitor stops', async (who) => {
     const never = vi.fn(() => new Promise<Response>(() => undefined));
     const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
     const { send, answers, stop } = page(sdk, {
@@ -441,13 +441,15 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     await vi.waitFor(() => expect(never).toHaveBeenCalled());
     stop.abort();
     await expect(sending).rejects.toMatchObject({ name: 'AbortError' });
+    answers.push(never);
+    await expect(send('Stopped before it began')).rejects.toMatchObject({ name: 'AbortError' });
   });
 
   describe('with an agent that hangs', () => {
     beforeEach(() => void vi.useFakeTimers());
     afterEach(() => void vi.useRealTimers());
 
-    it.each([false, true])('gives it up before any answer, and says so (guest on AWS: %s)', async (onAws) => {
+    it.each([false, true])('says so if there is no answer (guest on AWS: %s)', async (onAws) => {
       const signals: (AbortSignal | null | undefined)[] = [];
       const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
       const { send, answers, posts } = page(sdk, {
