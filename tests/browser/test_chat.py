@@ -5,10 +5,11 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar, override
 
 import pytest
 from playwright.sync_api import Request, Route, expect
@@ -110,6 +111,25 @@ def test_code_box_takes_digits_alone_and_posts_none_too_few(guest: Guest) -> Non
     guest.code_box.fill("12345678")
     expect(guest.code_box).to_have_value("123456")
     assert posted == []
+
+
+def test_code_box_takes_a_pasted_code_in_digits_of_another_script(guest: Guest) -> None:
+    code = guest.asks_for_code()
+    arabic = "".join(chr(0x660 + int(digit)) for digit in code)
+    guest.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    # With the marks that a text from right to left is copied with.
+    text = f"\u200f{arabic[:3]} {arabic[3:]}\u2069"
+    guest.page.evaluate("text => navigator.clipboard.writeText(text)", text)
+    guest.code_box.press("Control+V")
+    expect(guest.code_box).to_have_value(code)
+    guest.button("Sign in").click()
+    guest.is_signed_in()
+
+
+def test_code_box_takes_digits_of_another_script_as_they_are_typed(guest: Guest) -> None:
+    guest.asks_for_code()
+    guest.code_box.press_sequentially("\u06f1\u06f2\u096d0\U0001d7f5")
+    expect(guest.code_box).to_have_value("12709")
 
 
 @pytest.mark.browser_context_args(locale="de-AT")
@@ -356,8 +376,8 @@ def test_answer_cut_off_half_way_is_told_and_asked_for_again(guest: Guest) -> No
     guest.hears("There was no", times=0)
 
 
-class _LosesTheConnection(BaseHTTPRequestHandler):
-    """Begins an answer and ends the connection in the middle of it."""
+class _BeginsAnAnswer(BaseHTTPRequestHandler):
+    """Begins an answer; what becomes of it differs."""
 
     protocol_version = "HTTP/1.1"
 
@@ -367,35 +387,93 @@ class _LosesTheConnection(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        for chunk in (
-            {"type": "start"},
-            {"type": "text-start", "id": "1"},
-            {"type": "text-delta", "id": "1", "delta": "There was no"},
-        ):
+        self.write({"type": "start"}, {"type": "text-start", "id": "1"})
+        self.write({"type": "text-delta", "id": "1", "delta": "There was no"})
+        self.go_on()
+        self.close_connection = True
+
+    def write(self, *chunks: dict[str, str]) -> None:
+        for chunk in chunks:
             frame = f"data: {json.dumps(chunk)}\n\n".encode()
             self.wfile.write(f"{len(frame):x}\r\n".encode() + frame + b"\r\n")
-        time.sleep(0.5)  # what is sent is to arrive first
-        self.connection.shutdown(socket.SHUT_RDWR)
-        self.close_connection = True
+
+    def go_on(self) -> None:
+        raise NotImplementedError
 
     def log_message(self, *_: Any) -> None:
         """Keep quiet."""
 
 
-def test_connection_lost_in_mid_answer_is_told_and_the_question_asked_again(guest: Guest) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), _LosesTheConnection) as server:
+class _LosesTheConnection(_BeginsAnAnswer):
+    @override
+    def go_on(self) -> None:
+        time.sleep(0.5)  # what is sent is to arrive first
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class _FallsSilent(_BeginsAnAnswer):
+    left: ClassVar[threading.Event]
+
+    @override
+    def go_on(self) -> None:
+        self.connection.recv(1)
+        self.left.set()
+
+
+class _EndsButKeepsTheConnection(_FallsSilent):
+    @override
+    def go_on(self) -> None:
+        self.write({"type": "text-end", "id": "1"}, {"type": "finish"})
+        super().go_on()
+
+
+@contextmanager
+def _next_answer(guest: Guest, handler: type[_BeginsAnAnswer]) -> Iterator[None]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/invocations"
         guest.page.route("**/invocations", lambda route: route.continue_(url=url), times=1)
+        yield
+        server.shutdown()
+        thread.join()
+
+
+def test_connection_lost_in_mid_answer_is_told_and_the_question_asked_again(guest: Guest) -> None:
+    with _next_answer(guest, _LosesTheConnection):
         guest.say("Is there parking?")
         guest.hears("There was no")
         expect(guest.page.get_by_text("cut off")).to_be_visible()
-        server.shutdown()
-        thread.join()
     guest.button("Try again").click()
     guest.hears("free parking")
     guest.hears("There was no", times=0)
+
+
+def test_agent_that_falls_silent_is_left_and_the_question_asked_again(guest: Guest) -> None:
+    guest.page.clock.install()
+    _FallsSilent.left = threading.Event()
+    with _next_answer(guest, _FallsSilent):
+        guest.say("Is there parking?")
+        guest.hears("There was no")
+        guest.page.clock.fast_forward("01:00")
+        expect(guest.log).to_have_attribute("aria-busy", "true")
+        guest.page.clock.fast_forward("00:31")
+        expect(guest.page.get_by_text("has not answered for too long")).to_be_visible()
+        assert _FallsSilent.left.wait(10)
+    guest.button("Try again").click()
+    guest.hears("free parking")
+    guest.hears("There was no", times=0)
+
+
+def test_answer_has_ended_though_the_connection_stays_open(guest: Guest) -> None:
+    _EndsButKeepsTheConnection.left = threading.Event()
+    with _next_answer(guest, _EndsButKeepsTheConnection):
+        guest.say("Is there parking?")
+        guest.hears("There was no")
+        expect(guest.log).to_have_attribute("aria-busy", "false")
+        assert _EndsButKeepsTheConnection.left.wait(10)
+    guest.say("Is there parking?")
+    guest.hears("free parking")
 
 
 def test_code_is_never_offered_to_be_sent_again(guest: Guest) -> None:

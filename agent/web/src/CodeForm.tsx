@@ -2,6 +2,7 @@
 import { type ReactNode, type SubmitEvent, useEffect, useRef, useState } from 'react';
 
 import type { Challenge } from './auth';
+import { asciiDigits } from './digits';
 
 type CodeFormProps = {
   challenge: Challenge;
@@ -103,9 +104,8 @@ export function CodeForm(props: CodeFormProps): ReactNode {
   );
 }
 
-/** Takes a code as it was copied, with spaces, hyphens or full-width digits. */
 function keepDigits(input: HTMLInputElement, codeLength: number): void {
-  const digits = input.value.normalize('NFKC').replace(/\D/g, '').slice(0, codeLength);
+  const digits = asciiDigits(input.value).slice(0, codeLength);
   if (digits !== input.value) input.value = digits;
 }
 

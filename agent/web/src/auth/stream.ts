@@ -1,14 +1,27 @@
 // Reads the agent's answer and lets through only chunks that a chat can show, and never a token.
 import type { UIMessageChunk } from 'ai';
 
+import { holdsToken, isLikeToken, maskTokens, TextMask } from './masking';
 import { isRecord, isTokenDelivery } from './tokens';
 
+const LINE_END = /\r\n|\n|\r/;
 const MAX_FRAME_CHARS = 1_000_000;
 const MAX_ANSWER_CHARS = 4_000_000;
 const MAX_ERROR_CHARS = 500;
+/** What nests deeper than any answer would overflow the stack of whoever walks through it. */
+const MAX_LEVELS = 100;
+/**
+ * How long the agent may say nothing at all.
+ *
+ * A tool call that ends well takes 71 s at worst: 20 s until a thread is free, then three calls to
+ * Cognito of 17 s each, as the last one may run a trigger three times, for 5 s each. No visitor
+ * waits any longer for a model that does not begin to write.
+ */
+export const SILENCE_MS = 90_000;
 
 export const CUT_OFF = 'The answer was cut off. Please ask again.';
 export const TOO_LONG = 'The answer was too long and was cut off. Please ask for less at once.';
+export const SILENT = 'The assistant has not answered for too long. Please ask again.';
 
 export type StreamHooks = {
   /** Takes a token delivery; what it returns is shown as the tool's output instead. */
@@ -17,6 +30,8 @@ export type StreamHooks = {
   /** The answer has ended, in whatever way. */
   onEnd: () => void;
 };
+
+type BytesReader = ReadableStreamDefaultReader<Uint8Array>;
 
 /**
  * Maps server-sent events to chunks.
@@ -28,7 +43,8 @@ export function readChunks(
   bytes: ReadableStream<Uint8Array>,
   hooks: StreamHooks,
 ): ReadableStream<UIMessageChunk> {
-  const chunks = answer(bytes, hooks);
+  const reader = bytes.getReader();
+  const chunks = answer(reader, hooks);
   return new ReadableStream<UIMessageChunk>({
     async pull(controller) {
       const { done, value } = await chunks.next();
@@ -36,167 +52,212 @@ export function readChunks(
       else controller.enqueue(value);
     },
     async cancel() {
+      letGo(reader); // first, as the generator ends no sooner than the read it waits for
       await chunks.return();
     },
   });
 }
 
 async function* answer(
-  bytes: ReadableStream<Uint8Array>,
+  reader: BytesReader,
   hooks: StreamHooks,
 ): AsyncGenerator<UIMessageChunk, void> {
   const filter = new ChunkFilter(hooks);
-  let trouble: string | null = null;
+  let trouble = CUT_OFF;
   try {
-    for await (const data of frames(bytes)) {
-      const chunk = filter.pass(data);
-      if (chunk) yield chunk;
+    for await (const data of frames(reader)) {
+      yield* filter.pass(data);
+      if (filter.finished) return; // whether or not the connection stays open
     }
-    if (!filter.finished) trouble = CUT_OFF;
   } catch (error) {
     if (error instanceof Error && error.name === 'AbortError') throw error; // the visitor's wish
-    if (!filter.finished) trouble = error instanceof AnswerTooLong ? TOO_LONG : CUT_OFF;
+    if (error instanceof AnswerTooLong) trouble = TOO_LONG;
+    if (error instanceof SilentError) trouble = SILENT;
   } finally {
     hooks.onEnd();
   }
-  if (trouble !== null) {
-    yield* filter.endTexts();
-    yield { type: 'error', errorText: trouble };
-  }
+  yield* filter.endTexts();
+  yield { type: 'error', errorText: trouble };
 }
 
 class AnswerTooLong extends Error {}
+class SilentError extends Error {}
 
 /** Yields the data of each event. https://html.spec.whatwg.org/multipage/server-sent-events.html */
-async function* frames(bytes: ReadableStream<Uint8Array>): AsyncGenerator<string, void> {
-  const reader = bytes.getReader();
-  const decoder = new TextDecoder();
-  let rest = '';
+async function* frames(reader: BytesReader): AsyncGenerator<string, void> {
+  let line: string[] = []; // in the pieces it came in, each of which is looked at once
   let data: string[] = [];
   let total = 0;
   let inFrame = 0;
+  let afterReturn = false;
+  for await (const text of texts(reader)) {
+    total += text.length;
+    inFrame += text.length;
+    const begin = afterReturn && text.startsWith('\n') ? 1 : 0;
+    const [more = '', ...lines] = text.slice(begin).split(LINE_END);
+    afterReturn = text.endsWith('\r');
+    line.push(more);
+    for (const next of lines) {
+      const ended = line.join('');
+      line = [next];
+      if (ended.startsWith('data:')) data.push(ended.slice(ended[5] === ' ' ? 6 : 5));
+      if (ended !== '') continue;
+      if (data.length > 0) yield data.join('\n');
+      data = [];
+      inFrame = 0;
+    }
+    if (total > MAX_ANSWER_CHARS || inFrame > MAX_FRAME_CHARS) throw new AnswerTooLong();
+  } // an event without its empty line is no event
+}
+
+/** Yields what arrives; throws if that is nothing for too long, and lets the connection go. */
+export async function* texts(reader: BytesReader): AsyncGenerator<string, void> {
+  const decoder = new TextDecoder();
   try {
     for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return; // an event without its empty line is no event
-      const decoded = decoder.decode(value, { stream: true });
-      total += decoded.length;
-      inFrame += decoded.length;
-      const lines = (rest + decoded).split(/\r\n|\n|\r(?!$)/);
-      rest = lines.pop() ?? '';
-      for (const line of lines) {
-        if (line.startsWith('data:')) data.push(line.slice(line[5] === ' ' ? 6 : 5));
-        if (line !== '') continue;
-        if (data.length > 0) yield data.join('\n');
-        data = [];
-        inFrame = rest.length;
-      }
-      if (total > MAX_ANSWER_CHARS || inFrame > MAX_FRAME_CHARS) throw new AnswerTooLong();
+      const { done, value } = await inTime(reader.read());
+      if (done) return;
+      yield decoder.decode(value, { stream: true });
     }
   } finally {
-    await reader.cancel().catch(() => undefined);
+    letGo(reader);
   }
+}
+
+async function inTime<T>(reading: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const silence = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new SilentError()), SILENCE_MS);
+  });
+  try {
+    return await Promise.race([reading, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Ends the read under way, if any. Nobody waits until the connection is closed. */
+function letGo(reader: BytesReader): void {
+  reader.cancel().catch(() => undefined);
 }
 
 /** The state of one answer: its open texts, and its tool calls by whether they have an output. */
 class ChunkFilter {
   finished = false;
   readonly #hooks: StreamHooks;
-  readonly #openTexts = new Set<string>();
+  readonly #openTexts = new Map<string, TextMask>();
   readonly #pendingTools = new Map<string, string>();
 
   constructor(hooks: StreamHooks) {
     this.#hooks = hooks;
   }
 
-  pass(data: string): UIMessageChunk | null {
-    if (this.finished) return null;
+  pass(data: string): UIMessageChunk[] {
+    if (this.finished) return [];
     let value: unknown;
     try {
       value = JSON.parse(data);
     } catch {
-      return null;
+      return [];
     }
-    return isRecord(value) ? this.#chunk(value) : null;
+    return isRecord(value) && !isTooDeep(value) ? this.#chunks(value) : [];
   }
 
-  *endTexts(): Generator<UIMessageChunk, void> {
-    for (const id of this.#openTexts) yield { type: 'text-end', id };
-    this.#openTexts.clear();
+  endTexts(): UIMessageChunk[] {
+    return [...this.#openTexts.keys()].flatMap((id) => this.#endText(id));
   }
 
   /** Builds each chunk anew, so that fields nobody knows do not pass either. */
-  #chunk(value: Record<string, unknown>): UIMessageChunk | null {
+  #chunks(value: Record<string, unknown>): UIMessageChunk[] {
     switch (value['type']) {
       case 'start':
-        return { type: 'start' };
+        return [{ type: 'start' }];
       case 'start-step':
-        return { type: 'start-step' };
+        return [{ type: 'start-step' }];
       case 'finish-step':
-        return { type: 'finish-step' };
+        return [{ type: 'finish-step' }];
       case 'finish':
         this.finished = true;
-        return { type: 'finish' };
+        return [...this.endTexts(), { type: 'finish' }];
       case 'error':
-        return { type: 'error', errorText: sentence(value['errorText']) };
+        return [{ type: 'error', errorText: sentence(value['errorText']) }];
       case 'text-start':
+        return this.#startText(value['id']);
       case 'text-delta':
+        return this.#text(value['id'], value['delta']);
       case 'text-end':
-        return this.#text(value['type'], value['id'], value['delta']);
+        return this.#endText(value['id']);
       case 'tool-input-available':
         return this.#toolInput(value);
       case 'tool-output-available':
       case 'tool-output-error':
         return this.#toolEnd(value);
       default:
-        return null;
+        return [];
     }
   }
 
-  #text(
-    type: 'text-start' | 'text-delta' | 'text-end',
-    id: unknown,
-    delta: unknown,
-  ): UIMessageChunk | null {
-    if (typeof id !== 'string' || this.#openTexts.has(id) === (type === 'text-start')) return null;
-    if (type === 'text-delta') return typeof delta === 'string' ? { type, id, delta } : null;
-    if (type === 'text-start') this.#openTexts.add(id);
-    else this.#openTexts.delete(id);
-    return { type, id };
+  #startText(id: unknown): UIMessageChunk[] {
+    if (!isName(id) || this.#openTexts.has(id)) return [];
+    this.#openTexts.set(id, new TextMask());
+    return [{ type: 'text-start', id }];
   }
 
-  #toolInput({ toolCallId, toolName, input }: Record<string, unknown>): UIMessageChunk | null {
-    if (typeof toolCallId !== 'string' || typeof toolName !== 'string') return null;
-    if (holdsToken(input)) return null;
+  #text(id: unknown, delta: unknown): UIMessageChunk[] {
+    const mask = isName(id) && this.#openTexts.get(id);
+    if (!mask || typeof delta !== 'string') return [];
+    const shown = mask.next(delta);
+    return shown === '' ? [] : [{ type: 'text-delta', id, delta: shown }];
+  }
+
+  #endText(id: unknown): UIMessageChunk[] {
+    const mask = isName(id) && this.#openTexts.get(id);
+    if (!mask) return [];
+    this.#openTexts.delete(id);
+    const rest = mask.rest();
+    const end: UIMessageChunk = { type: 'text-end', id };
+    return rest === '' ? [end] : [{ type: 'text-delta', id, delta: rest }, end];
+  }
+
+  #toolInput({ toolCallId, toolName, input }: Record<string, unknown>): UIMessageChunk[] {
+    if (!isName(toolCallId) || !isName(toolName) || holdsToken(input)) return [];
     this.#pendingTools.set(toolCallId, toolName);
-    return { type: 'tool-input-available', toolCallId, toolName, input };
+    return [{ type: 'tool-input-available', toolCallId, toolName, input }];
   }
 
-  #toolEnd(value: Record<string, unknown>): UIMessageChunk | null {
+  #toolEnd(value: Record<string, unknown>): UIMessageChunk[] {
     const { toolCallId } = value;
     let { output } = value;
     // Taken even where the chat knows nothing of the call: a sign-in is not lost over that.
     if (isTokenDelivery(output)) output = this.#hooks.onTokens(output);
-    const toolName = typeof toolCallId === 'string' && this.#pendingTools.get(toolCallId);
-    if (typeof toolCallId !== 'string' || typeof toolName !== 'string') return null;
+    const toolName = isName(toolCallId) && this.#pendingTools.get(toolCallId);
+    if (!isName(toolCallId) || !isName(toolName)) return [];
     this.#pendingTools.delete(toolCallId);
     if (value['type'] === 'tool-output-error') {
-      return { type: 'tool-output-error', toolCallId, errorText: sentence(value['errorText']) };
+      return [{ type: 'tool-output-error', toolCallId, errorText: sentence(value['errorText']) }];
     }
     if (holdsToken(output)) output = { success: false, error_code: 'AUTH_SERVICE_ERROR' };
     this.#hooks.onToolOutput(toolName, output);
-    return { type: 'tool-output-available', toolCallId, output };
+    return [{ type: 'tool-output-available', toolCallId, output }];
   }
 }
 
-/** A belt beside the braces: tokens that come in a shape other than the agreed one. */
-function holdsToken(value: unknown): boolean {
-  const json = JSON.stringify(value) ?? '';
-  return /(?:id|access|refresh)_?token|eyJ[\w-]{8,}\.[\w-]{8,}\./i.test(json);
+function isTooDeep(value: unknown): boolean {
+  let level = [value];
+  for (let levels = 0; level.length > 0; levels++) {
+    if (levels > MAX_LEVELS) return true;
+    level = level.flatMap((part) => (typeof part === 'object' && part ? Object.values(part) : []));
+  }
+  return false;
+}
+
+/** Says whether something can name a text, a tool or a call of one: the chat keeps names too. */
+function isName(value: unknown): value is string {
+  return typeof value === 'string' && !isLikeToken(value);
 }
 
 function sentence(text: unknown): string {
   return typeof text === 'string' && text !== ''
-    ? text.slice(0, MAX_ERROR_CHARS)
+    ? maskTokens(text).slice(0, MAX_ERROR_CHARS)
     : 'Something went wrong. Please try again.';
 }

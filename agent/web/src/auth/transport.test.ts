@@ -7,6 +7,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { Challenge } from './challenge';
 import { TokenRefresher } from './refresh';
 import { type Session, SessionStore, STORAGE_KEY } from './session';
+import { SILENCE_MS, SILENT } from './stream';
 import { CANARY, config, delivery, FakeStorage, jwt, sessionOf, streamOf } from './testing';
 import { type AgentTransportOptions, createAgentTransport } from './transport';
 
@@ -283,6 +284,29 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect([store.read()?.sub, signedIn[0]?.[1]]).toEqual(['grace', null]);
   });
 
+  it('takes no second tokens in one answer', async () => {
+    const { send, answers, store, signedIn } = page(sdk);
+    const firstTokens = { idToken: jwt('ada', NOW), accessToken: jwt('ada', NOW, 900, 'first') };
+    answers.push(
+      answer(
+        ...toolCall(
+          'verify_cognito_otp',
+          delivery('ada', NOW, {
+            id_token: firstTokens.idToken,
+            access_token: firstTokens.accessToken,
+          }),
+        ),
+        ...toolCall('verify_cognito_otp', delivery('ada', NOW), 'again'),
+        ...toolCall('verify_cognito_otp', delivery('mallory', NOW), 'another'),
+      ),
+    );
+    const chunks = await send('Code entered', { code: '123456' });
+    expect(store.read()).toEqual(sessionOf('ada', NOW, firstTokens));
+    expect(signedIn).toEqual([[sessionOf('ada', NOW, firstTokens), null]]);
+    expect(JSON.stringify(chunks)).not.toContain(CANARY);
+    expect(JSON.stringify(chunks)).not.toContain('mallory');
+  });
+
   it('takes no tokens and no login in the answer to somebody signed in', async () => {
     const { send, answers, store, challenges } = page(sdk);
     store.save(sessionOf('ada', NOW));
@@ -399,7 +423,95 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     answers.push(stream(stopped), beforeAnyAnswer);
     await expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
     await expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
-    expect(posts[0]?.init?.signal).toBe(stop.signal);
+    const aborted = () => posts.map(({ init }) => init?.signal?.aborted);
+    expect(aborted()).toEqual([false, false]);
+    stop.abort();
+    expect(aborted()).toEqual([true, true]);
+  });
+
+  it.each(['the agent', 'AWS'])('lets go of %s before it answers, if the visitor stops', async (who) => {
+    const never = vi.fn(() => new Promise<Response>(() => undefined));
+    const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
+    const { send, answers, stop } = page(sdk, {
+      config: who === 'AWS' ? aws : config,
+      loadGuestCaller: async () => ({ callGuestRuntime: never }),
+    });
+    answers.push(never);
+    const sending = send('Hello');
+    await vi.waitFor(() => expect(never).toHaveBeenCalled());
+    stop.abort();
+    await expect(sending).rejects.toMatchObject({ name: 'AbortError' });
+    answers.push(never);
+    await expect(send('Stopped before it began')).rejects.toMatchObject({ name: 'AbortError' });
+  });
+
+  describe('with an agent that hangs', () => {
+    beforeEach(() => void vi.useFakeTimers());
+    afterEach(() => void vi.useRealTimers());
+
+    it.each([false, true])('says so if there is no answer (guest on AWS: %s)', async (onAws) => {
+      const signals: (AbortSignal | null | undefined)[] = [];
+      const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
+      const { send, answers, posts } = page(sdk, {
+        config: onAws ? aws : config,
+        loadGuestCaller: async () => ({
+          callGuestRuntime: (_config, call) => {
+            signals.push(call.signal);
+            return new Promise(() => undefined);
+          },
+        }),
+      });
+      answers.push(() => new Promise(() => undefined));
+      const sending = expect(send('Hello')).rejects.toThrow(SILENT);
+      await vi.advanceTimersByTimeAsync(SILENCE_MS);
+      await sending;
+      const { aborted } = (onAws ? signals : posts.map(({ init }) => init?.signal))[0] ?? {};
+      expect([aborted, vi.getTimerCount()]).toEqual([true, 0]);
+      if (!onAws) expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
+    });
+
+    it('gives no answer up that has begun, however long it takes', async () => {
+      const { send, answers, posts } = page(sdk);
+      let write = (_text: string): void => undefined;
+      const slow = new ReadableStream({
+        start(controller) {
+          write = (written) => controller.enqueue(new TextEncoder().encode(written));
+        },
+      });
+      answers.push(stream(slow));
+      const sending = send('Hello');
+      write(beginning);
+      for (let times = 0; times < 3; times++) {
+        await vi.advanceTimersByTimeAsync(SILENCE_MS - 1);
+        write(': still here\n');
+      }
+      write(frames([{ type: 'text-end', id: 'text-1' }, { type: 'finish' }]));
+      expect((await sending).at(-1)).toEqual({ type: 'finish' });
+      expect(posts[0]?.init?.signal?.aborted).toBe(false);
+    });
+
+    it.each([
+      ['that never ends', '{"code": "session_busy"', 1, 'still being answered'],
+      ['without an end in sight', ' '.repeat(9_000), 100, 'very busy'],
+    ])('explains a refusal %s by what has come of it', async (_name, piece, pieces, words) => {
+      const { send, answers } = page(sdk);
+      let pulls = 0;
+      const cancelled = vi.fn();
+      const body = new ReadableStream({
+        pull(controller) {
+          if (pulls++ < pieces) controller.enqueue(new TextEncoder().encode(piece));
+          else return new Promise<void>(() => undefined);
+        },
+        cancel: cancelled,
+      });
+      answers.push(
+        new Response(body, { status: 503, headers: { 'content-type': 'application/json' } }),
+      );
+      const sending = expect(send('Hello')).rejects.toThrow(words);
+      await vi.advanceTimersByTimeAsync(SILENCE_MS);
+      await sending;
+      expect([cancelled.mock.calls.length, pulls < 10]).toEqual([1, true]);
+    });
   });
 
   it.each([
@@ -546,6 +658,8 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     [429, 'whatever', 'very busy'],
     [500, 'internal_error', 'could not answer'],
     [200, 'session_busy', 'still being answered'],
+    [403, 'constructor', 'could not answer'],
+    [503, '__proto__', 'very busy'],
   ])('explains a %i (%s) in words', async (status, code, words) => {
     const { send, answers, posts } = page(sdk);
     answers.push(refusal(status, code));
@@ -579,7 +693,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(call).toHaveBeenCalledWith(aws, {
       body: '{"prompt":"Hello"}',
       sessionId: expect.stringMatching(/^[0-9a-f-]{36}$/),
-      signal: stop.signal,
+      signal: expect.any(AbortSignal),
     });
     store.save(sessionOf('ada', NOW));
     await send('Hello');

@@ -7,7 +7,7 @@ import type { GuestCall } from './guest-aws';
 import { QuestionMemory } from './question';
 import type { TokenRefresher } from './refresh';
 import type { Session, SessionStore, SignedOutReason } from './session';
-import { readChunks } from './stream';
+import { readChunks, SILENCE_MS, SILENT, texts } from './stream';
 import { isRecord, sessionFromDelivery } from './tokens';
 
 const SESSION_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
@@ -22,16 +22,16 @@ const UNREACHABLE = 'The assistant cannot be reached. Check your connection and 
 const NOT_ANSWERED = 'The assistant could not answer that. Please try again.';
 const TOO_LONG = `Your message is too long: ${MAX_PROMPT_CHARS} characters at most.`;
 const TOKENS_UNUSABLE = 'The sign-in did not arrive whole. Please ask for a new code.';
-const BY_CODE: Record<string, string> = {
-  busy: 'The assistant is very busy. Please try again in a few seconds.',
-  session_busy: 'The last message is still being answered. Please wait a moment.',
-  keys_unavailable: 'Your sign-in cannot be checked right now. Please try again.',
-  foreign_session: 'This chat could not go on, so a new one was begun. Please ask again.',
-};
-const BY_STATUS: Record<number, string> = {
-  429: 'The assistant is very busy. Please try again in a minute.',
-  503: 'The assistant is very busy. Please try again in a minute.',
-};
+const BY_CODE = new Map([
+  ['busy', 'The assistant is very busy. Please try again in a few seconds.'],
+  ['session_busy', 'The last message is still being answered. Please wait a moment.'],
+  ['keys_unavailable', 'Your sign-in cannot be checked right now. Please try again.'],
+  ['foreign_session', 'This chat could not go on, so a new one was begun. Please ask again.'],
+]);
+const BY_STATUS = new Map([
+  [429, 'The assistant is very busy. Please try again in a minute.'],
+  [503, 'The assistant is very busy. Please try again in a minute.'],
+]);
 
 /** Something the visitor can be told as it stands. */
 export class ChatError extends Error {
@@ -160,7 +160,8 @@ class AgentLink {
     return readChunks(stream, {
       onTokens: (delivery) => {
         // Nobody signs in who is signed in; tokens that come all the same are no one's.
-        const session = anonymous ? sessionFromDelivery(delivery, this.#now()) : null;
+        const mayBegin = anonymous && !signedIn;
+        const session = mayBegin ? sessionFromDelivery(delivery, this.#now()) : null;
         if (!session) {
           return { success: false, error_code: 'AUTH_SERVICE_ERROR', message: TOKENS_UNUSABLE };
         }
@@ -187,8 +188,10 @@ class AgentLink {
     let response: Response;
     if (config.guestRuntimeArn && config.identityPoolId) {
       const load = loadGuestCaller ?? (() => import('./guest-aws'));
-      const call = { body, sessionId: this.#sessionId, signal };
-      response = await reach(async () => (await load()).callGuestRuntime(config, call));
+      const call = { body, sessionId: this.#sessionId };
+      response = await reach(signal, async (either) =>
+        (await load()).callGuestRuntime(config, { ...call, signal: either }),
+      );
     } else {
       const headers = { [LOCALE_HEADER]: navigator.language };
       response = await this.#send(config.guestEndpoint, body, signal, headers);
@@ -220,7 +223,7 @@ class AgentLink {
     headers: Record<string, string>,
   ): Promise<Response> {
     const send = this.#options.fetch ?? globalThis.fetch.bind(globalThis);
-    return reach(() =>
+    return reach(signal, (either) =>
       send(endpoint, {
         method: 'POST',
         headers: {
@@ -232,7 +235,7 @@ class AgentLink {
         body,
         credentials: 'omit',
         cache: 'no-store',
-        signal,
+        signal: either,
       }),
     );
   }
@@ -250,7 +253,7 @@ class AgentLink {
 
   #explain(refusal: Refusal): ChatError {
     if (refusal.code === 'foreign_session') this.#begin(this.#sessionSub);
-    const text = BY_CODE[refusal.code ?? ''] ?? BY_STATUS[refusal.status] ?? NOT_ANSWERED;
+    const text = BY_CODE.get(refusal.code ?? '') ?? BY_STATUS.get(refusal.status) ?? NOT_ANSWERED;
     return new ChatError(text);
   }
 
@@ -271,22 +274,41 @@ type Refusal = { status: number; code: string | null; tokenRefused: boolean };
 async function refusalOf(response: Response): Promise<Refusal | null> {
   const isJson = (response.headers.get('content-type') ?? '').includes('application/json');
   if (response.ok && !isJson) return null;
-  let code: string | null = null;
+  let text = '';
   try {
-    const text = (await response.text()).slice(0, MAX_REFUSAL_CHARS);
-    code = /"code"\s*:\s*"([a-z_]{1,40})"/.exec(text)?.[1] ?? null;
+    for await (const piece of response.body ? texts(response.body.getReader()) : []) {
+      text += piece;
+      if (text.length > MAX_REFUSAL_CHARS) break;
+    }
   } catch {
     // The status has to do.
   }
+  const code = /"code"\s*:\s*"([a-z_]{1,40})"/.exec(text)?.[1] ?? null;
   const { status } = response;
   return { status, code, tokenRefused: status === 401 || code === 'invalid_token' };
 }
 
-async function reach(send: () => Promise<Response>): Promise<Response> {
+/** Waits for an answer's head, until the visitor stops that or the agent is silent for too long. */
+async function reach(
+  stop: AbortSignal | null,
+  send: (signal: AbortSignal) => Promise<Response>,
+): Promise<Response> {
+  const giveUp = new AbortController();
+  const timer = setTimeout(() => giveUp.abort(), SILENCE_MS);
+  const either = AbortSignal.any(stop ? [stop, giveUp.signal] : [giveUp.signal]);
   try {
-    return await send();
+    // Not everything on the way to AWS heeds a signal.
+    return await Promise.race([send(either), aborted(either)]);
   } catch (error) {
+    if (giveUp.signal.aborted) throw new ChatError(SILENT);
     if (error instanceof Error && error.name === 'AbortError') throw error;
     throw new ChatError(UNREACHABLE); // its own text may name what is none of the visitor's business
+  } finally {
+    clearTimeout(timer);
   }
+}
+
+async function aborted(signal: AbortSignal): Promise<never> {
+  if (!signal.aborted) await new Promise((resolve) => signal.addEventListener('abort', resolve));
+  throw signal.reason;
 }
