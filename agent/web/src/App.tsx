@@ -45,7 +45,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
 
   useEffect(
     () =>
-      store.subscribe(({ current, userChanged, fromOtherTab, signedOutReason }) => {
+      store.subscribe(({ previous, current, userChanged, fromOtherTab, signedOutReason }) => {
         if (!userChanged) return;
         setUser(userOf(current));
         setChallenge(null);
@@ -53,7 +53,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         else setNotice(signedOutReason === 'expired' ? SIGN_IN_ENDED : SIGNED_OUT);
         // Only the visitor who was anonymous until now goes on with her chat. Whoever comes after
         // a guest must not see what was said to her.
-        if (!current || fromOtherTab) {
+        if (previous || fromOtherTab) {
           setSignIn(null);
           setChatNumber((number) => number + 1);
         }
