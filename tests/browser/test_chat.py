@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Request, Route, expect
 
 from tests.browser.conftest import SCREENSHOTS
-from tests.browser.guest import Guest
+from tests.browser.guest import STORAGE_KEY, Guest
 from tests.deployment import Deployment, other_than
 
 _AXE = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
@@ -287,6 +287,53 @@ def test_t29_two_tabs_that_need_a_refresh_make_one_at_a_time(new_tab: Callable[[
     there.hears("Here is your guest record")
     for tab in (here, there):
         tab.is_signed_in(here.address)
+
+
+def test_t29_refresh_under_way_in_one_tab_does_not_undo_the_sign_out_in_another(
+    new_tab: Callable[[], Guest],
+) -> None:
+    here, there = new_tab(), new_tab()
+    here.page.bring_to_front()
+    here.signs_in()
+    there.is_signed_in(here.address)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        if _refreshes(route.request):
+            held.append(route)
+        else:
+            route.fallback()
+
+    here.page.context.route(lambda _url: True, hold)
+    here.changes_session(expiresAt=1)  # the other tab hears of it, and refreshes unasked
+    for _ in range(100):
+        if held:
+            break
+        there.page.wait_for_timeout(20)
+    with here.page.expect_request(_revokes):
+        here.button("Sign out").click()
+    there.is_anonymous()
+    with there.page.expect_response(lambda response: _refreshes(response.request)):
+        held[0].fallback()
+
+    there.page.wait_for_timeout(200)  # time to store what came
+    for tab in (here, there):
+        tab.is_anonymous()
+
+
+def test_message_goes_through_though_another_tab_holds_the_lock_for_good(
+    new_tab: Callable[[], Guest], stack: Deployment
+) -> None:
+    here, there = new_tab(), new_tab()
+    here.page.bring_to_front()
+    here.signs_in()
+    there.page.evaluate(
+        "name => void navigator.locks.request(name, () => new Promise(() => {}))",
+        f"{STORAGE_KEY}:{stack.outputs['UserPoolClientId']}",
+    )
+    here.changes_session(expiresAt=1)
+    here.say("Show my profile")
+    here.hears("Here is your guest record", times=2)
 
 
 def test_revoked_session_ends_in_a_plain_sentence_and_the_chat_goes_on(

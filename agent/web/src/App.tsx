@@ -31,7 +31,6 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
   const [notice, setNotice] = useState('');
   // Another number is another chat: it starts empty.
   const [chatNumber, setChatNumber] = useState(1);
-  const [signingOut, setSigningOut] = useState(false);
   const [transport] = useState(() =>
     createAgentTransport({
       config,
@@ -45,7 +44,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
 
   useEffect(
     () =>
-      store.subscribe(({ current, userChanged, fromOtherTab, signedOutReason }) => {
+      store.subscribe(({ previous, current, userChanged, fromOtherTab, signedOutReason }) => {
         if (!userChanged) return;
         setUser(userOf(current));
         setChallenge(null);
@@ -53,7 +52,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         else setNotice(signedOutReason === 'expired' ? SIGN_IN_ENDED : SIGNED_OUT);
         // Only the visitor who was anonymous until now goes on with her chat. Whoever comes after
         // a guest must not see what was said to her.
-        if (!current || fromOtherTab) {
+        if (previous || fromOtherTab) {
           setSignIn(null);
           setChatNumber((number) => number + 1);
         }
@@ -61,14 +60,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
     [store],
   );
 
-  async function signOut(): Promise<void> {
-    setSigningOut(true);
-    try {
-      await refresher.signOut();
-    } finally {
-      setSigningOut(false);
-    }
-  }
+  useEffect(() => refresher.keepFresh(), [refresher]);
 
   return (
     <div className="page">
@@ -80,7 +72,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
               <span className="hidden">Signed in as </span>
               {user.email}
             </p>
-            <button type="button" disabled={signingOut} onClick={() => void signOut()}>
+            <button type="button" onClick={() => void refresher.signOut()}>
               Sign out
             </button>
           </div>

@@ -11,7 +11,7 @@ async function start(): Promise<void> {
   const response = await fetch('config.json');
   if (!response.ok) throw new Error(`config.json: ${response.status}`);
   const config = (await response.json()) as AppConfig;
-  const store = new SessionStore();
+  const store = new SessionStore({ clientId: config.clientId });
   root.render(<App config={config} store={store} refresher={new TokenRefresher(config, store)} />);
 }
 

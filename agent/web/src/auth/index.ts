@@ -4,6 +4,12 @@ export type { AppConfig } from './config';
 export { SignInUnreachableError, TokenRefresher } from './refresh';
 export type { RefresherOptions } from './refresh';
 export { SessionStore, STORAGE_KEY } from './session';
-export type { Session, SessionChange, SessionListener, SignedOutReason } from './session';
+export type {
+  Session,
+  SessionChange,
+  SessionListener,
+  SessionStoreOptions,
+  SignedOutReason,
+} from './session';
 export { ChatError, createAgentTransport, SIGNED_OUT as SIGN_IN_ENDED } from './transport';
 export type { AgentTransport, AgentTransportOptions } from './transport';

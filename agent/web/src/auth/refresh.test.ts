@@ -1,53 +1,35 @@
 // Refreshing keeps the visitor signed in over everything but Cognito's own refusal.
-import { describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { TokenRefresher } from './refresh';
-import { type Session, SessionStore } from './session';
-import { config, fakeLocks, FakeStorage, jwt, sessionOf } from './testing';
-
-const START = 1_790_000_000_000;
-type Call = { operation: string; body: Record<string, string>; url: string };
-
-function world(changes: Partial<Session> = {}, skew = 0) {
-  const state = { now: START, skew, answers: [] as (() => Response | Promise<Response>)[] };
-  const now = () => state.now;
-  const storage = new FakeStorage();
-  const locks = fakeLocks();
-  const calls: Call[] = [];
-  const send: typeof fetch = async (input, init) => {
-    const target = new Headers(init?.headers).get('x-amz-target') ?? '';
-    expect(new Headers(init?.headers).get('content-type')).toBe('application/x-amz-json-1.1');
-    const operation = target.split('.')[1] ?? '';
-    expect(init?.signal).toBeInstanceOf(AbortSignal);
-    expect(init?.keepalive).toBe(operation === 'RevokeToken');
-    calls.push({ operation, body: JSON.parse(String(init?.body)), url: String(input) });
-    await new Promise((resolve) => setTimeout(resolve, 1));
-    const next = state.answers.shift();
-    return next ? next() : granted();
-  };
-  const granted = (result: object = {}) =>
-    Response.json({
-      AuthenticationResult: {
-        AccessToken: jwt('ada', state.now + state.skew, 900, `n${calls.length}`),
-        IdToken: jwt('ada', state.now + state.skew, 900, 'id2'),
-        ExpiresIn: 900,
-        ...result,
-      },
-    });
-  const tab = (withLocks: boolean | Pick<LockManager, 'request'> = true) => {
-    const store = new SessionStore({ storage, now });
-    const options = { fetch: send, now, locks: withLocks === true ? locks : withLocks || null };
-    return { store, refresher: new TokenRefresher(config, store, options) };
-  };
-  const refused = (type: string, status = 400) => () => Response.json({ __type: type }, { status });
-  const first = tab();
-  first.store.save(
-    sessionOf('ada', START, { accessToken: jwt('ada', START + skew), ...changes }),
-  );
-  return { state, calls, tab, granted, refused, ...first };
-}
+import type { Locks } from './locks';
+import { type Session, STORAGE_KEY } from './session';
+import { blockedStorage, config, FakeStorage, jwt, sessionOf } from './testing';
+import { type Answer, START, world } from './testing-tabs';
 
 const due = 900_000 - 300_000;
+
+beforeEach(() => {
+  const toFake = ['Date', 'setTimeout', 'clearTimeout'] as const;
+  vi.useFakeTimers({ now: START, toFake: [...toFake] });
+});
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+/** Lets time go by, with leave for what goes on in it. */
+async function pass(ms: number): Promise<void> {
+  for (let left = ms; left > 0; left -= 50) {
+    await vi.advanceTimersByTimeAsync(Math.min(left, 50));
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** Waits for an outcome while time goes by, and returns it or throws it. */
+async function after<T>(ms: number, outcome: Promise<T>): Promise<T> {
+  outcome.catch(() => undefined);
+  await pass(ms);
+  return outcome;
+}
 
 describe('TokenRefresher', () => {
   it('leaves a young token alone and refreshes in the last third', async () => {
@@ -104,6 +86,16 @@ describe('TokenRefresher', () => {
     expect(calls).toHaveLength(1);
   });
 
+  it('asks once for a message and for one that was refused, without Web Locks too', async () => {
+    const { state, calls, store, tab } = world();
+    const { refresher } = tab(false);
+    const old = store.read()?.accessToken ?? '';
+    state.now = START + due;
+    const both = await Promise.all([refresher.accessToken(), refresher.forceRefresh(old)]);
+    expect(both).toEqual(Array(2).fill(expect.stringContaining('n1')));
+    expect(calls).toHaveLength(1);
+  });
+
   it('keeps a rotated refresh token, and the old one if there is none', async () => {
     const { state, granted, refresher, store } = world();
     state.now = START + due;
@@ -141,11 +133,12 @@ describe('TokenRefresher', () => {
     const { state, refresher, store } = world();
     const old = store.read()?.accessToken ?? '';
     state.now = START + due;
-    state.answers.push(trouble, trouble, trouble);
+    state.answers.push(...Array<Answer>(7).fill(trouble));
     expect(await refresher.accessToken()).toBe(old);
-    await expect(refresher.forceRefresh(old)).rejects.toThrow('cannot be checked');
+    await expect(after(2_000, refresher.forceRefresh(old))).rejects.toThrow('cannot be checked');
     state.now = START + 900_000;
-    await expect(refresher.accessToken()).rejects.toThrow('cannot be checked');
+    await expect(after(2_000, refresher.accessToken())).rejects.toThrow('cannot be checked');
+    expect(state.answers).toEqual([]);
     expect(store.read()?.sub).toBe('ada');
     expect(await refresher.accessToken()).toContain(`n`);
   });
@@ -198,43 +191,75 @@ describe('TokenRefresher', () => {
     expect(store.read()).toBeNull();
   });
 
-  it('signs out, after a refresh under way, even if revoking fails', async () => {
+  it('signs out at once, whatever a refresh under way brings, even if revoking fails', async () => {
     const { state, calls, granted, refresher, store, tab } = world();
+    const old = store.read()?.refreshToken;
     let signedInWhileRevoking: Session | null | undefined;
+    let arrive = () => {};
     state.now = START + due;
     state.answers.push(
-      () => granted({ RefreshToken: 'rotated' }),
+      async () => {
+        await new Promise<void>((resolve) => (arrive = resolve));
+        return granted({ RefreshToken: 'rotated' });
+      },
       () => {
         signedInWhileRevoking = store.read();
         throw new TypeError('failed');
       },
     );
-    await Promise.all([refresher.accessToken(), tab().refresher.signOut()]);
+    const refreshed = refresher.accessToken();
+    await vi.waitFor(() => expect(calls).toHaveLength(1));
+    const signedOut = tab().refresher.signOut();
+    expect([store.read(), calls.length]).toEqual([null, 2]);
+    await signedOut;
+    arrive();
+    expect(await refreshed).toBeNull();
     expect(calls.map(({ operation, body }) => [operation, body['Token']])).toEqual([
       ['GetTokensFromRefreshToken', undefined],
+      ['RevokeToken', old],
       ['RevokeToken', 'rotated'],
     ]);
     expect(signedInWhileRevoking).toBeNull();
     expect(store.read()).toBeNull();
   });
 
-  it('goes without the lock that another tab holds for good', async () => {
-    const { state, calls, store, tab } = world();
-    const signals: unknown[] = [];
-    const request = async (_name: string, { signal }: LockOptions) => {
-      signals.push(signal);
-      throw new DOMException('timed out', 'TimeoutError');
-    };
-    const { refresher } = tab({ request: request as LockManager['request'] });
+  it('revokes what a refresh brings after its sign-out, also if the same user is back', async () => {
+    const { state, calls, granted, refresher, store, tab } = world();
+    const again = sessionOf('ada', START + due, { refreshToken: 'of the new sign-in' });
     state.now = START + due;
-    expect(await refresher.accessToken()).toBe(store.read()?.accessToken);
-    state.now = START + 900_000;
-    await expect(refresher.accessToken()).rejects.toThrow('cannot be checked');
-    expect(calls).toHaveLength(0);
+    state.answers.push(async () => {
+      void tab().refresher.signOut();
+      store.save(again);
+      return granted({ RefreshToken: 'rotated' });
+    });
+    expect(await refresher.accessToken()).toBe(again.accessToken);
+    expect(calls.at(-1)).toMatchObject({ operation: 'RevokeToken', body: { Token: 'rotated' } });
+    expect(store.read()).toEqual(again);
+  });
+
+  it("signs out whom the tab shows, not who has signed in since in another one's place", async () => {
+    const { calls, storage, store, tab } = world();
+    const ada = store.read();
+    const grace = sessionOf('grace', START);
+    const here = tab();
+    const heard: unknown[] = [];
+    here.store.subscribe(({ current }) => heard.push(current?.sub));
+    tab(true, storage).store.save(grace); // its storage event is late
+    await here.refresher.signOut();
+    expect([store.read(), heard]).toEqual([grace, ['grace']]);
+    expect(calls.map(({ body }) => body['Token'])).toEqual([ada?.refreshToken]);
+  });
+
+  it('signs out though a listener throws, and tells Cognito', async () => {
+    const report = vi.fn();
+    vi.stubGlobal('reportError', report);
+    const { calls, refresher, store } = world();
+    store.subscribe(() => {
+      throw new Error('its own');
+    });
     await refresher.signOut();
-    expect(store.read()).toBeNull();
-    expect(calls).toMatchObject([{ operation: 'RevokeToken' }]);
-    expect(signals).toEqual(Array(3).fill(expect.any(AbortSignal)));
+    expect([store.read(), calls.length, report.mock.calls.length]).toEqual([null, 1, 1]);
+    vi.unstubAllGlobals();
   });
 
   it('has no token for nobody', async () => {
@@ -243,3 +268,332 @@ describe('TokenRefresher', () => {
     expect([await refresher.accessToken(), await refresher.forceRefresh('x')]).toEqual([null, null]);
   });
 });
+
+describe('Web Locks', () => {
+  const refusing: [string, Locks['request']][] = [
+    ['reject', async () => Promise.reject(new DOMException('denied', 'SecurityError'))],
+    [
+      'throw',
+      () => {
+        throw new DOMException('denied', 'SecurityError');
+      },
+    ],
+  ];
+  it.each(refusing)('that %s are done without, and two callers ask once', async (_name, request) => {
+    const { state, calls, tab } = world();
+    const { refresher } = tab({ request });
+    state.now = START + 900_000;
+    const tokens = await Promise.all([refresher.accessToken(), refresher.accessToken()]);
+    expect(tokens).toEqual([expect.stringContaining('n1'), tokens[0]]);
+    expect(calls).toHaveLength(1);
+    const [rejected = ''] = tokens as string[];
+    const others = [refresher.forceRefresh(rejected), refresher.forceRefresh(rejected)];
+    expect(await Promise.all(others)).toEqual(Array(2).fill(expect.stringContaining('n2')));
+    expect(calls).toHaveLength(2);
+  });
+
+  it('and all storage blocked: a message goes through after a quarter of an hour', async () => {
+    const { state, tab } = world();
+    const { refresher, store } = tab({ request: refusing[0]![1] }, blockedStorage());
+    store.save(sessionOf('ada', START));
+    state.now = START + 901_000;
+    expect(await refresher.accessToken()).toContain('n1');
+    state.now += 901_000;
+    expect(await refresher.accessToken()).toContain('n2');
+    await refresher.signOut();
+    expect(store.read()).toBeNull();
+  });
+
+  it('held by a frozen tab are waited for some seconds while the old token lasts', async () => {
+    const { state, calls, locks, tab, refresher } = world();
+    void locks.request('its', {}, () => new Promise(() => {}));
+    state.now = START + due;
+    const asked = refresher.accessToken();
+    await pass(2_000);
+    expect(calls).toHaveLength(0);
+    expect(await after(7_000, asked)).toContain('n1');
+    state.now += due;
+    const other = tab().refresher;
+    expect(await after(9_000, other.accessToken())).toContain('n2');
+    expect(calls).toHaveLength(2);
+  });
+
+  it('held by a frozen tab are not waited for once the old token is over', async () => {
+    const { state, calls, locks, refresher } = world();
+    void locks.request('its', {}, () => new Promise(() => {}));
+    state.now = START + 900_000;
+    const token = await after(200, refresher.accessToken());
+    expect(token).toContain('n1');
+    expect(await after(200, refresher.forceRefresh(token ?? ''))).toContain('n2');
+    expect(calls).toHaveLength(2);
+  });
+
+  it('held by a tab that is asking right now are waited for, the old token over or not', async () => {
+    const { state, calls, granted, refresher, tab } = world();
+    let arrive = () => {};
+    state.now = START + 900_000;
+    state.answers.push(async () => {
+      await new Promise<void>((resolve) => (arrive = resolve));
+      return granted();
+    });
+    const here = refresher.accessToken();
+    await vi.waitFor(() => expect(calls).toHaveLength(1));
+    const there = tab().refresher.accessToken();
+    await pass(2_000);
+    expect(calls).toHaveLength(1);
+    arrive();
+    expect(await there).toBe(await here);
+    expect(calls).toHaveLength(1);
+  });
+});
+
+describe('a lost answer', () => {
+  const lost = () => {
+    throw new TypeError('failed');
+  };
+  const late = (answer: Answer) => () =>
+    new Promise<Response>((resolve) => setTimeout(() => resolve(answer()), 6_000));
+
+  it('is asked for again within the grace period, with the same refresh token', async () => {
+    const { state, calls, granted, refresher, store } = world();
+    const old = store.read();
+    state.now = START + due;
+    state.answers.push(lost, lost, lost, () => granted({ RefreshToken: 'rotated' }));
+    expect(await refresher.accessToken()).toBe(old?.accessToken);
+    await pass(45_000);
+    expect(calls.map(({ body }) => body['RefreshToken'])).toEqual(Array(4).fill(old?.refreshToken));
+    expect(store.read()).toMatchObject({ refreshToken: 'rotated' });
+  });
+
+  it('of a refresh that a refusal asked for is asked for again too', async () => {
+    const { state, calls, granted, refresher, store } = world();
+    const old = store.read()?.accessToken ?? '';
+    state.answers.push(lost, lost, lost, () => granted({ RefreshToken: 'rotated' }));
+    await expect(after(2_000, refresher.forceRefresh(old))).rejects.toThrow('cannot be checked');
+    await pass(45_000);
+    expect(calls).toHaveLength(4);
+    expect(store.read()).toMatchObject({ refreshToken: 'rotated' });
+  });
+
+  it.each([
+    ['a blip', lost],
+    ['an answer that took 6 s', late(() => Response.json({}))],
+  ])('is not the end of a message: %s', async (_name, trouble) => {
+    const { state, refresher } = world();
+    state.now = START + 900_000;
+    state.answers.push(trouble);
+    expect(await after(10_500, refresher.accessToken())).toContain('n2');
+    state.answers.push(trouble);
+    const rejected = (await refresher.accessToken()) ?? '';
+    expect(await after(10_500, refresher.forceRefresh(rejected))).toContain('n4');
+  });
+
+  it('keeps a message waiting for no longer than eleven seconds', async () => {
+    const { state, calls, refresher } = world();
+    state.now = START + 900_000;
+    state.answers.push(...Array<Answer>(9).fill(late(() => Response.json({}))));
+    await expect(after(11_000, refresher.accessToken())).rejects.toThrow('cannot be checked');
+    expect(calls).toHaveLength(2);
+  });
+
+  it('is asked for no more once the visitor has signed out', async () => {
+    const { state, calls, refresher, store } = world();
+    state.now = START + 900_000;
+    state.answers.push(lost, lost, lost);
+    const asked = refresher.accessToken();
+    await pass(100);
+    store.clear();
+    expect(await after(60_000, asked)).toBeNull();
+    expect(calls).toHaveLength(1);
+  });
+
+  it('is asked for at once when the network is back', async () => {
+    const { state, calls, refresher } = world();
+    state.answers.push(lost, lost, lost, lost);
+    const stop = refresher.keepFresh();
+    await pass(due + 21_000);
+    expect(calls).toHaveLength(4);
+    globalThis.dispatchEvent(new Event('online'));
+    await pass(2_000);
+    expect(calls).toHaveLength(5);
+    stop();
+  });
+
+  it('is all that is asked for without need, unless the token is to be kept fresh', async () => {
+    const { state, calls, refresher } = world();
+    state.now = START + due;
+    state.answers.push(lost);
+    await refresher.accessToken();
+    await vi.advanceTimersByTimeAsync(7_200_000);
+    expect(calls).toHaveLength(2);
+  });
+
+  it('is not asked for without end', async () => {
+    const { state, calls, refresher } = world();
+    state.answers.push(...Array<Answer>(999).fill(lost));
+    const stop = refresher.keepFresh();
+    await vi.advanceTimersByTimeAsync(86_400_000);
+    expect(calls.length).toBeGreaterThan(4);
+    expect(calls.length).toBeLessThan(20);
+    state.answers.length = 0;
+    const before = calls.length;
+    globalThis.dispatchEvent(new Event('online'));
+    await pass(2_000);
+    expect(calls).toHaveLength(before + 1);
+    stop();
+  });
+});
+
+describe('while nobody asks', () => {
+  it('refreshes ahead of the end, once for all tabs', async () => {
+    const { calls, store, tab, told } = world();
+    const stops = [tab(), tab(), tab()].map(({ refresher }) => refresher.keepFresh());
+    await vi.advanceTimersByTimeAsync(due - 1);
+    expect(calls).toHaveLength(0);
+    await pass(1_000);
+    expect(calls).toHaveLength(1);
+    told();
+    for (let hour = 0; hour < 6; hour += 1) {
+      await pass(due);
+      told();
+    }
+    expect(calls).toHaveLength(7);
+    expect(store.read()?.accessToken).toContain('n7');
+    for (const stop of stops) stop();
+    await vi.advanceTimersByTimeAsync(86_400_000);
+    expect(calls).toHaveLength(7);
+  });
+
+  it('keeps fresh who signs in later', async () => {
+    const { state, calls, refresher, store } = world();
+    store.clear();
+    const stop = refresher.keepFresh();
+    await pass(1_000);
+    store.save(sessionOf('ada', state.now));
+    await pass(due);
+    expect(calls).toHaveLength(1);
+    stop();
+  });
+
+  it('notices that the sign-in has ended', async () => {
+    const { state, refused, refresher, store } = world();
+    const reasons: unknown[] = [];
+    store.subscribe((change) => reasons.push(change.signedOutReason));
+    const stop = refresher.keepFresh();
+    state.answers.push(refused('NotAuthorizedException'));
+    await pass(due);
+    expect([store.read(), reasons]).toEqual([null, ['expired']]);
+    stop();
+  });
+
+  it.each([
+    ['pageshow', globalThis],
+    ['focus', globalThis],
+    ['visibilitychange', document],
+  ])('looks again at %s, after a sleep that stopped all timers', async (event, target) => {
+    const { state, calls, refresher } = world();
+    const stop = refresher.keepFresh();
+    state.now = START + 3_600_000;
+    target.dispatchEvent(new Event(event));
+    await pass(2_000);
+    expect(calls).toHaveLength(1);
+    stop();
+  });
+
+  it('goes on after a blip that another tab has got over', async () => {
+    const { state, calls, refresher, tab } = world();
+    const stop = refresher.keepFresh();
+    state.answers.push(() => {
+      throw new TypeError('failed');
+    });
+    await pass(due + 500);
+    await tab().refresher.accessToken();
+    expect(calls).toHaveLength(2);
+    await pass(due + 3_000);
+    expect(calls).toHaveLength(3);
+    stop();
+  });
+
+  it('rests after a token whose life makes no sense', async () => {
+    const { state, calls, granted, refresher } = world();
+    const short = () => granted({ AccessToken: jwt('ada', START, 0.001) });
+    state.answers.push(...Array<Answer>(99).fill(short));
+    const stop = refresher.keepFresh();
+    await pass(due + 60_000);
+    expect(calls.length).toBeLessThan(5);
+    stop();
+  });
+});
+
+describe("what is another's", () => {
+  it('a sign-out between the check and the write of a refresh is not undone', async () => {
+    const { state, storage, calls, refresher, store, tab } = world();
+    state.now = START + due;
+    storage.beforeSet = (key) => {
+      if (key !== STORAGE_KEY) return;
+      storage.beforeSet = null;
+      void tab().refresher.signOut();
+    };
+    state.answers.push(() => Response.json({ AuthenticationResult: tokens('rotated') }));
+    expect(await refresher.accessToken()).toBeNull();
+    expect([store.read(), storage.getItem(STORAGE_KEY)]).toEqual([null, null]);
+    expect(calls.slice(1).map(({ body }) => body['Token'])).toEqual([
+      sessionOf('ada', START).refreshToken,
+      'rotated',
+    ]);
+  });
+
+  it('a write that arrives after the sign-out is nobody signed in, and goes', async () => {
+    const { storage, store, told } = world();
+    const written = storage.getItem(STORAGE_KEY) ?? '';
+    const stop = store.subscribe(() => undefined);
+    store.clear();
+    storage.setItem(STORAGE_KEY, written);
+    expect(store.read()).toBeNull();
+    told();
+    expect(storage.getItem(STORAGE_KEY)).toBeNull();
+    stop();
+  });
+
+  it('what a newer page keeps in the session survives a refresh', async () => {
+    const { state, storage, refresher } = world();
+    const newer = { ...sessionOf('ada', START), loyalty: { level: 'gold' } };
+    storage.setItem(STORAGE_KEY, JSON.stringify(newer));
+    state.now = START + due;
+    await refresher.accessToken();
+    expect(JSON.parse(storage.getItem(STORAGE_KEY) ?? '')).toMatchObject({
+      loyalty: { level: 'gold' },
+      accessToken: expect.stringContaining('n1'),
+    });
+  });
+
+  it('a tab whose storage is full refreshes for itself, and signs nobody else out', async () => {
+    const { state, storage, store, tab } = world();
+    const full = new FakeStorage(storage.items);
+    const here = tab(true, full);
+    full.failing = true;
+    state.now = START + due;
+    const before = store.read();
+    expect(await here.refresher.accessToken()).toContain('n1');
+    expect(store.read()).toEqual(before);
+    state.now += due;
+    expect(await here.refresher.accessToken()).toContain('n2');
+    await here.refresher.signOut();
+    expect([here.store.read(), store.read()]).toEqual([null, null]);
+  });
+
+  it('a token handed out after a refusal is fresh', async () => {
+    const { state, calls, refresher, tab } = world();
+    const rejected = (await refresher.accessToken()) ?? '';
+    const over = { accessToken: jwt('ada', START, 900, 'older'), expiresAt: START + 1 };
+    tab().store.save(sessionOf('ada', START, over));
+    state.now = START + 2;
+    expect(await refresher.forceRefresh(rejected)).toContain('n1');
+    expect(calls).toHaveLength(1);
+  });
+});
+
+function tokens(refreshToken: string): object {
+  const { accessToken, idToken } = sessionOf('ada', START + due);
+  return { AccessToken: accessToken, IdToken: idToken, RefreshToken: refreshToken };
+}

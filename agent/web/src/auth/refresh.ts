@@ -1,32 +1,42 @@
 // Keeps an access token fresh, straight at Cognito and once for all tabs.
-// https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_GetTokensFromRefreshToken.html
+import { CALL_TIMEOUT_MS, CognitoClient } from './cognito';
 import type { AppConfig } from './config';
-import type { Session, SessionStore } from './session';
-import { claims, expiryOnArrival, isRecord } from './tokens';
+import { type Locks, pause, Turns, webLocks } from './locks';
+import { isSame, type NewTokens, type Session, type SessionStore, STORAGE_KEY } from './session';
+import { claims } from './tokens';
+import { onWake } from './wake';
 
-const LOCK_NAME = 'booking_session';
 const LONGEST_LEAD_MS = 5 * 60 * 1000;
-const CALL_TIMEOUT_MS = 5_000;
-/** A tab that the browser has frozen may hold the lock for good. */
-const LOCK_TIMEOUT_MS = 15_000;
 
-/** Cognito's answers after which the refresh token is of no more use. */
-const FINAL_ERRORS = new Set([
-  'InvalidParameterException',
-  'NotAuthorizedException',
-  'PasswordResetRequiredException',
-  'RefreshTokenReuseException',
-  'ResourceNotFoundException',
-  'UnsupportedTokenTypeException',
-  'UserNotConfirmedException',
-  'UserNotFoundException',
-]);
+/**
+ * A tab that the browser has frozen may hold the lock for good, so it is waited for no longer than
+ * this. Two tabs that refresh at once do no harm: for 60 s after a refresh (the app client's grace
+ * period) Cognito takes the old refresh token again, and whichever tab stores last is right.
+ */
+const LOCK_PATIENCE_MS = 3_000;
+/** As long where there is no token to go on with, unless another tab is asking right now. */
+const SHORT_PATIENCE_MS = 100;
+
+/** How often one message asks, and how long it does so before the last call. */
+const TRIES = 3;
+const TRY_PAUSE_MS = 300;
+const TRY_AGAIN_WITHIN_MS = 6_000;
+
+/**
+ * When Cognito is asked again though nobody needs a token. It may have rotated the refresh token in
+ * an answer that was lost; within the grace period the old one still brings the new one.
+ */
+const RETRY_PAUSES_MS = [1_000, 4_000, 15_000, 30_000];
+const LATER_RETRY_PAUSE_MS = 60_000;
+const WAKE_PAUSE_MS = 1_000;
+/** A token whose life makes no sense is not asked for without end. */
+const REST_MS = 30_000;
 
 export type RefresherOptions = {
   fetch?: typeof fetch;
   now?: () => number;
   /** Web Locks; null where the browser has none. */
-  locks?: Pick<LockManager, 'request'> | null;
+  locks?: Locks | null;
 };
 
 /** The access token has expired and Cognito cannot be asked for another right now. */
@@ -38,24 +48,27 @@ export class SignInUnreachableError extends Error {
   }
 }
 
-type Refreshed = { accessToken: string; idToken: string; refreshToken: string; expiresAt: number };
-
 export class TokenRefresher {
-  readonly #config: AppConfig;
   readonly #store: SessionStore;
-  readonly #fetch: typeof fetch;
   readonly #now: () => number;
-  readonly #locks: Pick<LockManager, 'request'> | null;
-  /** The turn of this tab alone, where there are no Web Locks. */
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #cognito: CognitoClient;
+  readonly #turns: Turns;
+  /** What is being asked for now, by the token that was refused. */
+  readonly #underWay = new Map<string | null, Promise<string | null>>();
+  /** The refresh that got no answer last, and how often in a row. */
+  #unanswered: { rejected: string | null; times: number } | null = null;
+  #keeping = false;
+  /** Until then, no refresh that nobody waits for. */
+  #restUntil = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(config: AppConfig, store: SessionStore, options: RefresherOptions = {}) {
-    this.#config = config;
+    const { now = Date.now, locks = webLocks() } = options;
+    const send = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
     this.#store = store;
-    this.#fetch = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
-    this.#now = options.now ?? Date.now;
-    this.#locks =
-      options.locks === undefined ? (globalThis.navigator?.locks ?? null) : options.locks;
+    this.#now = now;
+    this.#cognito = new CognitoClient(config, send, now);
+    this.#turns = new Turns(`${STORAGE_KEY}:${config.clientId}`, locks);
   }
 
   /**
@@ -66,7 +79,7 @@ export class TokenRefresher {
   async accessToken(): Promise<string | null> {
     const session = this.#store.read();
     if (!session) return null;
-    return this.#isDue(session) ? this.#refresh(null) : session.accessToken;
+    return this.#isFresh(session, null) ? session.accessToken : this.#refresh(null);
   }
 
   /**
@@ -78,139 +91,137 @@ export class TokenRefresher {
     return this.#refresh(rejectedAccessToken);
   }
 
-  /** Ends the session in every tab, and at Cognito if that can be reached. */
+  /** Ends the session in every tab at once, and at Cognito if that can be reached. */
   async signOut(): Promise<void> {
-    await this.#locked(async () => {
-      const session = this.#store.read();
-      this.#store.clear('user');
-      if (session) await this.#revoke(session.refreshToken);
-    }, 'go on');
+    const session = this.#store.signOut();
+    if (session) await this.#cognito.revoke(session.refreshToken);
   }
 
-  #isDue(session: Session): boolean {
+  /** Refreshes ahead of a token's end though nobody asks for it; returns how to stop that. */
+  keepFresh(): () => void {
+    const plan = (): void => this.#plan();
+    const stopListening = this.#store.subscribe(plan);
+    const stopWaking = onWake(() => {
+      if (this.#unanswered) this.#unanswered.times = 0;
+      this.#restUntil = Math.min(this.#restUntil, this.#now() + WAKE_PAUSE_MS);
+      plan();
+    });
+    this.#keeping = true;
+    plan();
+    return () => {
+      this.#keeping = false;
+      stopListening();
+      stopWaking();
+      clearTimeout(this.#timer);
+    };
+  }
+
+  #plan(): void {
+    clearTimeout(this.#timer);
+    const session = this.#store.read();
+    if (!session || !(this.#keeping || this.#unanswered)) return;
+    const { rejected, times } = this.#unanswered ?? { rejected: null, times: 0 };
+    // Enough, until the next message or until the page wakes up.
+    if (times > RETRY_PAUSES_MS.length && !this.#isUsable(session, rejected)) return;
+    const dueAt = this.#unanswered ? 0 : this.#dueAt(session);
+    const wait = Math.max(dueAt, this.#restUntil) - this.#now();
+    this.#timer = setTimeout(() => void this.#refreshUnasked(rejected), wait);
+  }
+
+  async #refreshUnasked(rejected: string | null): Promise<void> {
+    await this.#refresh(rejected).catch(() => null);
+    this.#plan();
+  }
+
+  #dueAt(session: Session): number {
     const life = claims(session.accessToken).lifeMs ?? 3 * LONGEST_LEAD_MS;
-    return this.#now() >= session.expiresAt - Math.min(life / 3, LONGEST_LEAD_MS);
+    return session.expiresAt - Math.min(life / 3, LONGEST_LEAD_MS);
   }
 
-  async #refresh(rejected: string | null): Promise<string | null> {
-    try {
-      return await this.#locked(() => this.#refreshAlone(rejected), 'give up');
-    } catch (error) {
-      if (error instanceof SignInUnreachableError) throw error;
-      return this.#oldToken(rejected); // the lock could not be had
-    }
+  #isFresh(session: Session, rejected: string | null): boolean {
+    return session.accessToken !== rejected && this.#now() < this.#dueAt(session);
   }
 
-  async #refreshAlone(rejected: string | null): Promise<string | null> {
+  #isUsable(session: Session, rejected: string | null): boolean {
+    return session.accessToken !== rejected && this.#now() < session.expiresAt;
+  }
+
+  #refresh(rejected: string | null): Promise<string | null> {
+    const underWay = this.#underWay.get(rejected);
+    if (underWay) return underWay;
+    const turn = this.#turns
+      .take(
+        () => this.#refreshInTurn(rejected),
+        () => this.#patience(rejected),
+      )
+      .finally(() => this.#underWay.delete(rejected));
+    this.#underWay.set(rejected, turn);
+    return turn;
+  }
+
+  async #patience(rejected: string | null): Promise<void> {
+    const session = this.#store.read();
+    if (!session || this.#isFresh(session, rejected)) return;
+    if (this.#isUsable(session, rejected)) return pause(LOCK_PATIENCE_MS);
+    await pause(SHORT_PATIENCE_MS);
+    const askedUntil = this.#store.shared.askedUntil - this.#now();
+    await pause(Math.min(Math.max(askedUntil, 0), CALL_TIMEOUT_MS));
+  }
+
+  async #refreshInTurn(rejected: string | null): Promise<string | null> {
     // Read again: another tab may have refreshed, or signed out, while this one waited.
     const begun = this.#store.read();
-    if (!begun) return null;
-    const done = rejected === null ? !this.#isDue(begun) : begun.accessToken !== rejected;
-    if (done) return begun.accessToken;
+    if (!begun || this.#isFresh(begun, rejected)) {
+      if (this.#unanswered?.rejected === rejected) this.#unanswered = null;
+      return begun?.accessToken ?? null;
+    }
 
-    const answer = await this.#askForTokens(begun);
-    if (answer === 'unreachable') return this.#oldToken(rejected);
-    const current = this.#store.read();
-    const same = current?.refreshToken === begun.refreshToken && current.sub === begun.sub;
-    if (!same) {
+    const { lastSignOut } = this.#store.shared;
+    const answer = await this.#ask(begun, rejected);
+    if (answer === 'unreachable') return this.#goOn(rejected);
+    if (answer === 'refused') {
+      if (isSame(this.#store.read(), begun)) this.#store.clear('expired');
+    } else {
+      if (this.#store.renew(begun, answer)) return answer.accessToken;
       // Their user has signed out: so are these. Not if another tab has renewed the same session,
       // whose tokens share an `origin_jti` with these and may be revoked with them.
-      if (answer !== 'refused' && current?.sub !== begun.sub) {
-        await this.#revoke(answer.refreshToken);
-      }
-      return current?.accessToken ?? null;
+      const signedOut = this.#store.shared.lastSignOut !== lastSignOut;
+      const replaced = this.#store.read()?.sub !== begun.sub;
+      if (signedOut || replaced) void this.#cognito.revoke(answer.refreshToken);
     }
-    if (answer === 'refused') {
-      this.#store.clear('expired');
-      return null;
-    }
-    this.#store.save({ ...current, ...answer });
-    return answer.accessToken;
+    return this.#refreshInTurn(rejected); // for who is signed in by now, if anybody is
   }
 
-  #oldToken(rejected: string | null): string | null {
+  async #ask(
+    session: Session,
+    rejected: string | null,
+  ): Promise<NewTokens | 'refused' | 'unreachable'> {
+    const tries = this.#isUsable(session, rejected) ? 1 : TRIES;
+    const begunAt = this.#now();
+    for (let attempt = 1; ; attempt += 1) {
+      this.#store.shared.askedUntil = this.#now() + CALL_TIMEOUT_MS;
+      const answer = await this.#cognito.refresh(session);
+      this.#store.shared.askedUntil = 0;
+      this.#note(answer !== 'unreachable', rejected);
+      if (answer !== 'unreachable' || attempt === tries) return answer;
+      if (this.#now() - begunAt > TRY_AGAIN_WITHIN_MS) return answer;
+      await pause(TRY_PAUSE_MS * attempt);
+      if (!isSame(this.#store.read(), session)) return answer;
+    }
+  }
+
+  #note(answered: boolean, rejected: string | null): void {
+    const times = (this.#unanswered?.times ?? 0) + 1;
+    this.#unanswered = answered ? null : { rejected, times };
+    const pauseMs = RETRY_PAUSES_MS[times - 1] ?? LATER_RETRY_PAUSE_MS;
+    this.#restUntil = this.#now() + (answered ? REST_MS : pauseMs);
+    if (!answered) this.#plan();
+  }
+
+  #goOn(rejected: string | null): string | null {
     const session = this.#store.read();
     if (!session) return null;
-    const usable = session.expiresAt > this.#now() && session.accessToken !== rejected;
-    if (!usable) throw new SignInUnreachableError();
+    if (!this.#isUsable(session, rejected)) throw new SignInUnreachableError();
     return session.accessToken;
   }
-
-  async #askForTokens(session: Session): Promise<Refreshed | 'refused' | 'unreachable'> {
-    try {
-      const response = await this.#call('GetTokensFromRefreshToken', {
-        RefreshToken: session.refreshToken,
-        ClientId: this.#config.clientId,
-      });
-      const answer: unknown = await response.json();
-      if (!isRecord(answer)) return 'unreachable';
-      if (!response.ok) return FINAL_ERRORS.has(errorType(answer)) ? 'refused' : 'unreachable';
-      return this.#refreshed(answer['AuthenticationResult'], session);
-    } catch {
-      return 'unreachable';
-    }
-  }
-
-  #refreshed(result: unknown, session: Session): Refreshed | 'refused' | 'unreachable' {
-    if (!isRecord(result)) return 'unreachable';
-    const { AccessToken, IdToken, RefreshToken, ExpiresIn } = result;
-    if (typeof AccessToken !== 'string' || typeof IdToken !== 'string') return 'unreachable';
-    if (claims(AccessToken).sub !== session.sub) return 'refused';
-    const rotated = typeof RefreshToken === 'string' && RefreshToken !== '';
-    return {
-      accessToken: AccessToken,
-      idToken: IdToken,
-      refreshToken: rotated ? RefreshToken : session.refreshToken,
-      expiresAt: expiryOnArrival(AccessToken, ExpiresIn, this.#now()),
-    };
-  }
-
-  async #revoke(refreshToken: string): Promise<void> {
-    try {
-      await this.#call('RevokeToken', { Token: refreshToken, ClientId: this.#config.clientId });
-    } catch {
-      // It is forgotten here all the same, and ends by itself at Cognito.
-    }
-  }
-
-  #call(operation: string, body: Record<string, string>): Promise<Response> {
-    return this.#fetch(this.#config.cognitoEndpoint, {
-      method: 'POST',
-      headers: {
-        'Content-Type': 'application/x-amz-json-1.1',
-        'X-Amz-Target': `AWSCognitoIdentityProviderService.${operation}`,
-      },
-      body: JSON.stringify(body),
-      credentials: 'omit',
-      cache: 'no-store',
-      // A page that is closed right after signing out still revokes.
-      keepalive: operation === 'RevokeToken',
-      signal: AbortSignal.timeout(CALL_TIMEOUT_MS),
-    });
-  }
-
-  async #locked<T>(work: () => Promise<T>, otherwise: 'give up' | 'go on'): Promise<T> {
-    if (!this.#locks) {
-      const turn = this.#queue.then(work);
-      this.#queue = turn.catch(() => undefined);
-      return turn;
-    }
-    let begun = false;
-    const started = (): Promise<T> => {
-      begun = true;
-      return work();
-    };
-    try {
-      const signal = AbortSignal.timeout(LOCK_TIMEOUT_MS);
-      return await this.#locks.request(LOCK_NAME, { signal }, started);
-    } catch (error) {
-      if (begun || otherwise === 'give up') throw error;
-      return work();
-    }
-  }
-}
-
-function errorType(answer: Record<string, unknown>): string {
-  const type = answer['__type'];
-  return typeof type === 'string' ? (type.split('#').at(-1) ?? '') : '';
 }

@@ -2,7 +2,7 @@
 import { describe, expect, it, vi } from 'vitest';
 
 import { type SessionChange, SessionStore, STORAGE_KEY } from './session';
-import { FakeStorage, sessionOf } from './testing';
+import { FakeStorage, jwt, sessionOf } from './testing';
 
 const NOW = 1_790_000_000_000;
 const now = () => NOW;
@@ -138,5 +138,173 @@ describe('SessionStore', () => {
       [undefined, 'ada', true, false, null],
       ['ada', undefined, true, false, 'expired'],
     ]);
+  });
+
+  it('tells the others though one throws, and reports what it threw', () => {
+    const report = vi.fn();
+    vi.stubGlobal('reportError', report);
+    const store = new SessionStore({ storage: new FakeStorage(), now });
+    const heard: unknown[] = [];
+    const failed = new Error('its own');
+    store.subscribe(() => {
+      throw failed;
+    });
+    store.subscribe(({ current }) => heard.push(current?.sub));
+    store.save(sessionOf('ada', NOW));
+    store.clear();
+    vi.unstubAllGlobals();
+    expect([heard, report.mock.calls]).toEqual([['ada', undefined], [[failed], [failed]]]);
+  });
+
+  it('tells of changes in order, though a listener makes one itself', () => {
+    const store = new SessionStore({ storage: new FakeStorage(), now });
+    const heard: unknown[] = [];
+    store.subscribe(({ current }) => {
+      if (current) store.clear();
+    });
+    store.subscribe(({ previous, current }) => heard.push([previous?.sub, current?.sub]));
+    store.save(sessionOf('ada', NOW));
+    expect(heard).toEqual([
+      [undefined, 'ada'],
+      ['ada', undefined],
+    ]);
+  });
+
+  it.each([
+    ['pageshow', globalThis],
+    ['visibilitychange', document],
+  ])('hears at %s what other tabs did while this one slept', (event, target) => {
+    const storage = new FakeStorage();
+    const store = new SessionStore({ storage, now });
+    store.save(sessionOf('ada', NOW));
+    const heard: unknown[] = [];
+    const stop = store.subscribe((change) => heard.push([change.current?.sub, change.fromOtherTab]));
+    storage.setItem(STORAGE_KEY, JSON.stringify(sessionOf('grace', NOW)));
+    target.dispatchEvent(new Event(event));
+    target.dispatchEvent(new Event(event));
+    stop();
+    storage.clear();
+    target.dispatchEvent(new Event(event));
+    expect(heard).toEqual([['grace', true]]);
+  });
+
+  it("leaves another tab's session alone where the storage is full", () => {
+    const storage = new FakeStorage();
+    const other = new SessionStore({ storage, now });
+    const full = new FakeStorage(storage.items);
+    full.failing = true;
+    const here = new SessionStore({ storage: full, now });
+    other.save(sessionOf('grace', NOW));
+    here.save(sessionOf('ada', NOW));
+    expect([here.read()?.sub, other.read()?.sub]).toEqual(['ada', 'grace']);
+    here.clear();
+    expect(other.read()?.sub).toBe('grace');
+  });
+
+  it('that goes on in memory hears of the sign-out in another tab', () => {
+    const storage = new FakeStorage();
+    const full = new FakeStorage(storage.items);
+    const other = new SessionStore({ storage, now });
+    const here = new SessionStore({ storage: full, now });
+    other.save(sessionOf('ada', NOW));
+    full.failing = true;
+    here.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
+    expect([here.persistent, here.read()?.refreshToken]).toEqual([false, 'rotated']);
+    other.clear();
+    expect(here.read()).toBeNull();
+  });
+
+  it("that goes on in memory does not put its session in another's place", () => {
+    const storage = new FakeStorage();
+    const full = new FakeStorage(storage.items);
+    const other = new SessionStore({ storage, now });
+    const here = new SessionStore({ storage: full, now });
+    full.failing = true;
+    here.save(sessionOf('ada', NOW));
+    full.failing = false;
+    other.save(sessionOf('grace', NOW));
+    here.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
+    expect([here.read()?.refreshToken, other.read()?.sub]).toEqual(['rotated', 'grace']);
+  });
+
+  it('signs out for good where only the session itself filled the storage', () => {
+    const storage = new FakeStorage();
+    const store = new SessionStore({ storage, now });
+    store.save(sessionOf('ada', NOW));
+    const written = storage.getItem(STORAGE_KEY) ?? '';
+    storage.beforeSet = () => {
+      if (storage.items.has(STORAGE_KEY)) throw new DOMException('full', 'QuotaExceededError');
+    };
+    store.clear();
+    storage.items.set(STORAGE_KEY, written);
+    expect(store.read()).toBeNull();
+  });
+
+  it('signs out together with what a refresh in another tab stores at that moment', () => {
+    const storage = new FakeStorage();
+    const here = new SessionStore({ storage, now });
+    const other = new SessionStore({ storage, now });
+    here.save(sessionOf('ada', NOW));
+    storage.beforeSet = (key) => {
+      if (key === STORAGE_KEY) return;
+      storage.beforeSet = null;
+      other.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
+    };
+    expect(here.signOut()?.refreshToken).toBe('rotated');
+    expect([here.read(), storage.getItem(STORAGE_KEY)]).toEqual([null, null]);
+  });
+
+  describe('beside another deployment on the same origin', () => {
+    const of = (clientId: string, sub: string) =>
+      sessionOf(sub, NOW, { accessToken: jwt(sub, NOW, 900, '', { client_id: clientId }) });
+    const two = () => {
+      const storage = new FakeStorage();
+      const here = new SessionStore({ storage, now, clientId: 'here' });
+      const there = new SessionStore({ storage, now, clientId: 'there' });
+      return { storage, here, there };
+    };
+
+    it('neither sees nor replaces nor ends its session', () => {
+      const { storage, here, there } = two();
+      here.save(of('here', 'ada'));
+      const kept = storage.getItem(STORAGE_KEY);
+      expect(there.read()).toBeNull();
+      there.save(of('there', 'grace'));
+      expect([here.read()?.sub, there.read()?.sub]).toEqual(['ada', 'grace']);
+      expect(storage.getItem(STORAGE_KEY)).toBe(kept);
+      there.clear();
+      expect([here.read()?.sub, there.read()]).toEqual(['ada', null]);
+      there.save(of('there', 'grace'));
+      here.clear();
+      expect([here.read(), there.read()?.sub]).toEqual([null, 'grace']);
+    });
+
+    it('goes back to the key of the contract once that is free', () => {
+      const { storage, here, there } = two();
+      here.save(of('here', 'ada'));
+      there.save(of('there', 'grace'));
+      here.clear();
+      const { accessToken } = of('there', 'grace');
+      there.renew(of('there', 'grace'), of('there', 'grace'));
+      expect(JSON.parse(storage.getItem(STORAGE_KEY) ?? '')).toMatchObject({ accessToken });
+      expect(storage.getItem(`${STORAGE_KEY}:there`)).toBeNull();
+      here.save(of('here', 'ada'));
+      expect([here.read()?.sub, there.read()?.sub]).toEqual(['ada', 'grace']);
+      here.clear();
+      there.clear();
+      expect([...storage.items.keys()].filter((key) => !key.endsWith(':signed_out'))).toEqual([]);
+    });
+
+    it('hears of its own sessions alone', () => {
+      const { storage, here, there } = two();
+      here.save(of('here', 'ada'));
+      const heard: unknown[] = [];
+      const stop = there.subscribe(({ current }) => heard.push(current?.sub));
+      globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
+      new SessionStore({ storage, now, clientId: 'there' }).save(of('there', 'grace'));
+      globalThis.dispatchEvent(new StorageEvent('storage', { key: `${STORAGE_KEY}:there` }));
+      stop();
+      expect(heard).toEqual(['grace']);
+    });
   });
 });

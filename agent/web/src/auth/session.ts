@@ -1,9 +1,9 @@
 // Keeps who is signed in: in localStorage, so that it survives a reload and all tabs share it.
+import { type Kept, localStorageOrNull, parse, SharedStorage } from './storage';
+import { MAX_LIFE_MS } from './tokens';
+import { onWake } from './wake';
 
-export const STORAGE_KEY = 'booking_session';
-
-/** A token that lives longer than Cognito allows means that the clock was set back. */
-const MAX_LIFE_MS = 24 * 60 * 60 * 1000;
+export { STORAGE_KEY } from './storage';
 
 export type Session = {
   idToken: string;
@@ -31,20 +31,37 @@ export type SignedOutReason = 'expired' | 'user' | 'other-tab';
 
 export type SessionListener = (change: SessionChange) => void;
 
+/** What a refresh changes. */
+export type NewTokens = Pick<Session, 'idToken' | 'accessToken' | 'refreshToken' | 'expiresAt'>;
+
+export type SessionStoreOptions = {
+  /** The app client whose sessions these are: another deployment may share the origin. */
+  clientId?: string;
+  storage?: Storage | null;
+  now?: () => number;
+};
+
 export class SessionStore {
-  readonly #storage: Storage | null;
+  /** What is shared with the other tabs beside the session itself. */
+  readonly shared: SharedStorage;
   readonly #now: () => number;
   readonly #listeners = new Set<SessionListener>();
   /** Stands in for a storage that is full or switched off. */
   #inMemory: string | null = null;
   #useMemory: boolean;
+  /** What this tab itself has put into the storage last. */
+  #written: string | null = null;
   /** What the listeners were told last. */
   #known: Session | null;
+  readonly #untold: SessionChange[] = [];
+  #telling = false;
+  #stopWaking: () => void = () => undefined;
 
-  constructor(options: { storage?: Storage | null; now?: () => number } = {}) {
-    this.#storage = options.storage === undefined ? localStorageOrNull() : options.storage;
-    this.#now = options.now ?? Date.now;
-    this.#useMemory = this.#storage === null;
+  constructor(options: SessionStoreOptions = {}) {
+    const { storage = localStorageOrNull(), now = Date.now, clientId = null } = options;
+    this.shared = new SharedStorage(storage, clientId);
+    this.#now = now;
+    this.#useMemory = storage === null;
     this.#known = this.read();
   }
 
@@ -55,51 +72,102 @@ export class SessionStore {
 
   /** Returns the session, whose access token may have expired: then it is to be refreshed. */
   read(): Session | null {
-    const session = parse(this.#readText());
+    const session = this.#kept()?.session ?? null;
+    // A token that lives longer than Cognito allows means that the clock was set back.
     if (session && session.expiresAt > this.#now() + MAX_LIFE_MS) {
       return { ...session, expiresAt: this.#now() };
     }
     return session;
   }
 
+  /** Signs somebody in. */
   save(session: Session): void {
-    const text = JSON.stringify(session);
-    try {
-      if (!this.#storage) throw new Error('no storage');
-      this.#storage.setItem(STORAGE_KEY, text);
-      this.#useMemory = false;
-      this.#inMemory = null;
-    } catch {
-      this.#useMemory = true;
-      this.#inMemory = text;
-      this.#removeStored(); // else a reload would bring an older session back
+    const text = JSON.stringify({ ...session, signInId: crypto.randomUUID() });
+    if (!this.#write(text)) {
+      // A reload would bring back what this tab had saved before. What another tab has saved is
+      // the session of who uses that one.
+      if (this.#written !== null && this.#written === this.shared.read()) this.shared.remove();
+      this.#keepInMemory(text);
     }
     this.#tell(false);
   }
 
-  clear(reason: 'expired' | 'user' = 'user'): void {
-    this.#inMemory = null;
-    this.#useMemory = this.#storage === null;
-    this.#removeStored();
-    this.#tell(false, reason);
+  /** Puts new tokens into the session `before`; false if that is over or another's by now. */
+  renew(before: Session, tokens: NewTokens): boolean {
+    const { lastSignOut } = this.shared;
+    const kept = this.#kept();
+    if (!kept || !isSame(kept.session, before)) return false;
+    const text = JSON.stringify({ ...kept.fields, ...tokens });
+    // A tab that has gone on in memory no longer speaks for what the others have stored.
+    if (this.#useMemory || !this.#write(text)) this.#keepInMemory(text);
+    // Storage has no way to compare and write at once: another tab may have signed out in between.
+    if (this.shared.lastSignOut !== lastSignOut) {
+      this.#inMemory = null;
+      if (this.shared.read() === text) this.shared.remove();
+      this.#tell(true, 'other-tab');
+      return false;
+    }
+    this.#tell(false);
+    return true;
   }
+
+  clear(reason: 'expired' | 'user' = 'user'): void {
+    this.#end(reason);
+  }
+
+  /**
+   * Signs out whom this tab shows, and nobody who has signed in since in another one.
+   *
+   * Returns the session whose tokens are to be revoked.
+   */
+  signOut(): Session | null {
+    const shown = this.#known;
+    const session = this.read();
+    if (!shown || !session || shown.sub === session.sub) return this.#end('user') ?? shown;
+    this.catchUp();
+    return shown;
+  }
+
+  /** Returns the session that has ended, with what another tab's refresh stored at the last. */
+  #end(reason: 'expired' | 'user'): Session | null {
+    const kept = this.#kept();
+    // First the mark: of any refresh, either this sees the tokens or that one sees the mark.
+    const marked = reason !== 'user' || !kept || this.#markSignedOut(kept);
+    const stored = parse(this.shared.read());
+    const ended = this.#useMemory ? kept : kept && stored;
+    this.#inMemory = null;
+    this.#useMemory = !this.shared.exists;
+    // A tab that has gone on in memory may have missed that somebody else has signed in.
+    if (!kept || !stored || kept.session.sub === stored.session.sub) this.shared.remove();
+    if (!marked) this.#markSignedOut(kept); // a full storage may have room for it now
+    this.#tell(false, reason);
+    return ended?.session ?? null;
+  }
+
+  /** Tells what has happened in other tabs, if the browser has not got round to it yet. */
+  readonly catchUp = (): void => {
+    if (this.#isSignedOut(parse(this.shared.read()))) this.shared.remove();
+    this.#tell(true, 'other-tab');
+  };
 
   /** Calls back on every change, in whichever tab; returns how to stop it. */
   subscribe(listener: SessionListener): () => void {
     if (this.#listeners.size === 0) {
       this.#known = this.read();
       globalThis.addEventListener?.('storage', this.#onStorage);
+      this.#stopWaking = onWake(this.catchUp);
     }
     this.#listeners.add(listener);
     return () => {
       this.#listeners.delete(listener);
-      if (this.#listeners.size === 0) globalThis.removeEventListener?.('storage', this.#onStorage);
+      if (this.#listeners.size > 0) return;
+      globalThis.removeEventListener?.('storage', this.#onStorage);
+      this.#stopWaking();
     };
   }
 
   readonly #onStorage = (event: StorageEvent): void => {
-    // A null key stands for `localStorage.clear()`.
-    if (event.key === STORAGE_KEY || event.key === null) this.#tell(true, 'other-tab');
+    if (this.shared.isAboutSession(event)) this.catchUp();
   };
 
   #tell(fromOtherTab: boolean, reason: SignedOutReason = 'user'): void {
@@ -109,52 +177,57 @@ export class SessionStore {
     if (JSON.stringify(previous) === JSON.stringify(current)) return;
     const userChanged = previous?.sub !== current?.sub;
     const signedOutReason = current ? null : reason;
+    this.#untold.push({ previous, current, userChanged, fromOtherTab, signedOutReason });
+    // A listener that changes the session itself: the others hear of the first change first.
+    if (this.#telling) return;
+    this.#telling = true;
+    for (let change; (change = this.#untold.shift()); ) this.#tellAll(change);
+    this.#telling = false;
+  }
+
+  #tellAll(change: SessionChange): void {
     for (const listener of [...this.#listeners]) {
-      listener({ previous, current, userChanged, fromOtherTab, signedOutReason });
+      try {
+        listener(change);
+      } catch (error) {
+        globalThis.reportError?.(error); // its own trouble: all others are to hear
+      }
     }
   }
 
-  #readText(): string | null {
-    if (this.#useMemory) return this.#inMemory;
-    try {
-      return this.#storage?.getItem(STORAGE_KEY) ?? null;
-    } catch {
-      return null;
-    }
+  #kept(): Kept | null {
+    const kept = parse(this.#useMemory ? this.#inMemory : this.shared.read());
+    return this.#isSignedOut(kept) ? null : kept;
   }
 
-  #removeStored(): void {
-    try {
-      this.#storage?.removeItem(STORAGE_KEY);
-    } catch {
-      // Switched off: there is nothing to remove.
-    }
+  /** Another tab's refresh may write after the sign-out: that is no session any more. */
+  #isSignedOut(kept: Kept | null): boolean {
+    const signInId = kept?.fields['signInId'];
+    return typeof signInId === 'string' && signInId === this.shared.lastSignOut;
+  }
+
+  #write(text: string): boolean {
+    if (!this.shared.write(text)) return false;
+    this.#useMemory = false;
+    this.#inMemory = null;
+    this.#written = text;
+    return true;
+  }
+
+  #keepInMemory(text: string): void {
+    this.#useMemory = true;
+    this.#inMemory = text;
+  }
+
+  /** Says whether that could be written. */
+  #markSignedOut(kept: Kept | null): boolean {
+    const signInId = kept?.fields['signInId'];
+    const id = typeof signInId === 'string' ? signInId : crypto.randomUUID();
+    return this.shared.markSignedOut(id);
   }
 }
 
-function localStorageOrNull(): Storage | null {
-  try {
-    return globalThis.localStorage ?? null; // throws where the browser blocks it
-  } catch {
-    return null;
-  }
-}
-
-const TEXTS = ['idToken', 'accessToken', 'refreshToken', 'guestId', 'email', 'sub'] as const;
-
-function parse(text: string | null): Session | null {
-  if (text === null) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  if (typeof value !== 'object' || value === null) return null;
-  const { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub } =
-    value as Record<keyof Session, unknown>;
-  const session = { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub };
-  if (TEXTS.some((name) => typeof session[name] !== 'string' || session[name] === '')) return null;
-  if (typeof expiresAt !== 'number' || !Number.isFinite(expiresAt) || expiresAt <= 0) return null;
-  return session as Session;
+/** Says whether a session holds the same tokens still. */
+export function isSame(session: Session | null, before: Session): boolean {
+  return session?.refreshToken === before.refreshToken && session.sub === before.sub;
 }

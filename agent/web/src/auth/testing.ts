@@ -13,10 +13,11 @@ export const config: AppConfig = {
 };
 
 /** Makes a JWT that nobody signed; `at` is Cognito's clock, epoch ms. */
-export function jwt(sub: string, at: number, lifeSeconds = 900, salt = ''): string {
+export function jwt(sub: string, at: number, lifeSeconds = 900, salt = '', more = {}): string {
   const iat = Math.floor(at / 1000);
   const part = (value: object) => btoa(JSON.stringify(value)).replaceAll('=', '');
-  return `${part({ alg: 'RS256' })}.${part({ sub, iat, exp: iat + lifeSeconds })}.${CANARY}${salt}`;
+  const payload = { sub, iat, exp: iat + lifeSeconds, ...more };
+  return `${part({ alg: 'RS256' })}.${part(payload)}.${CANARY}${salt}`;
 }
 
 export function sessionOf(sub: string, now: number, changes: Partial<Session> = {}): Session {
@@ -49,8 +50,15 @@ export function delivery(sub: string, now: number, changes: object = {}): object
 }
 
 export class FakeStorage implements Storage {
-  readonly items = new Map<string, string>();
+  readonly items: Map<string, string>;
   failing = false;
+  /** Called before a value is kept, as another tab may do something right then. */
+  beforeSet: ((key: string) => void) | null = null;
+
+  /** @param items - Those of another tab's, for a storage that they share. */
+  constructor(items = new Map<string, string>()) {
+    this.items = items;
+  }
 
   get length(): number {
     return this.items.size;
@@ -62,6 +70,7 @@ export class FakeStorage implements Storage {
 
   setItem(key: string, value: string): void {
     if (this.failing) throw new DOMException('full', 'QuotaExceededError');
+    this.beforeSet?.(key);
     this.items.set(key, value);
   }
 
@@ -87,6 +96,15 @@ export function fakeLocks(): Pick<LockManager, 'request'> {
     return turn;
   };
   return { request: request as LockManager['request'] };
+}
+
+/** A storage that throws at everything, as where cookies are blocked. */
+export function blockedStorage(): Storage {
+  const denied = () => {
+    throw new DOMException('denied', 'SecurityError');
+  };
+  const methods = { getItem: denied, setItem: denied, removeItem: denied };
+  return Object.assign(new FakeStorage(), methods);
 }
 
 export function streamOf<T>(items: Iterable<T>): ReadableStream<T> {

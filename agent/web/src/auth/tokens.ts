@@ -2,22 +2,38 @@
 import type { Session } from './session';
 
 const UNKNOWN_LIFE_MS = 15 * 60 * 1000;
+/** The longest life that Cognito gives an access token. */
+export const MAX_LIFE_MS = 24 * 60 * 60 * 1000;
 
 export type Claims = { sub: string | null; lifeMs: number | null };
 
 /** Returns who a token is for and how long it lives from issue to expiry. */
 export function claims(token: string): Claims {
+  const { sub, iat, exp } = payload(token);
+  const lifeMs = typeof iat === 'number' && typeof exp === 'number' ? (exp - iat) * 1000 : 0;
+  return {
+    sub: typeof sub === 'string' ? sub : null,
+    lifeMs: lifeMs > 0 ? Math.min(lifeMs, MAX_LIFE_MS) : null,
+  };
+}
+
+/** Returns the app client an access token was issued to, or null where it names none. */
+export function clientOf(accessToken: string): string | null {
+  const clientId = payload(accessToken)['client_id'];
+  return typeof clientId === 'string' ? clientId : null;
+}
+
+function payload(token: string): Record<string, unknown> {
   try {
-    const payload = token.split('.')[1] ?? '';
+    const part = token.split('.')[1] ?? '';
     const bytes = Uint8Array.from(
-      atob(payload.replaceAll('-', '+').replaceAll('_', '/')),
+      atob(part.replaceAll('-', '+').replaceAll('_', '/')),
       (character) => character.charCodeAt(0),
     );
-    const { sub, iat, exp } = JSON.parse(new TextDecoder().decode(bytes)) as Record<string, unknown>;
-    const lifeMs = typeof iat === 'number' && typeof exp === 'number' ? (exp - iat) * 1000 : 0;
-    return { sub: typeof sub === 'string' ? sub : null, lifeMs: lifeMs > 0 ? lifeMs : null };
+    const value: unknown = JSON.parse(new TextDecoder().decode(bytes));
+    return isRecord(value) ? value : {};
   } catch {
-    return { sub: null, lifeMs: null };
+    return {};
   }
 }
 
@@ -27,8 +43,11 @@ export function claims(token: string): Claims {
  * The token's own `exp` is on Cognito's clock, which this one may be minutes away from.
  */
 export function expiryOnArrival(token: string, expiresInSeconds: unknown, now: number): number {
-  const told = typeof expiresInSeconds === 'number' && expiresInSeconds > 0;
-  return now + (claims(token).lifeMs ?? (told ? expiresInSeconds * 1000 : UNKNOWN_LIFE_MS));
+  const told =
+    typeof expiresInSeconds === 'number' && expiresInSeconds > 0
+      ? Math.min(expiresInSeconds * 1000, MAX_LIFE_MS)
+      : null;
+  return now + (claims(token).lifeMs ?? told ?? UNKNOWN_LIFE_MS);
 }
 
 /**

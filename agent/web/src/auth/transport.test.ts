@@ -126,6 +126,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
     globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
   };
   return {
+    storage,
     store,
     answers,
     posts,
@@ -630,6 +631,26 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     await expect(send('My secret')).rejects.toThrow('Somebody else has signed in');
     expect(posts).toHaveLength(1);
   });
+
+  it.each([
+    ['a guest', null, sessionOf('grace', NOW), 'Somebody else has signed in'],
+    ['a member', sessionOf('ada', NOW), sessionOf('grace', NOW), 'Somebody else has signed in'],
+    ['a member', sessionOf('ada', NOW), null, 'Your sign-in has ended'],
+  ])(
+    'posts nothing of %s before it has heard of another tab, and shows who is there',
+    async (_name, before, since, words) => {
+      const { send, posts, store, storage } = page(sdk);
+      if (before) store.save(before);
+      const heard: unknown[] = [];
+      store.subscribe(({ current }) => heard.push(current?.sub));
+      if (since) storage.setItem(STORAGE_KEY, JSON.stringify(since));
+      else storage.removeItem(STORAGE_KEY);
+      await expect(send('My secret')).rejects.toThrow(words);
+      expect([posts, heard]).toEqual([[], [since?.sub]]);
+      await send('Hello');
+      expect(posts).toHaveLength(1);
+    },
+  );
 
   it('begins a new session with every change of user, here or in another tab', async () => {
     const { send, posts, store, elsewhere, signedOut } = page(sdk);

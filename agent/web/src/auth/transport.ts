@@ -134,7 +134,12 @@ class AgentLink {
     const body = String(init.body);
     const signal = init.signal ?? null;
     const { store, refresher } = this.#options;
+    const shown = this.#sessionSub;
+    store.catchUp();
     const before = store.read();
+    // What one visitor typed is not to be sent in another's name, nor is it a guest's.
+    if (shown !== null && !before) throw new ChatError(SIGNED_OUT);
+    if (before && before.sub !== shown) throw new ChatError(USER_CHANGED);
     const accessToken = await refresher.accessToken();
     if (before && accessToken === null) throw new ChatError(SIGNED_OUT);
     if (accessToken === null) return this.#postAsGuest(body, signal);
@@ -183,7 +188,6 @@ class AgentLink {
   async #postAsGuest(body: string, signal: AbortSignal | null): Promise<Response> {
     const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
     if (code === undefined) this.#question.asked(prompt);
-    this.#keepSessionTo(null);
     const { config, loadGuestCaller } = this.#options;
     let response: Response;
     if (config.guestRuntimeArn && config.identityPoolId) {
@@ -211,7 +215,6 @@ class AgentLink {
     const session = this.#options.store.read();
     // What one visitor asked is not to be sent in another's name.
     if (!session || session.sub !== asker?.sub) throw new ChatError(USER_CHANGED);
-    this.#keepSessionTo(session.sub);
     const headers = { authorization: `Bearer ${accessToken}` };
     return this.#send(this.#options.config.memberEndpoint, body, signal, headers);
   }
@@ -255,10 +258,6 @@ class AgentLink {
     if (refusal.code === 'foreign_session') this.#begin(this.#sessionSub);
     const text = BY_CODE.get(refusal.code ?? '') ?? BY_STATUS.get(refusal.status) ?? NOT_ANSWERED;
     return new ChatError(text);
-  }
-
-  #keepSessionTo(sub: string | null): void {
-    if (sub !== this.#sessionSub) this.#begin(sub);
   }
 
   #begin(sub: string | null): void {
