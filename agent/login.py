@@ -87,7 +87,7 @@ class _PendingLogin:
 
     Attributes:
         challenge: What may be answered.
-        ended: Else the last one, whose code no longer works.
+        ended: Else the last one, if it ended without a sign-in.
         codes_hidden_until: Epoch seconds.
     """
 
@@ -206,15 +206,6 @@ class EmailOtpLogin:
                     extra=logged | describe(error) | {"outcome": name_of(refused)},
                 )
                 return refused
-            if (
-                isinstance(challenge, _Challenge)
-                and pending.ended
-                and pending.ended.expires_at == challenge.expires_at
-                and self._seconds_to_next_code(pending.ended)
-            ):
-                # The visitor was told of a new code, and when, not of this one.
-                wait = challenge.retry_after_seconds
-                challenge = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=wait)
             if isinstance(challenge, Refused):
                 pending.challenge = None
                 _log.info("code request refused", extra=logged | {"outcome": name_of(challenge)})
@@ -252,7 +243,7 @@ class EmailOtpLogin:
         with pending.lock:
             challenge = pending.challenge
             if challenge is None:
-                wait = self._seconds_to_next_code(pending.ended) if pending.ended else None
+                wait = self._seconds_to_next_mail(pending.ended) if pending.ended else None
                 return Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=wait)
             if len(code) != challenge.code_length:
                 return Refused(ErrorCode.INVALID_OTP, attempts_left=challenge.attempts_left)
@@ -438,10 +429,10 @@ class EmailOtpLogin:
         return self._over(ErrorCode.MAX_ATTEMPTS_EXCEEDED, challenge)
 
     def _over(self, error_code: ErrorCode, challenge: _Challenge) -> Refused:
-        """Say that a code is of no more use, and from when there may be another."""
-        return Refused(error_code, retry_after_seconds=self._seconds_to_next_code(challenge))
+        """Say that this login is over, and from when there may be another mail."""
+        return Refused(error_code, retry_after_seconds=self._seconds_to_next_mail(challenge))
 
-    def _seconds_to_next_code(self, before: _Challenge) -> int | None:
+    def _seconds_to_next_mail(self, before: _Challenge) -> int | None:
         wait = math.ceil(before.asked_at + before.retry_after_seconds - self._clock())
         return wait if wait > 0 else None
 

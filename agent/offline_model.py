@@ -205,7 +205,10 @@ def _explain_error(output: Mapping[str, Any]) -> str:
     left = output.get("attempts_left")
     tries = "" if left is None else f" You have {_count(left, 'try', 'tries')} left."
     wait = output.get("retry_after_seconds")
-    new_code = f'Say "new code"{f" in {_wait(wait)}" if wait else ""}, and I will send you another.'
+    soon = f" in {_wait(wait)}" if wait else ""
+    new_code = f'Say "new code"{soon}, and I will send you another.'
+    # Until a mail may be sent, the code that was mailed before is taken up again.
+    go_on = f'Say "new code" to go on.{f" A new mail can be sent{soon}." if wait else ""}'
     message = output.get("message")
     if message == TOO_MANY_ADDRESSES:
         return (
@@ -224,12 +227,12 @@ def _explain_error(output: Mapping[str, Any]) -> str:
             "enter its code."
         ),
         "OTP_EXPIRED": f"That code has expired. {new_code}",
-        "MAX_ATTEMPTS_EXCEEDED": f"There were too many wrong tries with this code. {new_code}",
+        "MAX_ATTEMPTS_EXCEEDED": f"There were too many wrong tries. {go_on}",
         "RATE_LIMITED": (
             f"There have been too many requests for now. Please try again in {_wait(wait or 60)}."
         ),
         "NO_LOGIN_PENDING": (
-            f"I am not waiting for a code just now. {new_code if wait else ASK_ADDRESS} If it was "
+            f"I am not waiting for a code just now. {go_on if wait else ASK_ADDRESS} If it was "
             "another number, please write it in words: until you are signed in, I see none that is "
             "as long as a code."
         ),

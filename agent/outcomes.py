@@ -27,7 +27,10 @@ MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
     ErrorCode.INVALID_OTP: "That code is not right, or was used already.",
     ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
-    ErrorCode.MAX_ATTEMPTS_EXCEEDED: "This sign-in takes no more tries. A new code can be sent.",
+    ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
+        "There were too many wrong tries. Asking for a code again begins anew: with the code mailed "
+        "before until retry_after_seconds are over, then with a new one."
+    ),
     ErrorCode.RATE_LIMITED: "That was asked for too often. Please wait and try again.",
     ErrorCode.NO_LOGIN_PENDING: (
         "No sign-in is waiting for a code. A new code can be sent. If it was another number: until "
@@ -87,7 +90,7 @@ class Refused:
 
     Attributes:
         attempts_left: Answers this login may still give.
-        retry_after_seconds: Until what the message tells to do next will work; None for at once.
+        retry_after_seconds: Until a code can be mailed; None for at once, or if that is not known.
         address_fault: What is wrong with an address, where that can be said.
     """
 

@@ -203,7 +203,7 @@ def use_up(login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, h
         ("wrong codes", False),
     ],
 )
-def test_new_code_is_had_when_the_end_of_the_last_one_said_and_not_before(
+def test_end_of_a_login_tells_when_a_new_code_can_be_mailed(
     login: EmailOtpLogin,
     cognito: FakeCognito,
     dynamodb: FakeDynamoDb,
@@ -211,7 +211,6 @@ def test_new_code_is_had_when_the_end_of_the_last_one_said_and_not_before(
     how: str,
     known: bool,
 ) -> None:
-    """Cognito would take up the code that is out, of which they were told it is of no more use."""
     if not known:
         login.initiate("another chat", email=ADA)
         cognito.disabled.add(ADA)
@@ -220,45 +219,37 @@ def test_new_code_is_had_when_the_end_of_the_last_one_said_and_not_before(
     wait = 12 if known else 30
     assert use_up(login, cognito, dynamodb, how).retry_after_seconds == wait
     clock.now += wait - 1.5
-    cognito.parameters = {"expires_at": str(NOW + 300), "retry_after_seconds": "2"}
     for code in ("", "123456"):
         pending = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=2)
         assert login.verify(CHAT, code) == pending
-        refused = login.initiate(CHAT, email=ADA)
-        assert refused == Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=2)
     clock.now += 2
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
     cognito.parameters = {}
     sent = login.initiate(CHAT, email=ADA)
     assert isinstance(sent, CodeSent)
     assert sent.new_mail
 
 
-def test_used_up_code_that_cognito_takes_up_all_the_same_may_be_tried(
-    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
+@pytest.mark.parametrize("wait", [30, 22, 540])
+def test_code_that_is_taken_up_after_too_many_wrong_tries_is_no_new_mail(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, wait: int
 ) -> None:
-    """After five mails within a quarter of an hour there is no other for a while."""
     use_up(login, cognito, dynamodb, "wrong codes")
-    clock.now += 30
-    cognito.parameters = {"expires_at": str(NOW + 300), "retry_after_seconds": "540"}
+    cognito.parameters = {"retry_after_seconds": str(wait)}
     joined = login.initiate(CHAT, email=ADA)
     assert isinstance(joined, CodeSent)
-    assert (joined.new_mail, joined.attempts_left, joined.retry_after_seconds) == (False, 3, 540)
+    assert (joined.new_mail, joined.attempts_left) == (False, 3)
+    assert joined.retry_after_seconds == wait
+    assert isinstance(login.verify(CHAT, cognito.mailed[-1][1]), SignedIn)
 
 
-def test_code_that_was_mailed_before_the_wait_is_over_is_taken(
-    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
-) -> None:
-    use_up(login, cognito, dynamodb, "wrong codes")
-    clock.now += 5
-    assert isinstance(login.verify(CHAT, mailed_code(login, cognito)), SignedIn)
-
-
-def test_used_up_code_of_one_address_does_not_hold_up_another(
+def test_login_that_ended_for_one_address_tells_nothing_of_another(
     login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
 ) -> None:
     use_up(login, cognito, dynamodb, "wrong codes")
-    assert isinstance(login.initiate(CHAT, email="bob@example.com"), CodeSent)
-    assert isinstance(login.initiate("another chat", email=ADA), CodeSent)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email="bob@example.com")
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_answer_that_failed_for_now_leaves_a_new_code_to_be_asked_for(
