@@ -87,7 +87,7 @@ class _PendingLogin:
 
     Attributes:
         challenge: What may be answered.
-        ended: Else the last one, if it ended without a sign-in.
+        ended: Else the last one, if it ended without a sign-in; tells when a new mail may go.
         codes_hidden_until: Epoch seconds.
     """
 

@@ -217,7 +217,7 @@ def _explain_error(output: Mapping[str, Any]) -> str:
         )
     return {
         "INVALID_EMAIL": (
-            f"{message} Could you type another?"
+            str(message)
             if message in set(AddressFault)
             else "That does not look like a complete e-mail address. Could you type it again, "
             "like ada@example.com?"

@@ -28,21 +28,21 @@ MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID_OTP: "That code is not right, or was used already.",
     ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
     ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
-        "There were too many wrong tries. Asking for a code again begins anew: with the code mailed "
-        "before until retry_after_seconds are over, then with a new one."
+        "There were too many wrong tries. Asking for a code again begins anew: with the code "
+        "mailed before until retry_after_seconds are over, then with a new one."
     ),
-    ErrorCode.RATE_LIMITED: "That was asked for too often. Please wait and try again.",
+    ErrorCode.RATE_LIMITED: "Too many requests for now. Please wait and try again.",
     ErrorCode.NO_LOGIN_PENDING: (
         "No sign-in is waiting for a code. A new code can be sent. If it was another number: until "
         "someone is signed in, every number as long as a code is hidden."
     ),
     ErrorCode.ERR_EMAIL_DELIVERY_FAILED: (
-        "The e-mail with the code could not be sent. Check the address, and ask for it again."
+        "The e-mail with the code could not be sent. Check the address, and ask for a new code."
     ),
     ErrorCode.AUTH_SERVICE_ERROR: "Signing in does not work right now. Please try again soon.",
     ErrorCode.GUEST_CREATION_FAILED: (
-        "The code was right, but the guest record could not be saved. It cannot be used again; a "
-        "new one can be sent."
+        "The code was right, but the guest record could not be saved. The code cannot be used "
+        "again; a new one can be sent."
     ),
 }
 """What a guest may be told; no exception's own text is ever among it."""

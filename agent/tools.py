@@ -284,8 +284,7 @@ def _initiate(email_otp: EmailOtp, turn: _TurnState, email: str, name: str) -> T
             ONE_REQUEST_A_TURN,
         )
     if address not in turn.visitor.asked and len(turn.visitor.asked) >= MAX_ADDRESSES_PER_SESSION:
-        refused = Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=_SESSION_IDLE_SECONDS)
-        return _error(refused, TOO_MANY_ADDRESSES)
+        return _error(Refused(ErrorCode.RATE_LIMITED), TOO_MANY_ADDRESSES)
     turn.code_requested = True
     turn.visitor.asked.add(address)
     outcome = email_otp.login.initiate(

@@ -57,20 +57,20 @@ class AddressFault(StrEnum):
     """Why a text is no address that a code can be mailed to, in words for its writer."""
 
     DOTS = (
-        "No e-mail can be sent to an address with a dot at the beginning or the end of the part "
-        "before the @, or with two dots in a row. Is it right? Another address works."
+        "No code can be sent to an address with a dot at the beginning or the end of the part "
+        "before the @, or with two dots in a row. Check it, or use another address."
     )
     NAME = (
-        "No code can be sent to this address: the part before the @ may have only the letters a "
-        "to z without accents, digits and some signs. Another address works."
+        "No code can be sent to this address: before the @, only unaccented letters, digits and a "
+        "few signs work. Use another address."
     )
     DOMAIN = (
-        "The part after the @ has other letters than a to z. It works in the form that begins "
-        "with xn--, such as xn--bcher-kva.example for b\u00fccher.example."
+        "The part after the @ has other letters than a to z. Write it in its xn-- form, such as "
+        "xn--bcher-kva.example for b\u00fccher.example."
     )
     LENGTH = (
         f"That is longer than an e-mail address can be: {_MAX_LOCAL_CHARS} characters before the "
-        f"@, {_MAX_ADDRESS_CHARS} in all."
+        f"@, {_MAX_ADDRESS_CHARS} in all. Check it, or use another address."
     )
 
 
@@ -118,7 +118,7 @@ def _whole_address(word: str) -> str | None:
     # `_ada@example.com` is an address with its underscore, and `_ada@example.com_` is emphasised.
     while not (address := parse_address(word)):
         if len(word) < 2 or _PAIRS.get(word[0]) != word[-1]:
-            # What has no other half stands behind it for another word, further left.
+            # A closing mark whose opening one is in an earlier word.
             return parse_address(word.rstrip("".join(_PAIRS.values()) + ".!?"))
         word = word[1:-1].rstrip(".!?")
     return address

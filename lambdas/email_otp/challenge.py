@@ -15,7 +15,7 @@ UNANSWERABLE = "unanswerable"
 """Metadata of a challenge that no answer can meet (nothing was sent)."""
 
 _MAX_ANSWER_CHARACTERS = 64
-# Unicode's categories of hyphens (Pd) and of characters that only steer how others look (Cf).
+# Unicode's categories of dashes (Pd) and of format characters, which nobody sees (Cf).
 _DROPPED = {"Pd", "Cf"}
 
 
@@ -139,8 +139,8 @@ def normalize_answer(answer: object) -> str:
     value, since people paste "123 456", pages and mail programs add zero-width characters, and
     some keyboards write other digits.
     """
-    # Counts all that was typed, so that an answer of megabytes costs nothing: enough for 16 digits
-    # with three unseen characters beside each.
+    # Counts all that was typed, so that an answer of megabytes costs nothing: enough for the
+    # longest code with five unseen characters beside each digit.
     if not isinstance(answer, str) or len(answer) > _MAX_ANSWER_CHARACTERS:
         return ""
     kept = [c for c in answer if not c.isspace() and unicodedata.category(c) not in _DROPPED]

@@ -11,7 +11,7 @@ ENGLISH = Texts(
     many_minutes="It is valid for {minutes} minutes from then.",
     warning=(
         "Enter it only in the chat where you asked for it. If you asked more than once, use the "
-        "latest e-mail. Nobody from {app} will ask you for it anywhere else. If you did not ask "
-        "for a code, you can ignore this e-mail."
+        "code in the latest e-mail. Nobody from {app} will ask you for it anywhere else. If "
+        "you did not ask for a code, you can ignore this e-mail."
     ),
 )

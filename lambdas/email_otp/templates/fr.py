@@ -12,7 +12,7 @@ FRENCH = Texts(
     many_minutes="Il est valable {minutes} minutes à partir de cet instant.",
     warning=(
         "Saisissez-le uniquement dans la conversation où vous l'avez demandé. Si vous en avez "
-        "demandé plusieurs, utilisez l'e-mail le plus récent. Personne de {app} ne vous le "
-        "demandera ailleurs. Si vous n'avez pas demandé de code, ignorez cet e-mail."
+        "demandé plusieurs, utilisez celui de l'e-mail le plus récent. Personne de {app} ne vous "
+        "le demandera ailleurs. Si vous n'avez pas demandé de code, ignorez cet e-mail."
     ),
 )

@@ -180,7 +180,7 @@ def test_what_is_wrong_with_an_address_is_asked_of_the_tool_and_said(fault: Addr
     expected = ("initiate_cognito_login", {"email": "foo.@docomo.ne.jp", "name": "Ada Lovelace"})
     assert asked == expected
     output = {"success": False, "error_code": "INVALID_EMAIL", "message": fault}
-    assert str(_reply([*ASKED[:2], result(output)], TOOLS)).startswith(fault)
+    assert _reply([*ASKED[:2], result(output)], TOOLS) == fault
 
 
 def test_chat_that_tried_three_addresses_is_told_what_works() -> None:

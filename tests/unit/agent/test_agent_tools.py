@@ -182,7 +182,7 @@ def test_three_addresses_a_session(chat: Chat) -> None:
     assert [o["success"] for o in outputs] == [True, True, True, False]
     assert outputs[-1]["message"] == TOO_MANY_ADDRESSES
     assert outputs[-1]["error_code"] == "RATE_LIMITED"
-    assert outputs[-1]["retry_after_seconds"] == 3600
+    assert "retry_after_seconds" not in outputs[-1]  # one of the three works at once
     (again,) = chat.say("again", initiate("a@example.com"))
     assert again["success"] is True
 

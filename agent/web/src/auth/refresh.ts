@@ -11,7 +11,8 @@ const LONGEST_LEAD_MS = 5 * 60 * 1000;
 /**
  * A tab that the browser has frozen may hold the lock for good, so it is waited for no longer than
  * this. Two tabs that refresh at once do no harm: for 60 s after a refresh (the app client's grace
- * period) Cognito takes the old refresh token again, and whichever tab stores last is right.
+ * period) Cognito takes the old refresh token again. The first to store wins, and the other one
+ * takes over its tokens.
  */
 const LOCK_PATIENCE_MS = 3_000;
 /** As long where there is no token to go on with, unless another tab is asking right now. */
@@ -29,7 +30,7 @@ const TRY_AGAIN_WITHIN_MS = 6_000;
 const RETRY_PAUSES_MS = [1_000, 4_000, 15_000, 30_000];
 const LATER_RETRY_PAUSE_MS = 60_000;
 const WAKE_PAUSE_MS = 1_000;
-/** A token whose life makes no sense is not asked for without end. */
+/** The least pause between refreshes nobody asked for, though tokens come that are over already. */
 const REST_MS = 30_000;
 
 export type RefresherOptions = {

@@ -13,9 +13,8 @@ const MAX_LEVELS = 100;
 /**
  * How long the agent may say nothing at all.
  *
- * A tool call that ends well takes 71 s at worst: 20 s until a thread is free, then three calls to
- * Cognito of 17 s each, as the last one may run a trigger three times, for 5 s each. No visitor
- * waits any longer for a model that does not begin to write.
+ * Longer than a slow tool call: 20 s until a thread is free, then three calls to Cognito of up to
+ * 17 s each, as the last one may run a trigger three times, for 5 s each.
  */
 export const SILENCE_MS = 90_000;
 
