@@ -238,8 +238,13 @@ def _read(message: str) -> tuple[list[str], str]:
     seen = [place for place, character in enumerate(message) if not _is_format(character)]
     plain = "".join(one if len(one := _plain_form(message[place])) == 1 else "\0" for place in seen)
     for address in _ADDRESS_IN_TEXT.finditer(plain):
-        for place in seen[slice(*address.span())]:
-            digits[place] = ""
+        places = enumerate(seen[slice(*address.span())])
+        for _, unbroken in groupby(places, lambda place: place[1] - place[0]):
+            part = [place for _, place in unbroken]
+            # "123456", something unseen and an address: a code that was pasted before it.
+            if not all(digits[place] for place in part):
+                for place in part:
+                    digits[place] = ""
     shape = "".join(
         _DIGIT if held else _shape_of(character)
         for held, character in zip(digits, message, strict=True)

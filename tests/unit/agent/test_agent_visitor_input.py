@@ -91,6 +91,16 @@ def test_t13_digits_of_an_address_with_something_unseen_in_it_stay() -> None:
     assert shown == f"{message}: [code_reference: {next(iter(hidden))}]"
 
 
+@pytest.mark.parametrize("pending", [True, False])
+def test_t08_code_before_an_address_is_hidden_though_only_something_unseen_parts_them(
+    pending: bool,
+) -> None:
+    shown, hidden = hide_codes("123456\u200bada84@example.com", pending=pending)
+    ((reference, held),) = hidden.items()
+    assert shown == f"[code_reference: {reference}]ada84@example.com"
+    assert held.digits(6) == "123456"
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
