@@ -29,6 +29,7 @@ _NAMES = (
     re.compile(rf"^\s*({_FULL_NAME})\s*[,;:-]?\s+\S+@"),
     re.compile(rf"@\S+?\s*[,;]?\s+({_FULL_NAME})\s*[.!]?\s*$"),
 )
+_MAX_NAME_CHARS = 500  # of a message, in which a name is looked for
 _NO_NAME = re.compile(r"(?i)(address|e-?mail|hello|hi|i|i'm|it|it's|mail|my|no|please|sorry|yes)")
 
 ASK_WHO = (
@@ -268,8 +269,10 @@ def _has_called(messages: Messages, tool_name: str) -> bool:
 
 def _name(said: list[str]) -> str:
     for text in reversed(said):
+        # Blanks by the thousand would keep the patterns busy for minutes, and the agent with them.
+        short = " ".join(text[:_MAX_NAME_CHARS].split())
         for pattern in _NAMES:
-            found = pattern.search(text)
+            found = pattern.search(short)
             if found and not _NO_NAME.fullmatch(found[1].split()[0].replace("\u2019", "'")):
                 return found[1]
     return ""

@@ -27,6 +27,7 @@ _WORD_END = re.compile(
 )
 # Quotes, braces and emphasis may begin an address as well: they count as such only in pairs.
 _PAIRS = {"'": "'", "`": "`", "*": "*", "_": "_", "~": "~", "{": "}", "|": "|"}
+_MAX_PAIRS = 8  # a message of nothing else must not take long
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
@@ -94,9 +95,12 @@ def address_fault(text: str) -> AddressFault | None:
 def parse_address(text: str) -> str | None:
     """Return the one address `text` consists of, lower-cased, or None if it is none."""
     # Not `casefold`, which makes another address of one with a sharp s.
-    address = _plain(text).strip(" \t").lower()
-    fits = len(address) <= _MAX_ADDRESS_CHARS and address.find("@") <= _MAX_LOCAL_CHARS
-    return address if fits and _ADDRESS.fullmatch(address) else None
+    return _parse_plain(_plain(text).strip(" \t").lower())
+
+
+def _parse_plain(text: str) -> str | None:
+    fits = len(text) <= _MAX_ADDRESS_CHARS and text.find("@") <= _MAX_LOCAL_CHARS
+    return text if fits and _ADDRESS.fullmatch(text) else None
 
 
 def misspelt_address(message: str) -> str | None:
@@ -114,14 +118,16 @@ def typed_addresses(message: str) -> Iterator[str]:
 
 def _whole_address(word: str) -> str | None:
     """Return the address in a word, without what stands around it and can be no part of it."""
-    word = word.rstrip(".!?")
+    word = word.rstrip(".!?").lower()
     # `_ada@example.com` is an address with its underscore, and `_ada@example.com_` is emphasised.
-    while not (address := parse_address(word)):
+    for _ in range(_MAX_PAIRS):
+        if address := _parse_plain(word):
+            return address
         if len(word) < 2 or _PAIRS.get(word[0]) != word[-1]:
-            # A closing mark whose opening one is in an earlier word.
-            return parse_address(word.rstrip("".join(_PAIRS.values()) + ".!?"))
+            break
         word = word[1:-1].rstrip(".!?")
-    return address
+    # A closing mark whose opening one is in an earlier word.
+    return _parse_plain(word.rstrip("".join(_PAIRS.values()) + ".!?"))
 
 
 def _plain(text: str) -> str:

@@ -82,6 +82,11 @@ def test_typed_address_starts_the_sign_in_with_the_name(texts: list[str], name: 
     assert said(*texts) == expected
 
 
+def test_t38_blanks_by_the_thousand_are_not_searched_for_a_name_for_minutes() -> None:
+    text = "@a" + " " * 3_990 + "A" + " " * 3_990 + "b"
+    assert said(text) == ("initiate_cognito_login", {"email": "@a", "name": ""})
+
+
 def test_code_reference_is_verified() -> None:
     assert said("It is [code_reference: code-aB_-9]") == (
         "verify_cognito_otp",

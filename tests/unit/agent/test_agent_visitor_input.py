@@ -73,6 +73,13 @@ def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
     assert "ada@example.com" not in list(typed_addresses(message))
 
 
+def test_t38_message_of_marks_alone_takes_no_time_that_grows_with_its_square() -> None:
+    """Not one with an accent either; hundreds would take minutes."""
+    for _ in range(100):
+        assert not list(typed_addresses("*" * 3_990 + "\u00e9@" + "*" * 3_990))
+        assert not list(typed_addresses(("*" * 100 + "\u00e9@" + "*" * 100 + " ") * 39))
+
+
 @pytest.mark.parametrize("unseen", "\u200b\u200e\u2060\ufeff\u00ad\u202a")
 def test_t13_what_is_not_seen_is_dropped_from_an_address(unseen: str) -> None:
     for text in (
