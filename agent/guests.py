@@ -108,18 +108,18 @@ class GuestStore:
         condition: str | None = None,
     ) -> Guest:
         """Write what the record has not yet, and the address and the time of this sign-in."""
-        values: dict[str, AttributeValueTypeDef] = {f":{f}": {"S": v} for f, v in kept.items()}
+        written = {**kept, "email": email}
+        values: dict[str, AttributeValueTypeDef] = {f":{f}": {"S": v} for f, v in written.items()}
         sets = [f"#{field} = if_not_exists(#{field}, :{field})" for field in kept]
-        sets += ["created_at = if_not_exists(created_at, :now)", "last_login_at = :now"]
-        sets += ["email = :email"]
-        names = {"ExpressionAttributeNames": {f"#{field}": field for field in kept}} if kept else {}
+        sets += ["#email = :email", "last_login_at = :now"]
+        sets += ["created_at = if_not_exists(created_at, :now)"]
         response = self._dynamodb.update_item(
             TableName=self._table_name,
             Key={"cognito_sub": {"S": cognito_sub}},
             UpdateExpression=f"SET {', '.join(sets)}",
-            ExpressionAttributeValues=values | {":now": {"N": str(now)}, ":email": {"S": email}},
+            ExpressionAttributeNames={f"#{field}": field for field in written},
+            ExpressionAttributeValues=values | {":now": {"N": str(now)}},
             ReturnValues="ALL_NEW",
-            **names,  # type: ignore[arg-type]
             **({"ConditionExpression": condition} if condition else {}),  # type: ignore[arg-type]
         )
         return _guest(response["Attributes"])
