@@ -132,6 +132,18 @@ def test_code_box_takes_digits_of_another_script_as_they_are_typed(guest: Guest)
     expect(guest.code_box).to_have_value("12709")
 
 
+def test_code_box_leaves_alone_what_an_input_method_composes(guest: Guest) -> None:
+    guest.asks_for_code()
+    code = "\uff11\uff12\uff13\uff14\uff15\uff16"
+    keyboard = guest.page.context.new_cdp_session(guest.page)
+    guest.code_box.focus()
+    for end in range(1, 7):
+        composed = {"text": code[:end], "selectionStart": end, "selectionEnd": end}
+        keyboard.send("Input.imeSetComposition", composed)
+    keyboard.send("Input.insertText", {"text": code})
+    expect(guest.code_box).to_have_value("123456")
+
+
 @pytest.mark.browser_context_args(locale="de-AT")
 def test_new_guests_mail_is_in_the_browsers_language(guest: Guest, stack: Deployment) -> None:
     guest.asks_for_code()

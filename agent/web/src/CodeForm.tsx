@@ -42,7 +42,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
     event.preventDefault();
     if (busy || !input.current) return;
     // Read from the form, never held in React's state.
-    const code = input.current.value;
+    const code = asciiDigits(input.current.value);
     if (code.length !== challenge.codeLength) {
       setProblem(`The code has ${challenge.codeLength} digits.`);
       return input.current.focus();
@@ -51,6 +51,10 @@ export function CodeForm(props: CodeFormProps): ReactNode {
     input.current.value = '';
     onCode(code);
     input.current.focus(); // here the next try goes
+  }
+
+  function keep(box: HTMLInputElement): void {
+    keepDigits(box, challenge.codeLength);
   }
 
   return (
@@ -74,7 +78,11 @@ export function CodeForm(props: CodeFormProps): ReactNode {
               autoComplete="one-time-code"
               aria-describedby="code-problem code-hint"
               aria-invalid={problem !== ''}
-              onInput={(event) => keepDigits(event.currentTarget, challenge.codeLength)}
+              onInput={({ currentTarget, nativeEvent }) => {
+                // What an input method is still composing is not to be touched.
+                if (!(nativeEvent as InputEvent).isComposing) keep(currentTarget);
+              }}
+              onCompositionEnd={({ currentTarget }) => keep(currentTarget)}
             />
             <button type="submit" className="primary" disabled={busy}>
               Sign in

@@ -212,6 +212,10 @@ describe('SessionStore', () => {
     expect([here.persistent, here.read()?.refreshToken]).toEqual([false, 'rotated']);
     other.clear();
     expect(here.read()).toBeNull();
+    other.save(sessionOf('grace', NOW));
+    expect(here.read()?.sub).toBe('grace');
+    other.clear();
+    expect(here.read()).toBeNull(); // the mark of the first sign-out is overwritten by now
   });
 
   it("that goes on in memory does not put its session in another's place", () => {

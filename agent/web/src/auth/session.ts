@@ -196,6 +196,11 @@ export class SessionStore {
   }
 
   #kept(): Kept | null {
+    // Forgotten for good: the mark that ends it is about the last sign-out alone.
+    if (this.#useMemory && this.#isSignedOut(parse(this.#inMemory))) {
+      this.#inMemory = null;
+      this.#useMemory = !this.shared.exists;
+    }
     const kept = parse(this.#useMemory ? this.#inMemory : this.shared.read());
     return this.#isSignedOut(kept) ? null : kept;
   }

@@ -285,6 +285,16 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect([store.read()?.sub, signedIn[0]?.[1]]).toEqual(['grace', null]);
   });
 
+  it('goes on after a listener that ends the sign-in at once, and tells of none', async () => {
+    const { store, send, answers, posts, signedIn } = page(sdk);
+    store.subscribe(({ current }) => current && store.clear());
+    answers.push(answer(...toolCall('verify_cognito_otp', delivery('ada', NOW))));
+    await send('123456');
+    await send('Hello');
+    expect(posts.at(-1)?.authorization).toBeNull();
+    expect(signedIn).toEqual([]);
+  });
+
   it('takes no second tokens in one answer', async () => {
     const { send, answers, store, signedIn } = page(sdk);
     const firstTokens = { idToken: jwt('ada', NOW), accessToken: jwt('ada', NOW, 900, 'first') };

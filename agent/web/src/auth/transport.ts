@@ -137,9 +137,11 @@ class AgentLink {
     const shown = this.#sessionSub;
     store.catchUp();
     const before = store.read();
+    const sub = before?.sub ?? null;
+    if (sub !== shown) this.#begin(sub); // the next message goes in their name
     // What one visitor typed is not to be sent in another's name, nor is it a guest's.
     if (shown !== null && !before) throw new ChatError(SIGNED_OUT);
-    if (before && before.sub !== shown) throw new ChatError(USER_CHANGED);
+    if (sub !== shown) throw new ChatError(USER_CHANGED);
     const accessToken = await refresher.accessToken();
     if (before && accessToken === null) throw new ChatError(SIGNED_OUT);
     if (accessToken === null) return this.#postAsGuest(body, signal);
@@ -171,16 +173,18 @@ class AgentLink {
           return { success: false, error_code: 'AUTH_SERVICE_ERROR', message: TOKENS_UNUSABLE };
         }
         signedIn = session;
-        this.#options.store.save(session);
-        // Also if the same user is signed in already, in another tab.
+        // Also if the same user is signed in already, in another tab. First, as who hears of the
+        // sign-in may end it.
         this.#begin(session.sub);
+        this.#options.store.save(session);
         return { success: true, guest_id: session.guestId, email: session.email };
       },
       onToolOutput: (toolName, output) => {
         if (anonymous && !signedIn) this.#follow(toolName, output);
       },
       onEnd: () => {
-        if (signedIn) this.#options.onSignedIn?.(signedIn, this.#question.take());
+        if (!signedIn || this.#options.store.read()?.sub !== signedIn.sub) return;
+        this.#options.onSignedIn?.(signedIn, this.#question.take());
       },
     });
   }
