@@ -132,6 +132,14 @@ def test_code_box_takes_digits_of_another_script_as_they_are_typed(guest: Guest)
     expect(guest.code_box).to_have_value("12709")
 
 
+def test_code_box_keeps_the_caret_in_its_place(guest: Guest) -> None:
+    guest.asks_for_code()
+    guest.code_box.fill("1256")
+    for key in ("ArrowLeft", "ArrowLeft", "3", "x", "4"):
+        guest.code_box.press(key)
+    expect(guest.code_box).to_have_value("123456")
+
+
 def test_code_box_leaves_alone_what_an_input_method_composes(guest: Guest) -> None:
     guest.asks_for_code()
     code = "\uff11\uff12\uff13\uff14\uff15\uff16"

@@ -113,8 +113,12 @@ export function CodeForm(props: CodeFormProps): ReactNode {
 }
 
 function keepDigits(input: HTMLInputElement, codeLength: number): void {
-  const digits = asciiDigits(input.value).slice(0, codeLength);
-  if (digits !== input.value) input.value = digits;
+  const { value, selectionStart } = input;
+  const digits = asciiDigits(value).slice(0, codeLength);
+  if (digits === value) return;
+  const caret = asciiDigits(value.slice(0, selectionStart ?? value.length)).length;
+  input.value = digits; // which puts the caret at the end
+  input.setSelectionRange(caret, caret);
 }
 
 function tries(count: number): string {

@@ -10,6 +10,9 @@ const refresh = (answer: Response) =>
   new CognitoClient(config, async () => answer, () => NOW).refresh(sessionOf('ada', NOW));
 
 describe('CognitoClient', () => {
+  const final = 'NotAuthorizedException';
+  const own = { AccessToken: jwt('ada', NOW), IdToken: jwt('ada', NOW), ExpiresIn: 900 };
+  const tokens = (changes: object) => Response.json({ AuthenticationResult: { ...own, ...changes } });
   const header = (type: string) => ({ status: 400, headers: { 'X-Amzn-ErrorType': type } });
   const body = (answer: object) => Response.json(answer, { status: 400 });
   const address = 'http://internal.example.com/coral/com.example.service/';
@@ -32,16 +35,24 @@ describe('CognitoClient', () => {
     ['a list', body([{ __type: 'NotAuthorizedException' }])],
     ['a name that only begins so', body({ __type: 'NotAuthorizedExceptionally' })],
     ['no body', new Response(null, { status: 500 })],
+    ['a final one with another status', Response.json({ __type: final }, { status: 500 })],
+    ['a firewall', Response.json({ __type: final }, { status: 403 })],
+    ['an empty access token', tokens({ AccessToken: '' })],
+    ['an empty ID token', tokens({ IdToken: '' })],
+    ['a token that cannot be read', tokens({ AccessToken: 'a.b.c' })],
   ])('takes %s for none', async (_name, answer) =>
     expect(await refresh(answer)).toBe('unreachable'),
+  );
+
+  it.each(['AccessToken', 'IdToken'])("refuses another's %s", async (name) =>
+    expect(await refresh(tokens({ [name]: jwt('mallory', NOW) }))).toBe('refused'),
   );
 
   it.each([
     ['exp', jwt('ada', NOW, 1e306), 900],
     ['ExpiresIn', jwt('ada', NOW, 0), 1e306],
   ])('takes an %s without bound for a day', async (_name, AccessToken, ExpiresIn) => {
-    const AuthenticationResult = { AccessToken, IdToken: 'id', ExpiresIn };
-    const tokens = await refresh(Response.json({ AuthenticationResult }));
-    expect(tokens).toMatchObject({ expiresAt: NOW + 86_400_000 });
+    const answer = await refresh(tokens({ AccessToken, ExpiresIn }));
+    expect(answer).toMatchObject({ expiresAt: NOW + 86_400_000 });
   });
 });

@@ -6,7 +6,7 @@ import { claims, expiryOnArrival, isRecord } from './tokens';
 
 export const CALL_TIMEOUT_MS = 5_000;
 
-/** Cognito's answers after which the refresh token is of no more use. */
+/** Cognito's answers, all with status 400, after which the refresh token is of no more use. */
 const FINAL_ERRORS = new Set([
   'InvalidParameterException',
   'NotAuthorizedException',
@@ -37,7 +37,7 @@ export class CognitoClient {
         const answer: unknown = await response.json().catch(() => null);
         if (response.ok) return this.#tokens(answer, session);
         const type = errorType(response.headers.get('x-amzn-errortype'), answer);
-        return FINAL_ERRORS.has(type) ? 'refused' : 'unreachable';
+        return response.status === 400 && FINAL_ERRORS.has(type) ? 'refused' : 'unreachable';
       });
     } catch {
       return 'unreachable';
@@ -57,7 +57,9 @@ export class CognitoClient {
     if (!isRecord(result)) return 'unreachable';
     const { AccessToken, IdToken, RefreshToken, ExpiresIn } = result;
     if (typeof AccessToken !== 'string' || typeof IdToken !== 'string') return 'unreachable';
-    if (claims(AccessToken).sub !== session.sub) return 'refused';
+    const subs = [claims(AccessToken).sub, claims(IdToken).sub];
+    if (subs.includes(null)) return 'unreachable';
+    if (subs.some((sub) => sub !== session.sub)) return 'refused';
     const rotated = typeof RefreshToken === 'string' && RefreshToken !== '';
     return {
       accessToken: AccessToken,

@@ -47,7 +47,7 @@ export class Turns {
       withdrawn.abort(); // does nothing to a lock that is held
       return outcome;
     });
-    // A browser that blocks cookies, or a sandboxed frame, has locks that refuse.
-    return Promise.race([locked().catch(once), tired]);
+    // A browser that blocks cookies, or a sandboxed frame, has locks that refuse or do nothing.
+    return Promise.race([locked().then(once, once), tired]);
   }
 }

@@ -59,6 +59,10 @@ it.each(['id_token', 'accessToken', 'refresh_token', 'RefreshToken'])(
   (name) => expect(holdsToken([{ [name]: 'x' }])).toBe(true),
 );
 
+it('is none in the name of an error', () => {
+  expect(holdsToken({ error_code: 'INVALID_TOKEN' })).toBe(false);
+});
+
 it('is held back no further than any word goes', () => {
   const mask = new TextMask();
   expect(mask.next(`eyJ${'a'.repeat(99)}`)).toBe('');

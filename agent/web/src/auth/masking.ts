@@ -7,7 +7,7 @@ const MAX_WORD = 100;
 // A token of Cognito is base64url parts with dots between, the first one a JSON object: `{"` and a
 // letter are `eyJ`. https://www.rfc-editor.org/rfc/rfc7515#section-3.1
 const TOKEN = /(?<![\w-])(?=[\w-]*\.[\w.-])[\w-]*?eyJ[\w-]{8}/;
-const FIELD = /(?:id|access|refresh)_?token/i;
+const FIELD = /(?:(?<![a-z])id|access|refresh)_?token/i; // but no INVALID_TOKEN
 const IN_TEXT = new RegExp(
   `eyJ(?:[\\w-]{8,${MAX_WORD - 1}}\\.[\\w.-]|[\\w-]{${MAX_WORD}})[\\w.-]*`,
   'g',
@@ -42,7 +42,17 @@ export class TextMask {
   #beginning = '';
   /** How much of it was shown, before it looked like that. */
   #shown = 0;
-  #inToken = false;
+  #inToken: boolean;
+
+  /** @param inToken - A text before this one ended within what may go on here. */
+  constructor(inToken = false) {
+    this.#inToken = inToken;
+  }
+
+  /** Whether the text ends within what may be a token. */
+  get inToken(): boolean {
+    return this.#inToken || this.#beginning.startsWith('eyJ');
+  }
 
   /** Takes the next piece and returns what may be shown. */
   next(piece: string): string {

@@ -264,7 +264,7 @@ describe('TokenRefresher', () => {
 
   it('has no token for nobody', async () => {
     const { refresher, store } = world();
-    store.clear();
+    store.signOut();
     expect([await refresher.accessToken(), await refresher.forceRefresh('x')]).toEqual([null, null]);
   });
 });
@@ -272,6 +272,7 @@ describe('TokenRefresher', () => {
 describe('Web Locks', () => {
   const refusing: [string, Locks['request']][] = [
     ['reject', async () => Promise.reject(new DOMException('denied', 'SecurityError'))],
+    ['resolve and call nobody', (async () => undefined) as Locks['request']],
     [
       'throw',
       () => {
@@ -402,7 +403,7 @@ describe('a lost answer', () => {
     state.answers.push(lost, lost, lost);
     const asked = refresher.accessToken();
     await pass(100);
-    store.clear();
+    store.signOut();
     expect(await after(60_000, asked)).toBeNull();
     expect(calls).toHaveLength(1);
   });
@@ -466,13 +467,36 @@ describe('while nobody asks', () => {
 
   it('keeps fresh who signs in later', async () => {
     const { state, calls, refresher, store } = world();
-    store.clear();
+    store.signOut();
     const stop = refresher.keepFresh();
     await pass(1_000);
     store.save(sessionOf('ada', state.now));
     await pass(due);
     expect(calls).toHaveLength(1);
     stop();
+  });
+
+  it('refreshes as soon as it wakes under a clock that was set back', async () => {
+    const { state, calls, refresher } = world();
+    const stop = refresher.keepFresh();
+    state.now = START - 600_000;
+    globalThis.dispatchEvent(new Event('focus'));
+    await pass(2_000);
+    expect(calls).toHaveLength(1);
+    stop();
+  });
+
+  it('goes on for who still wants that', async () => {
+    const { calls, refresher } = world();
+    const stop = refresher.keepFresh();
+    const stopAnother = refresher.keepFresh();
+    stop();
+    stop();
+    await pass(due);
+    expect(calls).toHaveLength(1);
+    stopAnother();
+    await pass(due);
+    expect(calls).toHaveLength(1);
   });
 
   it('notices that the sign-in has ended', async () => {
@@ -548,7 +572,7 @@ describe("what is another's", () => {
     const { storage, store, told } = world();
     const written = storage.getItem(STORAGE_KEY) ?? '';
     const stop = store.subscribe(() => undefined);
-    store.clear();
+    store.signOut();
     storage.setItem(STORAGE_KEY, written);
     expect(store.read()).toBeNull();
     told();

@@ -58,7 +58,8 @@ export class TokenRefresher {
   readonly #underWay = new Map<string | null, Promise<string | null>>();
   /** The refresh that got no answer last, and how often in a row. */
   #unanswered: { rejected: string | null; times: number } | null = null;
-  #keeping = false;
+  /** Who wants the token kept fresh. */
+  readonly #keepers = new Set<unknown>();
   /** Until then, no refresh that nobody waits for. */
   #restUntil = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -107,20 +108,20 @@ export class TokenRefresher {
       this.#restUntil = Math.min(this.#restUntil, this.#now() + WAKE_PAUSE_MS);
       plan();
     });
-    this.#keeping = true;
+    this.#keepers.add(plan);
     plan();
     return () => {
-      this.#keeping = false;
+      this.#keepers.delete(plan);
       stopListening();
       stopWaking();
-      clearTimeout(this.#timer);
+      if (this.#keepers.size === 0) clearTimeout(this.#timer);
     };
   }
 
   #plan(): void {
     clearTimeout(this.#timer);
     const session = this.#store.read();
-    if (!session || !(this.#keeping || this.#unanswered)) return;
+    if (!session || !(this.#keepers.size > 0 || this.#unanswered)) return;
     const { rejected, times } = this.#unanswered ?? { rejected: null, times: 0 };
     // Enough, until the next message or until the page wakes up.
     if (times > RETRY_PAUSES_MS.length && !this.#isUsable(session, rejected)) return;
@@ -181,7 +182,7 @@ export class TokenRefresher {
     const answer = await this.#ask(begun, rejected);
     if (answer === 'unreachable') return this.#goOn(rejected);
     if (answer === 'refused') {
-      if (isSame(this.#store.read(), begun)) this.#store.clear('expired');
+      if (isSame(this.#store.read(), begun)) this.#store.expire();
     } else {
       if (this.#store.renew(begun, answer)) return answer.accessToken;
       // Their user has signed out: so are these. Not if another tab has renewed the same session,

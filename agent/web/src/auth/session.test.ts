@@ -40,6 +40,16 @@ describe('SessionStore', () => {
     expect(store.read()?.expiresAt).toBe(NOW);
   });
 
+  it('is in doubt about a token with more than its whole life left: the clock was set back', () => {
+    let at = NOW;
+    const store = new SessionStore({ storage: new FakeStorage(), now: () => at });
+    store.save(sessionOf('ada', NOW));
+    at = NOW - 60_000; // as clocks are corrected
+    expect(store.read()?.expiresAt).toBe(NOW + 900_000);
+    at = NOW - 60_001;
+    expect(store.read()?.expiresAt).toBe(at);
+  });
+
   it('keeps a session in memory where the storage is full, and leaves no older one behind', () => {
     const storage = new FakeStorage();
     const store = new SessionStore({ storage, now });
@@ -52,15 +62,36 @@ describe('SessionStore', () => {
     storage.failing = false;
     store.save(sessionOf('ada', NOW));
     expect([store.persistent, storage.length]).toEqual([true, 1]);
-    store.clear();
+    store.signOut();
     expect(store.read()).toBeNull();
+  });
+
+  it('keeps a session in memory where the storage drops it without a word', () => {
+    const storage = Object.assign(new FakeStorage(), { setItem: () => undefined });
+    const store = new SessionStore({ storage, now });
+    store.save(sessionOf('ada', NOW));
+    expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
+  });
+
+  it('signs out though the storage takes neither the mark nor the removal', () => {
+    const storage = new FakeStorage();
+    const store = new SessionStore({ storage, now });
+    store.save(sessionOf('ada', NOW));
+    const denied = () => {
+      throw new DOMException('denied', 'SecurityError');
+    };
+    Object.assign(storage, { setItem: denied, removeItem: denied });
+    expect(store.signOut()?.sub).toBe('ada');
+    expect(store.read()).toBeNull();
+    store.save(sessionOf('grace', NOW));
+    expect(store.read()?.sub).toBe('grace');
   });
 
   it('works without any storage', () => {
     const store = new SessionStore({ storage: null, now });
     store.save(sessionOf('ada', NOW));
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
-    store.clear();
+    store.signOut();
     expect([store.read(), store.persistent]).toEqual([null, false]);
   });
 
@@ -87,7 +118,7 @@ describe('SessionStore', () => {
     expect(store.read()).toBeNull();
     store.save(sessionOf('ada', NOW));
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
-    store.clear();
+    store.signOut();
     expect(store.read()).toBeNull();
   });
 
@@ -119,7 +150,7 @@ describe('SessionStore', () => {
     elsewhere(null);
     elsewhere(null);
     store.save(sessionOf('ada', NOW));
-    store.clear('expired');
+    store.expire();
     stop();
     store.save(sessionOf('ada', NOW));
     expect(
@@ -151,16 +182,25 @@ describe('SessionStore', () => {
     });
     store.subscribe(({ current }) => heard.push(current?.sub));
     store.save(sessionOf('ada', NOW));
-    store.clear();
+    store.signOut();
     vi.unstubAllGlobals();
     expect([heard, report.mock.calls]).toEqual([['ada', undefined], [[failed], [failed]]]);
+  });
+
+  it('tells nobody who was taken away by another that hears', () => {
+    const store = new SessionStore({ storage: new FakeStorage(), now });
+    const second = vi.fn();
+    store.subscribe(() => stop());
+    const stop = store.subscribe(second);
+    store.save(sessionOf('ada', NOW));
+    expect(second).not.toHaveBeenCalled();
   });
 
   it('tells of changes in order, though a listener makes one itself', () => {
     const store = new SessionStore({ storage: new FakeStorage(), now });
     const heard: unknown[] = [];
     store.subscribe(({ current }) => {
-      if (current) store.clear();
+      if (current) store.signOut();
     });
     store.subscribe(({ previous, current }) => heard.push([previous?.sub, current?.sub]));
     store.save(sessionOf('ada', NOW));
@@ -197,7 +237,7 @@ describe('SessionStore', () => {
     other.save(sessionOf('grace', NOW));
     here.save(sessionOf('ada', NOW));
     expect([here.read()?.sub, other.read()?.sub]).toEqual(['ada', 'grace']);
-    here.clear();
+    here.signOut();
     expect(other.read()?.sub).toBe('grace');
   });
 
@@ -210,11 +250,11 @@ describe('SessionStore', () => {
     full.failing = true;
     here.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
     expect([here.persistent, here.read()?.refreshToken]).toEqual([false, 'rotated']);
-    other.clear();
+    other.signOut();
     expect(here.read()).toBeNull();
     other.save(sessionOf('grace', NOW));
     expect(here.read()?.sub).toBe('grace');
-    other.clear();
+    other.signOut();
     expect(here.read()).toBeNull(); // the mark of the first sign-out is overwritten by now
   });
 
@@ -239,7 +279,7 @@ describe('SessionStore', () => {
     storage.beforeSet = () => {
       if (storage.items.has(STORAGE_KEY)) throw new DOMException('full', 'QuotaExceededError');
     };
-    store.clear();
+    store.signOut();
     storage.items.set(STORAGE_KEY, written);
     expect(store.read()).toBeNull();
   });
@@ -276,10 +316,10 @@ describe('SessionStore', () => {
       there.save(of('there', 'grace'));
       expect([here.read()?.sub, there.read()?.sub]).toEqual(['ada', 'grace']);
       expect(storage.getItem(STORAGE_KEY)).toBe(kept);
-      there.clear();
+      there.signOut();
       expect([here.read()?.sub, there.read()]).toEqual(['ada', null]);
       there.save(of('there', 'grace'));
-      here.clear();
+      here.signOut();
       expect([here.read(), there.read()?.sub]).toEqual([null, 'grace']);
     });
 
@@ -287,15 +327,15 @@ describe('SessionStore', () => {
       const { storage, here, there } = two();
       here.save(of('here', 'ada'));
       there.save(of('there', 'grace'));
-      here.clear();
+      here.signOut();
       const { accessToken } = of('there', 'grace');
       there.renew(of('there', 'grace'), of('there', 'grace'));
       expect(JSON.parse(storage.getItem(STORAGE_KEY) ?? '')).toMatchObject({ accessToken });
       expect(storage.getItem(`${STORAGE_KEY}:there`)).toBeNull();
       here.save(of('here', 'ada'));
       expect([here.read()?.sub, there.read()?.sub]).toEqual(['ada', 'grace']);
-      here.clear();
-      there.clear();
+      here.signOut();
+      there.signOut();
       expect([...storage.items.keys()].filter((key) => !key.endsWith(':signed_out'))).toEqual([]);
     });
 

@@ -1,9 +1,13 @@
 // Keeps who is signed in: in localStorage, so that it survives a reload and all tabs share it.
+import { hear } from './listeners';
 import { type Kept, localStorageOrNull, parse, SharedStorage } from './storage';
-import { MAX_LIFE_MS } from './tokens';
+import { claims, MAX_LIFE_MS } from './tokens';
 import { onWake } from './wake';
 
 export { STORAGE_KEY } from './storage';
+
+/** How far a clock may be set back, as it often is a little, before a token's end is in doubt. */
+const LEEWAY_MS = 60_000;
 
 export type Session = {
   idToken: string;
@@ -73,11 +77,11 @@ export class SessionStore {
   /** Returns the session, whose access token may have expired: then it is to be refreshed. */
   read(): Session | null {
     const session = this.#kept()?.session ?? null;
-    // A token that lives longer than Cognito allows means that the clock was set back.
-    if (session && session.expiresAt > this.#now() + MAX_LIFE_MS) {
-      return { ...session, expiresAt: this.#now() };
-    }
-    return session;
+    if (!session) return null;
+    const now = this.#now();
+    const lifeMs = claims(session.accessToken).lifeMs ?? MAX_LIFE_MS;
+    // With more than its whole life left, the clock was set back, and nobody knows when it ends.
+    return session.expiresAt > now + lifeMs + LEEWAY_MS ? { ...session, expiresAt: now } : session;
   }
 
   /** Signs somebody in. */
@@ -111,8 +115,9 @@ export class SessionStore {
     return true;
   }
 
-  clear(reason: 'expired' | 'user' = 'user'): void {
-    this.#end(reason);
+  /** Signs out because Cognito takes the session's tokens no more. */
+  expire(): void {
+    this.#end('expired');
   }
 
   /**
@@ -187,11 +192,7 @@ export class SessionStore {
 
   #tellAll(change: SessionChange): void {
     for (const listener of [...this.#listeners]) {
-      try {
-        listener(change);
-      } catch (error) {
-        globalThis.reportError?.(error); // its own trouble: all others are to hear
-      }
+      if (this.#listeners.has(listener)) hear(listener, change); // unless it was just taken away
     }
   }
 

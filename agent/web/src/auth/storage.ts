@@ -15,6 +15,8 @@ export class SharedStorage {
   readonly #ownKey: string;
   readonly #signedOutKey: string;
   readonly #askedUntilKey: string;
+  /** The id of a sign-in that was signed out where the storage took no mark. */
+  #unmarked: string | null = null;
 
   constructor(storage: Storage | null, clientId: string | null) {
     this.#storage = storage;
@@ -49,12 +51,14 @@ export class SharedStorage {
 
   /** The id of the sign-in that was signed out last. */
   get lastSignOut(): string | null {
-    return this.#get(this.#signedOutKey);
+    return this.#unmarked ?? this.#get(this.#signedOutKey);
   }
 
   /** Says whether that could be written. */
   markSignedOut(signInId: string): boolean {
-    return this.#set(this.#signedOutKey, signInId);
+    const marked = this.#set(this.#signedOutKey, signInId);
+    this.#unmarked = marked ? null : signInId;
+    return marked;
   }
 
   /** When the refresh that is under way in some tab ends at the latest, epoch ms; 0 if none is. */
@@ -92,7 +96,7 @@ export class SharedStorage {
   #set(key: string, value: string): boolean {
     try {
       this.#storage?.setItem(key, value);
-      return this.exists;
+      return this.#get(key) === value; // some drop what is written, without a word
     } catch {
       return false;
     }

@@ -116,7 +116,8 @@ export async function* texts(reader: BytesReader): AsyncGenerator<string, void> 
     for (;;) {
       const { done, value } = await inTime(reader.read());
       if (done) return;
-      yield decoder.decode(value, { stream: true });
+      const text = decoder.decode(value, { stream: true });
+      if (text !== '') yield text;
     }
   } finally {
     letGo(reader);
@@ -146,6 +147,8 @@ class ChunkFilter {
   readonly #hooks: StreamHooks;
   readonly #openTexts = new Map<string, TextMask>();
   readonly #pendingTools = new Map<string, string>();
+  /** The last text ended within what may be a token, and the next one may go on with it. */
+  #inToken = false;
 
   constructor(hooks: StreamHooks) {
     this.#hooks = hooks;
@@ -198,7 +201,7 @@ class ChunkFilter {
 
   #startText(id: unknown): UIMessageChunk[] {
     if (!isName(id) || this.#openTexts.has(id)) return [];
-    this.#openTexts.set(id, new TextMask());
+    this.#openTexts.set(id, new TextMask(this.#inToken));
     return [{ type: 'text-start', id }];
   }
 
@@ -213,6 +216,7 @@ class ChunkFilter {
     const mask = isName(id) && this.#openTexts.get(id);
     if (!mask) return [];
     this.#openTexts.delete(id);
+    this.#inToken = mask.inToken;
     const rest = mask.rest();
     const end: UIMessageChunk = { type: 'text-end', id };
     return rest === '' ? [end] : [{ type: 'text-delta', id, delta: rest }, end];

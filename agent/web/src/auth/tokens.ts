@@ -62,7 +62,7 @@ export function sessionFromDelivery(output: unknown, now: number): Session | nul
   const email = text(output['email']);
   const sub = text(output['cognito_sub']);
   if (!idToken || !accessToken || !refreshToken || !guestId || !email || !sub) return null;
-  if (claims(accessToken).sub !== sub) return null;
+  if (claims(accessToken).sub !== sub || claims(idToken).sub !== sub) return null;
   const expiresAt = expiryOnArrival(accessToken, output['expires_in'], now);
   return { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub };
 }

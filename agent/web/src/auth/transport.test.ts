@@ -61,7 +61,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
   const cognito: Answer[] = [];
   const challenges: Challenge[] = [];
   const signedIn: [Session, string | null][] = [];
-  const signedOut: string[] = [];
+  const signedOut: unknown[] = [];
   const next = async (queue: Answer[]) => {
     const given = queue.shift() ?? answer(...text('Hello.'));
     return typeof given === 'function' ? given() : given;
@@ -91,11 +91,13 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
       now,
       onChallenge: (challenge) => challenges.push(challenge),
       onSignedIn: (session, question) => signedIn.push([session, question]),
-      onSignedOut: (reason) => signedOut.push(reason),
       ...changes,
     },
     sdk.DefaultChatTransport,
   );
+  store.subscribe(({ userChanged, signedOutReason }) => {
+    if (userChanged && signedOutReason) signedOut.push(signedOutReason);
+  });
   const messages: UIMessage[] = [];
   const stop = new AbortController();
   const send = (words: string, body?: object): Promise<UIMessageChunk[]> => {
@@ -287,7 +289,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
 
   it('goes on after a listener that ends the sign-in at once, and tells of none', async () => {
     const { store, send, answers, posts, signedIn } = page(sdk);
-    store.subscribe(({ current }) => current && store.clear());
+    store.subscribe(({ current }) => current && store.signOut());
     answers.push(answer(...toolCall('verify_cognito_otp', delivery('ada', NOW))));
     await send('123456');
     await send('Hello');
@@ -331,6 +333,50 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(store.read()?.sub).toBe('ada');
     expect(challenges).toEqual([]);
     expect(JSON.stringify(chunks)).not.toContain(CANARY);
+  });
+
+  it.each([
+    ['has signed in', true],
+    ['has signed in, which is not heard of yet', false],
+  ])('takes no tokens and no login if somebody %s elsewhere meanwhile', async (_name, heard) => {
+    const { send, answers, store, storage, elsewhere, challenges, signedIn } = page(sdk);
+    const chunks = [
+      ...toolCall('verify_cognito_otp', delivery('mallory', NOW)),
+      ...toolCall('initiate_cognito_login', sent),
+    ];
+    answers.push(() => {
+      const pieces = function* () {
+        yield frames([{ type: 'start' }]);
+        if (heard) elsewhere(sessionOf('ada', NOW));
+        else storage.setItem(STORAGE_KEY, JSON.stringify(sessionOf('ada', NOW)));
+        yield frames([...chunks, { type: 'finish' }]);
+      };
+      const bytes = streamOf(pieces()).pipeThrough(new TextEncoderStream());
+      return stream(bytes as ReadableStream<Uint8Array<ArrayBuffer>>);
+    });
+    const seen = await send('Code entered', { code: '123456' });
+    expect([store.read()?.sub, challenges, signedIn]).toEqual(['ada', [], []]);
+    expect(JSON.stringify(seen)).not.toContain(CANARY);
+  });
+
+  it('goes on if who hears of a login throws, and reports that', async () => {
+    const report = vi.fn();
+    vi.stubGlobal('reportError', report);
+    const trouble = new Error('in the page');
+    const throws = () => {
+      throw trouble;
+    };
+    const { send, answers, store } = page(sdk, { onChallenge: throws, onSignedIn: throws });
+    answers.push(
+      answer(...toolCall('initiate_cognito_login', sent), ...text('Sent.')),
+      answer(...toolCall('verify_cognito_otp', delivery('ada', NOW)), ...text('Welcome.')),
+    );
+    for (const words of ["I'm ada@example.com", 'Code entered']) {
+      expect((await send(words)).at(-1)).toEqual({ type: 'finish' });
+    }
+    expect(store.read()?.sub).toBe('ada');
+    expect(report.mock.calls).toEqual([[trouble], [trouble]]);
+    vi.unstubAllGlobals();
   });
 
   it('drops what is malformed, unknown or refers to nothing, and goes on', async () => {
@@ -438,6 +484,17 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(aborted()).toEqual([false, false]);
     stop.abort();
     expect(aborted()).toEqual([true, true]);
+  });
+
+  it('ends without a complaint if the visitor stops while a refusal is read', async () => {
+    const { send, answers, stop } = page(sdk);
+    const pull = (controller: ReadableStreamDefaultController) => {
+      stop.abort();
+      controller.error(new DOMException('stopped', 'AbortError'));
+    };
+    const cutOff = new ReadableStream({ pull }, { highWaterMark: 0 });
+    answers.push(new Response(cutOff, { status: 503 }));
+    await expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
   });
 
   it.each(['the agent', 'AWS'])('lets go of %s before it answers, if the visitor stops', async (who) => {
@@ -555,7 +612,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     store.save(sessionOf('ada', NOW));
     const fresh = jwt('ada', NOW, 900, 'fresh');
     answers.push(refusal(401, 'invalid_token'));
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
     expect((await send('Hello')).at(-1)).toEqual({ type: 'finish' });
     expect(posts.map(({ authorization }) => authorization)).toEqual([
       `Bearer ${sessionOf('ada', NOW).accessToken}`,
@@ -578,7 +635,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     store.save(sessionOf('ada', NOW));
     const fresh = jwt('ada', NOW, 900, 'fresh');
     answers.push(refusal(401, 'invalid_token'), refusal(401, 'invalid_token'));
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
     await expect(send('Show my bookings')).rejects.toThrow('Your sign-in has ended');
     expect(posts).toHaveLength(2);
     expect([store.read(), signedOut]).toEqual([null, ['expired']]);
@@ -595,7 +652,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       elsewhere(sessionOf('ada', NOW, { accessToken: jwt('ada', NOW, 900, 'newer') }));
       return refusal(401, 'invalid_token');
     });
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
     await expect(send('Hello')).rejects.toThrow();
     expect(store.read()?.accessToken).toContain('newer');
   });
@@ -614,7 +671,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     const fresh = jwt('ada', NOW, 900, 'fresh');
     if (refreshes === 1) answers.push(refusal(401, 'invalid_token'));
     answers.push(refusal(429, 'whatever'));
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: 'id' } }));
+    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
     await expect(send('Hello')).rejects.toThrow('very busy');
     expect([posts.length, cognito.length]).toEqual([1 + refreshes, 1 - refreshes]);
     expect(store.read()?.sub).toBe('ada');
@@ -674,7 +731,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     elsewhere(null);
     await send('four');
     store.save(sessionOf('grace', NOW));
-    store.clear();
+    store.signOut();
     await send('five');
     const ids = posts.map(({ sessionId }) => sessionId);
     expect(ids[2]).toBe(ids[1]);

@@ -4,9 +4,10 @@ import { DefaultChatTransport, type UIMessage, type UIMessageChunk } from 'ai';
 import { type Challenge, nextChallenge } from './challenge';
 import type { AppConfig } from './config';
 import type { GuestCall } from './guest-aws';
+import { hear } from './listeners';
 import { QuestionMemory } from './question';
 import type { TokenRefresher } from './refresh';
-import type { Session, SessionStore, SignedOutReason } from './session';
+import type { Session, SessionStore } from './session';
 import { readChunks, SILENCE_MS, SILENT, texts } from './stream';
 import { isRecord, sessionFromDelivery } from './tokens';
 
@@ -52,7 +53,6 @@ export type AgentTransportOptions = {
    */
   onSignedIn?: (session: Session, pendingQuestion: string | null) => void;
   onChallenge?: (challenge: Challenge) => void;
-  onSignedOut?: (reason: SignedOutReason) => void;
   /** Loads what calls a guest runtime on AWS. */
   loadGuestCaller?: () => Promise<{
     callGuestRuntime: (config: AppConfig, call: GuestCall) => Promise<Response>;
@@ -112,7 +112,8 @@ class AgentLink {
   readonly #options: AgentTransportOptions;
   readonly #now: () => number;
   readonly #question = new QuestionMemory();
-  readonly #anonymousAnswers = new WeakSet<ReadableStream<Uint8Array>>();
+  /** The session that an answer was asked for in, by a guest who is not signed in. */
+  readonly #guestAnswers = new WeakMap<ReadableStream<Uint8Array>, string>();
   #challenge: Challenge | null = null;
   #sessionId = crypto.randomUUID();
   #sessionSub: string | null;
@@ -122,11 +123,10 @@ class AgentLink {
     this.#now = options.now ?? Date.now;
     this.#sessionSub = options.store.read()?.sub ?? null;
     options.store.subscribe((change) => {
-      const { current, previous, userChanged, fromOtherTab, signedOutReason } = change;
+      const { current, previous, userChanged, fromOtherTab } = change;
       if (!userChanged) return;
       this.#begin(current?.sub ?? null);
       if (previous || fromOtherTab) this.#question.forget();
-      if (signedOutReason) options.onSignedOut?.(signedOutReason);
     });
   }
 
@@ -142,49 +142,46 @@ class AgentLink {
     // What one visitor typed is not to be sent in another's name, nor is it a guest's.
     if (shown !== null && !before) throw new ChatError(SIGNED_OUT);
     if (sub !== shown) throw new ChatError(USER_CHANGED);
-    const accessToken = await refresher.accessToken();
-    if (before && accessToken === null) throw new ChatError(SIGNED_OUT);
-    if (accessToken === null) return this.#postAsGuest(body, signal);
-
-    const first = await this.#postAsMember(body, signal, before, accessToken);
-    const refusal = await refusalOf(first);
-    if (!refusal) return first;
-    if (!refusal.tokenRefused) throw this.#explain(refusal);
-
-    const another = await refresher.forceRefresh(accessToken);
-    if (another === null) throw new ChatError(SIGNED_OUT);
-    const second = await this.#postAsMember(body, signal, before, another);
-    const again = await refusalOf(second);
-    if (!again) return second;
-    if (!again.tokenRefused) throw this.#explain(again);
-    if (store.read()?.accessToken === another) store.clear('expired');
+    if (!before) return this.#postAsGuest(body, signal);
+    let token = await refresher.accessToken();
+    for (let refreshed = false; token !== null; refreshed = true) {
+      const response = await this.#postAsMember(body, signal, before, token);
+      const refusal = await refusalOf(response, signal);
+      if (!refusal) return response;
+      if (!refusal.tokenRefused) throw this.#explain(refusal);
+      if (refreshed) {
+        if (store.read()?.accessToken === token) store.expire();
+        break;
+      }
+      token = await refresher.forceRefresh(token);
+    }
     throw new ChatError(SIGNED_OUT);
   }
 
   read(stream: ReadableStream<Uint8Array>): ReadableStream<UIMessageChunk> {
-    const anonymous = this.#anonymousAnswers.has(stream);
+    const { store } = this.#options;
+    const askedIn = this.#guestAnswers.get(stream);
     let signedIn: Session | null = null;
+    // No more once somebody has signed in, be it by this answer or in another tab.
+    const isGuests = (): boolean => askedIn === this.#sessionId;
     return readChunks(stream, {
       onTokens: (delivery) => {
+        store.catchUp();
         // Nobody signs in who is signed in; tokens that come all the same are no one's.
-        const mayBegin = anonymous && !signedIn;
-        const session = mayBegin ? sessionFromDelivery(delivery, this.#now()) : null;
+        const session = isGuests() ? sessionFromDelivery(delivery, this.#now()) : null;
         if (!session) {
           return { success: false, error_code: 'AUTH_SERVICE_ERROR', message: TOKENS_UNUSABLE };
         }
         signedIn = session;
-        // Also if the same user is signed in already, in another tab. First, as who hears of the
-        // sign-in may end it.
-        this.#begin(session.sub);
-        this.#options.store.save(session);
+        store.save(session);
         return { success: true, guest_id: session.guestId, email: session.email };
       },
       onToolOutput: (toolName, output) => {
-        if (anonymous && !signedIn) this.#follow(toolName, output);
+        if (isGuests()) this.#follow(toolName, output);
       },
       onEnd: () => {
-        if (!signedIn || this.#options.store.read()?.sub !== signedIn.sub) return;
-        this.#options.onSignedIn?.(signedIn, this.#question.take());
+        if (!signedIn || store.read()?.sub !== signedIn.sub) return;
+        hear(this.#options.onSignedIn, signedIn, this.#question.take());
       },
     });
   }
@@ -193,10 +190,11 @@ class AgentLink {
     const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
     if (code === undefined) this.#question.asked(prompt);
     const { config, loadGuestCaller } = this.#options;
+    const sessionId = this.#sessionId;
     let response: Response;
     if (config.guestRuntimeArn && config.identityPoolId) {
       const load = loadGuestCaller ?? (() => import('./guest-aws'));
-      const call = { body, sessionId: this.#sessionId };
+      const call = { body, sessionId };
       response = await reach(signal, async (either) =>
         (await load()).callGuestRuntime(config, { ...call, signal: either }),
       );
@@ -204,21 +202,21 @@ class AgentLink {
       const headers = { [LOCALE_HEADER]: navigator.language };
       response = await this.#send(config.guestEndpoint, body, signal, headers);
     }
-    const refusal = await refusalOf(response);
+    const refusal = await refusalOf(response, signal);
     if (refusal) throw this.#explain(refusal);
-    if (response.body) this.#anonymousAnswers.add(response.body);
+    if (response.body) this.#guestAnswers.set(response.body, sessionId);
     return response;
   }
 
   async #postAsMember(
     body: string,
     signal: AbortSignal | null,
-    asker: Session | null,
+    asker: Session,
     accessToken: string,
   ): Promise<Response> {
     const session = this.#options.store.read();
     // What one visitor asked is not to be sent in another's name.
-    if (!session || session.sub !== asker?.sub) throw new ChatError(USER_CHANGED);
+    if (!session || session.sub !== asker.sub) throw new ChatError(USER_CHANGED);
     const headers = { authorization: `Bearer ${accessToken}` };
     return this.#send(this.#options.config.memberEndpoint, body, signal, headers);
   }
@@ -255,7 +253,7 @@ class AgentLink {
     if (!challenge) return;
     this.#challenge = challenge;
     if (challenge.open) this.#question.loginBegan();
-    this.#options.onChallenge?.(challenge);
+    hear(this.#options.onChallenge, challenge);
   }
 
   #explain(refusal: Refusal): ChatError {
@@ -274,7 +272,10 @@ class AgentLink {
 type Refusal = { status: number; code: string | null; tokenRefused: boolean };
 
 /** Returns why a response is no answer, or null; AgentCore may change the status of a refusal. */
-async function refusalOf(response: Response): Promise<Refusal | null> {
+async function refusalOf(
+  response: Response,
+  stop: AbortSignal | null,
+): Promise<Refusal | null> {
   const isJson = (response.headers.get('content-type') ?? '').includes('application/json');
   if (response.ok && !isJson) return null;
   let text = '';
@@ -284,6 +285,7 @@ async function refusalOf(response: Response): Promise<Refusal | null> {
       if (text.length > MAX_REFUSAL_CHARS) break;
     }
   } catch {
+    stop?.throwIfAborted();
     // The status has to do.
   }
   const code = /"code"\s*:\s*"([a-z_]{1,40})"/.exec(text)?.[1] ?? null;
