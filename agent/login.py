@@ -76,7 +76,6 @@ class _Challenge:
     code_length: int
     expires_at: int
     attempts_left: int
-    asked_at: float
     retry_after_seconds: int
     correlation_id: str
 
@@ -87,12 +86,14 @@ class _PendingLogin:
 
     Attributes:
         challenge: What may be answered.
-        ended: Else the last one, if it ended without a sign-in; tells when a new mail may go.
+        ended: Else the last one, if it ended without a sign-in.
+        next_mail_at: When a new mail may go, as far as the triggers have said; epoch seconds.
         codes_hidden_until: Epoch seconds.
     """
 
     challenge: _Challenge | None = None
     ended: _Challenge | None = None
+    next_mail_at: float = 0
     codes_hidden_until: float = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -189,6 +190,7 @@ class EmailOtpLogin:
             before = pending.challenge or pending.ended
             if before and before.email != address:
                 before = pending.challenge = pending.ended = None
+                pending.next_mail_at = 0
             # Set before the call: a mail may be on its way even if the call fails.
             self._hide_codes_until(pending, self._clock())
             correlation_id = uuid.uuid4().hex
@@ -206,8 +208,9 @@ class EmailOtpLogin:
                     extra=logged | describe(error) | {"outcome": name_of(refused)},
                 )
                 return refused
+            pending.next_mail_at = self._clock() + (challenge.retry_after_seconds or 0)
             if isinstance(challenge, Refused):
-                pending.challenge = None
+                pending.challenge, pending.ended = None, before
                 _log.info("code request refused", extra=logged | {"outcome": name_of(challenge)})
                 return challenge
             pending.challenge, pending.ended = challenge, None
@@ -243,8 +246,7 @@ class EmailOtpLogin:
         with pending.lock:
             challenge = pending.challenge
             if challenge is None:
-                wait = self._seconds_to_next_mail(pending.ended) if pending.ended else None
-                return Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=wait)
+                return self._over(pending, Refused(ErrorCode.NO_LOGIN_PENDING))
             if len(code) != challenge.code_length:
                 return Refused(ErrorCode.INVALID_OTP, attempts_left=challenge.attempts_left)
             logged = {"correlation_id": challenge.correlation_id}
@@ -257,6 +259,7 @@ class EmailOtpLogin:
                     pending.challenge = challenge
                 else:
                     pending.ended = challenge
+                    refused = self._over(pending, refused)
                 _log.warning(
                     "answer failed", extra=logged | describe(error) | {"outcome": name_of(refused)}
                 )
@@ -266,6 +269,7 @@ class EmailOtpLogin:
                 outcome = Refused(ErrorCode.INVALID_OTP, attempts_left=outcome.attempts_left)
             elif isinstance(outcome, Refused):
                 pending.ended = challenge
+                outcome = self._over(pending, outcome)
             _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
 
@@ -376,7 +380,6 @@ class EmailOtpLogin:
             code_length=_number(parameters, "code_length", code_length),
             expires_at=_number(parameters, "expires_at", now + life_seconds),
             attempts_left=_number(parameters, "attempts_left", attempts),
-            asked_at=self._clock(),
             retry_after_seconds=_number(parameters, "retry_after_seconds", COOLDOWN_SECONDS),
             correlation_id=correlation_id,
         )
@@ -409,9 +412,9 @@ class EmailOtpLogin:
         if parameters.get("status") == "expired" or (
             session is None and self._clock() >= expires_at
         ):
-            return self._over(ErrorCode.OTP_EXPIRED, challenge)
+            return Refused(ErrorCode.OTP_EXPIRED)
         if attempts_left <= 0:
-            return self._over(ErrorCode.MAX_ATTEMPTS_EXCEEDED, challenge)
+            return Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
         return replace(
             challenge,
             username=parameters.get("USERNAME", challenge.username),
@@ -424,17 +427,15 @@ class EmailOtpLogin:
         """Name why Cognito ended the login, which it does not say itself."""
         if _aws_code(error) not in _NOT_ALLOWED:
             return _refusal(error)
-        if self._clock() >= challenge.expires_at:
-            return self._over(ErrorCode.OTP_EXPIRED, challenge)
-        return self._over(ErrorCode.MAX_ATTEMPTS_EXCEEDED, challenge)
+        # With tries left, Cognito has lost the session, or the user may not sign in any more.
+        if self._clock() >= challenge.expires_at or challenge.attempts_left > 1:
+            return Refused(ErrorCode.OTP_EXPIRED)
+        return Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED)
 
-    def _over(self, error_code: ErrorCode, challenge: _Challenge) -> Refused:
-        """Say that this login is over, and from when there may be another mail."""
-        return Refused(error_code, retry_after_seconds=self._seconds_to_next_mail(challenge))
-
-    def _seconds_to_next_mail(self, before: _Challenge) -> int | None:
-        wait = math.ceil(before.asked_at + before.retry_after_seconds - self._clock())
-        return wait if wait > 0 else None
+    def _over(self, pending: _PendingLogin, refused: Refused) -> Refused:
+        """Say of a login that is over from when there may be another mail."""
+        wait = math.ceil(pending.next_mail_at - self._clock())
+        return replace(refused, retry_after_seconds=wait) if wait > 0 else refused
 
     def _sign_in(self, challenge: _Challenge, result: dict[str, Any]) -> SignedIn | Refused:
         # Straight from Cognito over TLS, which stands in for the signature here: OpenID Connect
@@ -450,7 +451,7 @@ class EmailOtpLogin:
                 extra=describe(error) | {"correlation_id": challenge.correlation_id},
             )
             self._revoke(result["RefreshToken"], challenge.correlation_id)
-            return self._over(ErrorCode.GUEST_CREATION_FAILED, challenge)
+            return Refused(ErrorCode.GUEST_CREATION_FAILED)
         token_delivery = {
             "event_type": "auth_tokens",
             "success": True,

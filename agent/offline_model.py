@@ -225,7 +225,7 @@ def _explain_error(output: Mapping[str, Any]) -> str:
         ),
         "INVALID_OTP": (
             f"That code is not right, or was used already.{tries} Please check the latest mail and "
-            "enter its code."
+            'enter its code, or say "new code".'
         ),
         "OTP_EXPIRED": f"That code has expired. {new_code}",
         "MAX_ATTEMPTS_EXCEEDED": f"There were too many wrong tries. {go_on}",

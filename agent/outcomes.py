@@ -25,7 +25,10 @@ class ErrorCode(StrEnum):
 
 MESSAGES: Mapping[ErrorCode, str] = {
     ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
-    ErrorCode.INVALID_OTP: "That code is not right, or was used already.",
+    ErrorCode.INVALID_OTP: (
+        "That code is not right, or was used already. Enter the one in the latest mail, or ask for "
+        "a new one."
+    ),
     ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
     ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
         "There were too many wrong tries. Asking for a code again begins anew: with the code "

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email_otp.challenge import Challenge, CodeKey
 from email_otp.code_key import CodeKeys
 from email_otp.errors import DeliveryError
-from email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled, Undelivered
+from email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
 from email_otp.mailer import SIMULATOR, Mailer, is_plain_address
 from email_otp.observability import count, logger
 from email_otp.settings import CreateSettings
@@ -78,8 +78,6 @@ class Issuer:
             case Throttled(retry_after_seconds):
                 count("SendThrottled")
                 return Issued(None, retry_after_seconds)
-            case Undelivered():
-                raise DeliveryError
 
     def _mail(self, user: User, reserved: Reserved, started_at: float) -> None:
         challenge = reserved.challenge

@@ -103,14 +103,9 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """No mail may be sent now, and there is nothing to join."""
+    """No mail may be sent now, and there is no code to join."""
 
     retry_after_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class Undelivered:
-    """The last challenge's mail failed as often as it may be tried."""
 
 
 type _Item = dict[str, Any]
@@ -144,7 +139,7 @@ class Ledger:
         user_pool_id: str,
         max_sends_per_hour: int,
         went_to_same_address: Callable[[Challenge], bool],
-    ) -> Reserved | Joined | Throttled | Undelivered:
+    ) -> Reserved | Joined | Throttled:
         """Reserve one mail for a new challenge, or join the last one.
 
         Args:
@@ -300,7 +295,7 @@ class Ledger:
         item: _Item,
         now: int,
         went_to_same_address: Callable[[Challenge], bool],
-    ) -> Reserved | Joined | Throttled | Undelivered:
+    ) -> Reserved | Joined | Throttled:
         retry_after_seconds = self._retry_after_seconds(item, now)
         challenge = _last_challenge(item)
         if not (
@@ -316,7 +311,7 @@ class Ledger:
         if delivery == "failed" or lost:
             mails = _integer(item, "mails")
             if mails >= MAILS_PER_CHALLENGE:
-                return Undelivered()
+                return Throttled(retry_after_seconds)
             if self._claim(user_key, challenge, mails, now):
                 return Reserved(challenge, mails + 1)
         return Joined(challenge, retry_after_seconds)

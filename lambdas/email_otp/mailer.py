@@ -92,7 +92,7 @@ def is_plain_address(address: str) -> bool:
 def with_display_name(name: str, address: str) -> str:
     """Write a sender as `"Harbour Rooms" <login@example.com>`, in ASCII.
 
-    A name so long that SES would refuse the mail is left out.
+    A name so long that SES would refuse the mail is cut.
 
     Args:
         name: One printable line, of any characters.
@@ -105,7 +105,9 @@ def with_display_name(name: str, address: str) -> str:
         # Source: RFC 2047, section 5.
         shown = Header(name, "utf-8", maxlinelen=_MAX_WORD_CHARACTERS).encode(linesep="")
     named = f"{shown} <{address}>"
-    return named if len(named) <= _MAX_FROM_CHARACTERS else address
+    if len(named) <= _MAX_FROM_CHARACTERS:
+        return named
+    return with_display_name(name[:-1], address)
 
 
 def whole_minutes(seconds: int) -> int:

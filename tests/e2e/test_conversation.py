@@ -166,7 +166,14 @@ def test_second_chat_is_told_that_its_code_may_be_used_already(
     second.say(f"I'm Ada, {address}")
     code = stack.code_mailed_to(address)
     tokens_in(guest.say("", code=code))
-    assert_refused(second.say("", code=code), ErrorCode.INVALID_OTP, "or was used already")
+    chunks = second.say("", code=code)
+    assert_refused(chunks, ErrorCode.INVALID_OTP, 'or was used already.*or say "new code"')
+    assert_refused(
+        second.say("new code"), ErrorCode.RATE_LIMITED, "try again in [1-3]?[0-9] second"
+    )
+    stack.age_ledger(address, 31)
+    assert "I have sent a 6-digit code" in text_of(second.say("new code"))
+    tokens_in(second.say("", code=stack.code_mailed_to(address)))
 
 
 @pytest.mark.parametrize(

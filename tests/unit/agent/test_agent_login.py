@@ -416,6 +416,31 @@ def test_throttled_challenge_is_rate_limited_and_leaves_no_login(
     assert login.expects_code(CHAT)
 
 
+def test_wait_and_name_are_remembered_over_a_refused_request(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    mailed_code(login, cognito)
+    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    login.initiate(CHAT, email=ADA)
+    clock.now += 40
+    refused = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=500)
+    assert login.verify(CHAT, "123456") == refused
+    clock.now += 500
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+    cognito.parameters = {}
+    login.initiate(CHAT, email=ADA)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == "Ada"
+
+
+def test_login_that_cognito_ends_is_not_said_to_have_had_too_many_tries(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    lost = use_up(login, cognito, dynamodb, "session lost")
+    assert lost == Refused(ErrorCode.OTP_EXPIRED, retry_after_seconds=30)
+
+
 @pytest.mark.parametrize(
     "code", ["UserLambdaValidationException", "InvalidLambdaResponseException"]
 )

@@ -176,7 +176,10 @@ def test_wait_for_a_new_code_is_told(code: str) -> None:
 
 def test_spent_code_is_not_called_wrong() -> None:
     output = {"success": False, "error_code": "INVALID_OTP", "attempts_left": 2}
-    assert "not right, or was used already" in _reply([*ASKED[:2], result(output)], TOOLS)
+    reply = _reply([*ASKED[:2], result(output)], TOOLS)
+    assert isinstance(reply, str)
+    assert "not right, or was used already" in reply
+    assert 'or say "new code"' in reply
 
 
 @pytest.mark.parametrize("fault", AddressFault)

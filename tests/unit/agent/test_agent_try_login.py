@@ -9,6 +9,7 @@ import pytest
 from agent import try_login
 from agent.guests import GuestStore
 from agent.login import EmailOtpLogin
+from agent.outcomes import MESSAGES, ErrorCode
 from tests.unit.agent.fakes import CLIENT_ID, POOL_ID, FakeCognito, FakeDynamoDb, Signer
 
 ADA = "ada@example.com"
@@ -58,9 +59,7 @@ def test_right_code_prints_verified_claims_and_no_token(
     assert "a***@e***.com" in printed.out
     assert '"token_use": "id"' in printed.out
     assert '"token_use": "access"' in printed.out
-    assert (
-        "INVALID_OTP: That code is not right, or was used already. (tries left: 2)" in printed.err
-    )
+    assert f"INVALID_OTP: {MESSAGES[ErrorCode.INVALID_OTP]} (tries left: 2)" in printed.err
     for secret in deployment.issued:
         assert secret not in printed.out + printed.err
 

@@ -12,7 +12,7 @@ MAX_SENDS_PER_HOUR = 14
 DAY = 24 * 3600
 
 type Delivery = Literal["sending", "sent", "failed"]
-type Step = Literal["new", "again", "join", "throttled", "undelivered"]
+type Step = Literal["new", "again", "join", "throttled"]
 
 
 @dataclass(eq=False)
@@ -101,7 +101,7 @@ class Person:
         if not lost and code.delivery != "failed":
             return "join", wait
         if code.mails == 3:
-            return "undelivered", wait
+            return "throttled", wait
         code.mails += 1
         code.mailed_at = now
         code.delivery = "sending"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from email_otp.challenge import Challenge, CodeKey
-from email_otp.ledger import Joined, Ledger, Reserved, Throttled, Undelivered
+from email_otp.ledger import Joined, Ledger, Reserved, Throttled
 from tests.unit.lambdas.aws_stand_in import StandIn
 from tests.unit.lambdas.dynamodb_expressions import NotUnderstood, check_values, holds, updated
 from tests.unit.lambdas.sign_in import POOL, Clock, Lambdas
@@ -34,7 +34,7 @@ def _reserve(
     user: str = "ada",
     cap: int = 1000,
     pool: str = POOL,
-) -> Reserved | Joined | Throttled | Undelivered:
+) -> Reserved | Joined | Throttled:
     outcome = ledger.reserve(
         user,
         _challenge(clock),
