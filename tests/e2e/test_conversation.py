@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import string
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,8 @@ from tests.deployment import Deployment, other_than
 
 @pytest.fixture
 def address() -> str:
-    return f"ada-{secrets.token_hex(6)}@example.com"
+    # Letters alone: of what is no whole address, digits in a row are hidden as a code.
+    return f"ada-{''.join(secrets.choice(string.ascii_lowercase) for _ in range(12))}@example.com"
 
 
 @pytest.fixture
@@ -168,10 +170,10 @@ def test_second_chat_is_told_that_its_code_may_be_used_already(
     tokens_in(guest.say("", code=code))
     chunks = second.say("", code=code)
     assert_refused(chunks, ErrorCode.INVALID_OTP, 'or was used already.*or say "new code"')
-    assert_refused(
-        second.say("new code"), ErrorCode.RATE_LIMITED, "try again in [1-3]?[0-9] second"
-    )
+    chunks = second.say("new code")
+    assert_refused(chunks, ErrorCode.RATE_LIMITED, "try again in [1-3]?[0-9] second")
     stack.age_ledger(address, 31)
+    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
     assert "I have sent a 6-digit code" in text_of(second.say("new code"))
     tokens_in(second.say("", code=stack.code_mailed_to(address)))
 
