@@ -6,7 +6,11 @@ import { claims, expiryOnArrival, isRecord } from './tokens';
 
 export const CALL_TIMEOUT_MS = 5_000;
 
-/** Cognito's answers, all with status 400, after which the refresh token is of no more use. */
+/**
+ * Cognito's answers after which the refresh token is of no more use: the user or the client is gone
+ * or may not sign in, the token is revoked, over, rotated away or none. All have status 400; with
+ * another it is somebody's on the way, such as a firewall's.
+ */
 const FINAL_ERRORS = new Set([
   'InvalidParameterException',
   'NotAuthorizedException',
