@@ -31,7 +31,8 @@ _MAX_PAIRS = 8  # a message of nothing else must not take long
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019", "''")
-_LIGATURE = len("ffi")  # some characters become whole phrases
+# Forms of one same character. Others are more than it shows: an encircled 1 is no 1.
+_FORMS = {"<wide>", "<narrow>", "<small>", "<font>"}
 
 # A message is looked at as its shape, a character for each: a digit of any script, what is not
 # seen, what may stand between the digits of a code, and anything else.
@@ -77,7 +78,7 @@ class AddressFault(StrEnum):
 
 def address_fault(text: str) -> AddressFault | None:
     """Say why `parse_address` does not take a text; None if it is no whole address at all."""
-    address = _plain(text).strip(" \t")
+    address = _plain(text).strip()
     local, _, domain = address.rpartition("@")
     if not local or "." not in domain.strip(".") or re.search(r"[@\s<>]", local):
         return None
@@ -94,13 +95,13 @@ def address_fault(text: str) -> AddressFault | None:
 
 def parse_address(text: str) -> str | None:
     """Return the one address `text` consists of, lower-cased, or None if it is none."""
-    # Not `casefold`, which makes another address of one with a sharp s.
-    return _parse_plain(_plain(text).strip(" \t").lower())
+    return _parse_plain(_plain(text).strip())
 
 
 def _parse_plain(text: str) -> str | None:
     fits = len(text) <= _MAX_ADDRESS_CHARS and text.find("@") <= _MAX_LOCAL_CHARS
-    return text if fits and _ADDRESS.fullmatch(text) else None
+    # Lower-cased once it is known to be ASCII: the sign for kelvin becomes a plain k.
+    return text.lower() if fits and _ADDRESS.fullmatch(text) else None
 
 
 def misspelt_address(message: str) -> str | None:
@@ -118,7 +119,7 @@ def typed_addresses(message: str) -> Iterator[str]:
 
 def _whole_address(word: str) -> str | None:
     """Return the address in a word, without what stands around it and can be no part of it."""
-    word = word.rstrip(".!?").lower()
+    word = word.rstrip(".!?")
     # `_ada@example.com` is an address with its underscore, and `_ada@example.com_` is emphasised.
     for _ in range(_MAX_PAIRS):
         if address := _parse_plain(word):
@@ -131,23 +132,23 @@ def _whole_address(word: str) -> str | None:
 
 
 def _plain(text: str) -> str:
-    """Return the text with typographic forms as plain characters, at most three for one.
+    """Return the text with typographic forms as plain characters.
 
     What is not seen (Unicode's category Cf) is dropped: it is copied along with an address.
     """
     if text.isascii():
         return text
     plain = (_plain_form(c) for c in text if not _is_format(c))
-    return "".join(c if len(c) <= _LIGATURE else "\0" for c in plain).translate(_APOSTROPHES)
+    return "".join(plain).translate(_APOSTROPHES)
 
 
 def _is_format(character: str) -> bool:
     return unicodedata.category(character) == "Cf"
 
 
-@lru_cache(maxsize=4096)  # some take microseconds, and a message may have thousands
 def _plain_form(character: str) -> str:
-    return unicodedata.normalize("NFKC", character)
+    form, _, plain = unicodedata.decomposition(character).partition(" ")
+    return chr(int(plain, 16)) if form in _FORMS else character
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -242,7 +243,7 @@ def _read(message: str) -> tuple[list[str], str]:
     digits = [_digits_of(character) for character in message]
     # Not normalised as a whole, which could move its characters and make it longer.
     seen = [place for place, character in enumerate(message) if not _is_format(character)]
-    plain = "".join(one if len(one := _plain_form(message[place])) == 1 else "\0" for place in seen)
+    plain = "".join(_plain_form(message[place]) for place in seen)
     for address in _ADDRESS_IN_TEXT.finditer(plain):
         places = enumerate(seen[slice(*address.span())])
         for _, unbroken in groupby(places, lambda place: place[1] - place[0]):
@@ -258,11 +259,12 @@ def _read(message: str) -> tuple[list[str], str]:
     return digits, shape
 
 
+@lru_cache(maxsize=4096)  # some take microseconds, and a message may have thousands
 def _digits_of(character: str) -> str:
     """Return the decimal digits a character shows: one, none, or two of an encircled ten."""
     if character.isascii():
         return character if character.isdigit() else ""
-    values = [unicodedata.digit(c, None) for c in _plain_form(character)]
+    values = [unicodedata.digit(c, None) for c in unicodedata.normalize("NFKC", character)]
     return "".join(str(value) for value in values if value is not None)
 
 

@@ -73,6 +73,30 @@ def test_t13_t18_part_of_a_longer_word_is_no_address(message: str) -> None:
     assert "ada@example.com" not in list(typed_addresses(message))
 
 
+@pytest.mark.parametrize("sign", "\u2460\u2488\u2474\u2122\u00b9\u338f\ufb01\u212a\u017f")
+def test_t13_sign_that_shows_more_than_a_character_is_no_part_of_an_address(sign: str) -> None:
+    for text in (f"{sign}ada@example.com", f"ada{sign}@example.com", f"ada@{sign}example.com"):
+        assert parse_address(text) is None
+        assert not list(typed_addresses(text))
+
+
+@pytest.mark.parametrize("form", "\uff41\U0001d41a\U0001d4b6\U0001d68a")
+def test_other_forms_of_one_letter_are_read(form: str) -> None:
+    assert parse_address(f"{form}da@example.com") == "ada@example.com"
+
+
+def test_blank_of_any_kind_beside_an_address_is_left_out() -> None:
+    assert parse_address("\u00a0ada@example.com\u2003") == "ada@example.com"
+
+
+def test_t37_encircled_code_before_an_address_is_hidden() -> None:
+    message = "\u2463\u24ea\u2466\u2460\u2468\u2462ada@example.com"
+    shown, hidden = hide_codes(message, pending=False)
+    ((reference, held),) = hidden.items()
+    assert shown == f"[code_reference: {reference}]ada@example.com"
+    assert held.digits(6) == "407193"
+
+
 def test_t38_message_of_marks_alone_takes_no_time_that_grows_with_its_square() -> None:
     """Not one with an accent either; hundreds would take minutes."""
     for _ in range(100):
