@@ -30,7 +30,7 @@ _PAIRS = {"'": "'", "`": "`", "*": "*", "_": "_", "~": "~", "{": "}", "|": "|"}
 _MAX_PAIRS = 8  # a message of nothing else must not take long
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
-_APOSTROPHES = str.maketrans("\u2018\u2019", "''")
+_APOSTROPHES = str.maketrans("\u2018\u2019\u201b", "'''")
 # Forms of one same character. Others are more than it shows: an encircled 1 is no 1.
 _FORMS = {"<wide>", "<narrow>", "<small>", "<font>"}
 

@@ -33,6 +33,7 @@ from agent.visitor_input import (
             ["ada@example.com", "bob@example.org"],
         ),
         ("I'm o\u2019brien@example.com", ["o'brien@example.com"]),
+        ("o\u201bbrien@example.com", ["o'brien@example.com"]),
         ("ada@example.xn--p1ai", ["ada@example.xn--p1ai"]),
         ("_ada@example.com", ["_ada@example.com"]),
         ("**ada@example.com.** and *_bob@example.org_*!", ["ada@example.com", "bob@example.org"]),
