@@ -3,6 +3,7 @@
 import re
 import secrets
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,15 +20,21 @@ _LETTERS_AND_SIGNS = re.compile(rf"(?:{_ATOM}|\.)+")
 _ADDRESS_IN_TEXT = re.compile(rf"(?<!{_ATOM})(?<!\.)({_ADDRESS.pattern})")
 _MAX_ADDRESS_CHARS, _MAX_LOCAL_CHARS = 254, 64  # RFC 5321, section 4.5.3.1
 
-# What ends a word that may be an address, since it can be no part of one: white space, brackets,
-# quotes, and the scripts that are written without spaces.
-_WORD_END = re.compile(
-    r"[\s<>()\[\],;:\"\\\u00ab\u00bb\u2039\u203a\u201a-\u201f\u3000-\u30ff\u3400-\u9fff\uac00-\ud7af"
-    r"\uff00-\uffef]+"
-)
+# A word ends at white space and in the scripts that are written without spaces. Their long vowel
+# sign is a hyphen where it follows no letter of theirs.
+_WORD_END = re.compile(r"(?:[\s\u3000-\u30fb\u30fd-\u30ff\u3400-\u9fff\uac00-\ud7af]\u30fc*)+")
+_MARKS = r"<>()\[\],;:\""  # no part of an address; marks of other scripts are read as a semicolon
+_END_MARK = "\u2026"  # may be meant as dots or a hyphen, so it only ends an address
 # Quotes, braces and emphasis may begin an address as well: they count as such only in pairs.
-_PAIRS = {"'": "'", "`": "`", "*": "*", "_": "_", "~": "~", "{": "}", "|": "|"}
-_MAX_PAIRS = 8  # a message of nothing else must not take long
+_PAIRED = "'`*_~{|"
+_CLOSING = rf"[{_MARKS}{_PAIRED}}}.!?{_END_MARK}]*"
+# A word is read as such items only: of one in which anything else stands, a part would be mailed.
+_ITEM = re.compile(
+    r"(?:(?>[^@/]*:)|[^@<]*+(?=<[^@<>]*@[^@<>]*>))?"  # `E-Mail:` or `Ada<...@...>`
+    rf"(?:[{_MARKS}{_PAIRED}]*[{_MARKS}])?+(?P<opening>[{_PAIRED}]*+)"
+    rf"(?P<address>{_ADDRESS.pattern})(?P<closing>{_CLOSING}(?:(?<=[{_MARKS}])|\Z))"
+)
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")  # Markdown's: john\_doe@example.com
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
 _APOSTROPHES = str.maketrans("\u2018\u2019\u201b", "'''")
@@ -112,23 +119,29 @@ def misspelt_address(message: str) -> str | None:
 
 def typed_addresses(message: str) -> Iterator[str]:
     """Yield the whole addresses in a message, lower-cased; never a part of a longer word."""
-    for word in _WORD_END.split(_plain(message)):
-        if "@" in word and (address := _whole_address(word)):
-            yield address
+    for word in _WORD_END.split(_plain(_ESCAPE.sub(r"\1", message))):
+        yield from _whole_addresses(word)
 
 
-def _whole_address(word: str) -> str | None:
-    """Return the address in a word, without what stands around it and can be no part of it."""
-    word = word.rstrip(".!?")
+def _whole_addresses(word: str) -> list[str]:
+    """Return the addresses that a word consists of; none if there is anything else in it."""
+    addresses: list[str] = []
+    end = 0
+    while end < len(word):
+        if not (item := _ITEM.match(word, end)) or not (address := _bare_address(item)):
+            return []
+        addresses.append(address)
+        end = item.end()
+    return addresses
+
+
+def _bare_address(item: re.Match[str]) -> str | None:
+    """Return an item's address without the marks around it, if each opening one is closed."""
+    opening, address, closing = item.group("opening", "address", "closing")
+    if Counter(opening.replace("{", "}")) <= Counter(closing):
+        return _parse_plain(address)
     # `_ada@example.com` is an address with its underscore, and `_ada@example.com_` is emphasised.
-    for _ in range(_MAX_PAIRS):
-        if address := _parse_plain(word):
-            return address
-        if len(word) < 2 or _PAIRS.get(word[0]) != word[-1]:
-            break
-        word = word[1:-1].rstrip(".!?")
-    # A closing mark whose opening one is in an earlier word.
-    return _parse_plain(word.rstrip("".join(_PAIRS.values()) + ".!?"))
+    return None if opening.strip("_") else _parse_plain(opening + address)
 
 
 def _plain(text: str) -> str:
@@ -138,17 +151,22 @@ def _plain(text: str) -> str:
     """
     if text.isascii():
         return text
-    plain = (_plain_form(c) for c in text if not _is_format(c))
-    return "".join(plain).translate(_APOSTROPHES)
+    return "".join(_plain_form(c) for c in text.translate(_APOSTROPHES) if not _is_format(c))
 
 
 def _is_format(character: str) -> bool:
     return unicodedata.category(character) == "Cf"
 
 
+@lru_cache(maxsize=4096)  # a message may have thousands
 def _plain_form(character: str) -> str:
     form, _, plain = unicodedata.decomposition(character).partition(" ")
-    return chr(int(plain, 16)) if form in _FORMS else character
+    if form in _FORMS:
+        return _plain_form(chr(int(plain, 16)))
+    category = unicodedata.category(character)
+    if character.isascii() or not category.startswith("P"):
+        return character
+    return _END_MARK if form or category in {"Pc", "Pd"} else ";"
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -305,7 +305,11 @@ def test_t08_code_field_becomes_one_reference(code: str, digits: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "piece", ["a", "1", "a.", "1 ", "1" + " " * 999, "@", "a@", "[code_reference: "]
+    "piece",
+    [
+        *["a", "1", "a.", "1 ", "1" + " " * 999, "@", "a@", "[code_reference: "],
+        *["*", "<", "a:", "*:", "a<", "\\_", "a@b.co,", "<a@b.co>", "a@b.co:", "\u3001", "\u30fc"],
+    ],
 )
 def test_long_messages_are_read_quickly(piece: str) -> None:
     message = piece * (32_000 // len(piece))
@@ -494,12 +498,78 @@ def test_t37_encircled_numbers_count_as_the_digits_they_show() -> None:
     assert held.digits(6) == "101112"
 
 
-@pytest.mark.parametrize(
-    "between",
-    [*'\t\r\n<>()[],;:"\\\u201a\u201c\u201d\u201e\u3000\u3001\u306f\u4e2d\uac00\uff0c\uff1a'],
-)
+@pytest.mark.parametrize("between", "\t\r\n\u3000\u306f\u4e2d\uac00")
 def test_address_ends_where_a_word_does(between: str) -> None:
     assert list(typed_addresses(f"a{between}ada@example.com{between}b")) == ["ada@example.com"]
+
+
+_MARKS = '<>()[],;:"\u201a\u201c\u201d\u201e\u3001\u3002\uff0c\uff1a\uff61\u00b7\u2022\u060c'
+_END_MARKS = "\u2010\u2013\u2014\u2025\u2026\u203c\u203f"
+
+
+@pytest.mark.parametrize("mark", _MARKS)
+def test_marks_around_an_address_are_left_out(mark: str) -> None:
+    assert list(typed_addresses(f"{mark}ada@example.com{mark}")) == ["ada@example.com"]
+
+
+@pytest.mark.parametrize("mark", [*_END_MARKS, *"\u060c\u061f\u0964\u1363.!?", "?!", "),"])
+def test_marks_after_an_address_are_left_out(mark: str) -> None:
+    assert list(typed_addresses(f"ada@example.com{mark}")) == ["ada@example.com"]
+
+
+@pytest.mark.parametrize("mark", [*_MARKS, *_END_MARKS, "\\", "\u30fc", "(x)", "(.)", "<>"])
+def test_t13_mark_within_a_word_makes_no_two_of_it(mark: str) -> None:
+    assert mark in ":\uff1a" or not list(typed_addresses(f"john{mark}doe@example.com"))
+    assert not list(typed_addresses(f"doe@example.com{mark}uk"))
+    assert "doe@example.co" not in typed_addresses(f"<doe@example.co{mark}.uk>")
+
+
+@pytest.mark.parametrize("mark", _END_MARKS)
+def test_t13_mark_that_may_be_dots_or_a_hyphen_begins_no_address(mark: str) -> None:
+    assert not list(typed_addresses(f"{mark}ada@example.com"))
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("Email:ada@example.com", ["ada@example.com"]),
+        ("<mailto:ada@example.com>", ["ada@example.com"]),
+        ("Ada<ada@example.com>,", ["ada@example.com"]),
+        ('"Lovelace,Ada"<ada@example.com>', ["ada@example.com"]),
+        ("Ada<ada@example.com", []),
+        ("https://ada:pass@example.com", []),
+        ("[ada@example.com](mailto:bob@example.org)", ["ada@example.com", "bob@example.org"]),
+        ("ada@example.com,bob@example.org", ["ada@example.com", "bob@example.org"]),
+        ("'ada@example.com',_bob@example.org;", ["ada@example.com", "_bob@example.org"]),
+        ("ada@example.com,bob", []),
+        ("{'email':'ada@example.com'}", ["ada@example.com"]),
+        ('{"email":"ada@example.com"},', ["ada@example.com"]),
+        ("**<ada@example.com>**", ["ada@example.com"]),
+        ("**E-Mail:**ada@example.com", []),
+        ("**ada@example.com*", []),
+        ("'ada@example.com", []),
+        ("\u306f\u3044\u3001ada@example.com\u3067\u3059\u3002", ["ada@example.com"]),
+        ("\u30e1\u30fc\u30e9\u30fcada@example.com", ["ada@example.com"]),
+    ],
+)
+def test_t13_word_is_read_as_addresses_labels_and_marks_or_not_at_all(
+    word: str, expected: list[str]
+) -> None:
+    assert list(typed_addresses(word)) == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        (r"john\_doe@example.com", ["john_doe@example.com"]),
+        (r"ada@example.com\.uk", ["ada@example.com.uk"]),
+        (r"\<ada@example.com\>", ["ada@example.com"]),
+        (r"\nada@example.com", []),
+        (r"ada@example.com\n", []),
+    ],
+)
+def test_backslash_of_markdown_is_undone(word: str, expected: list[str]) -> None:
+    assert list(typed_addresses(word)) == expected
 
 
 _HYPHENS = "-\u05be\u2010\u2011\u2012\u2013\u2014\u2015\u2212\u30fc"
