@@ -87,7 +87,9 @@ def address_fault(text: str) -> AddressFault | None:
     """Say why `parse_address` does not take a text; None if it is no whole address at all."""
     address = _plain(text).strip()
     local, _, domain = address.rpartition("@")
-    if not local or "." not in domain.strip(".") or re.search(r"[@\s<>]", local):
+    if not local or "." not in domain.strip(".") or "@" in local:
+        return None
+    if re.search(rf"[\s{_MARKS}{_END_MARK}]", address):
         return None
     if not _LETTERS_AND_SIGNS.fullmatch(local):
         return AddressFault.NAME
