@@ -30,7 +30,7 @@ _PAIRED = "'`*_~{|"
 _CLOSING = rf"[{_MARKS}{_PAIRED}}}.!?{_END_MARK}]*"
 # A word is read as such items only: of one in which anything else stands, a part would be mailed.
 _ITEM = re.compile(
-    r"(?:(?>[^@/]*:)|[^@<]*+(?=<[^@<>]*@[^@<>]*>))?"  # `E-Mail:` or `Ada<...@...>`
+    r"(?:(?P<label>(?>[^@/]*:))|[^@<]*+(?=<[^@<>]*@[^@<>]*>))?"  # `E-Mail:` or `Ada<...@...>`
     rf"(?:[{_MARKS}{_PAIRED}]*[{_MARKS}])?+(?P<opening>[{_PAIRED}]*+)"
     rf"(?P<address>{_ADDRESS.pattern})(?P<closing>{_CLOSING}(?:(?<=[{_MARKS}])|\Z))"
 )
@@ -139,7 +139,10 @@ def _whole_addresses(word: str) -> list[str]:
 
 def _bare_address(item: re.Match[str]) -> str | None:
     """Return an item's address without the marks around it, if each opening one is closed."""
-    opening, address, closing = item.group("opening", "address", "closing")
+    label, opening, address, closing = item.group("label", "opening", "address", "closing")
+    # On many keyboards a colon is one key away from the dot of john.doe@example.com.
+    if label and "mail" not in label.lower() and any(map(str.isalnum, label)):
+        return None
     if Counter(opening.replace("{", "}")) <= Counter(closing):
         return _parse_plain(address)
     # `_ada@example.com` is an address with its underscore, and `_ada@example.com_` is emphasised.

@@ -523,7 +523,7 @@ def test_marks_after_an_address_are_left_out(mark: str) -> None:
 
 @pytest.mark.parametrize("mark", [*_MARKS, *_END_MARKS, "\\", "\u30fc", "(x)", "(.)", "<>"])
 def test_t13_mark_within_a_word_makes_no_two_of_it(mark: str) -> None:
-    assert mark in ":\uff1a" or not list(typed_addresses(f"john{mark}doe@example.com"))
+    assert not list(typed_addresses(f"john{mark}doe@example.com"))
     assert not list(typed_addresses(f"doe@example.com{mark}uk"))
     assert "doe@example.co" not in typed_addresses(f"<doe@example.co{mark}.uk>")
 
@@ -537,6 +537,8 @@ def test_t13_mark_that_may_be_dots_or_a_hyphen_begins_no_address(mark: str) -> N
     ("word", "expected"),
     [
         ("Email:ada@example.com", ["ada@example.com"]),
+        ("\u30e1\u30fc\u30eb\uff08E-Mail\uff09\uff1aada@example.com", ["ada@example.com"]),
+        ("Name:ada@example.com", []),
         ("<mailto:ada@example.com>", ["ada@example.com"]),
         ("Ada<ada@example.com>,", ["ada@example.com"]),
         ('"Lovelace,Ada"<ada@example.com>', ["ada@example.com"]),
