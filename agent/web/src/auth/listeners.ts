@@ -1,12 +1,9 @@
 // Calls what others have registered.
 
-/** Calls a listener, if there is one; what it throws is its own trouble, and nobody else's. */
-export function hear<T extends unknown[]>(
-  listener: ((...args: T) => void) | undefined,
-  ...args: T
-): void {
+/** Calls a listener; what it throws is its own trouble, and nobody else's. */
+export function hear(call: () => void): void {
   try {
-    listener?.(...args);
+    call();
   } catch (error) {
     globalThis.reportError?.(error);
   }

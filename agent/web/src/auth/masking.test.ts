@@ -54,7 +54,7 @@ it('is none in a cursor, which has a single part', () => {
   expect(holdsToken({ next: `eyJ${'a'.repeat(200)}` })).toBe(false);
 });
 
-it.each(['id_token', 'accessToken', 'refresh_token', 'RefreshToken'])(
+it.each(['id_token', 'accessToken', 'refresh_token', 'RefreshToken', 'userIdToken', 'x-id-token'])(
   'may have any shape in a field %s',
   (name) => expect(holdsToken([{ [name]: 'x' }])).toBe(true),
 );

@@ -7,7 +7,7 @@ const MAX_WORD = 100;
 // A token of Cognito is base64url parts with dots between, the first one a JSON object: `{"` and a
 // letter are `eyJ`. https://www.rfc-editor.org/rfc/rfc7515#section-3.1
 const TOKEN = /(?<![\w-])(?=[\w-]*\.[\w.-])[\w-]*?eyJ[\w-]{8}/;
-const FIELD = /(?:(?<![a-z])id|access|refresh)_?token/i; // but no INVALID_TOKEN
+const FIELD = /(?:(?<!val)id|access|refresh)[_-]?token/i; // but no INVALID_TOKEN
 const IN_TEXT = new RegExp(
   `eyJ(?:[\\w-]{8,${MAX_WORD - 1}}\\.[\\w.-]|[\\w-]{${MAX_WORD}})[\\w.-]*`,
   'g',

@@ -96,6 +96,44 @@ describe('TokenRefresher', () => {
     expect(calls).toHaveLength(1);
   });
 
+  it.each([
+    ['by days', 3 * 86_400_000],
+    ['by more than a minute', 60_001],
+  ])('refreshes a token under a clock that was set back %s', async (_name, by) => {
+    const { state, calls, refresher } = world();
+    state.now = START - by;
+    expect(await refresher.accessToken()).toContain('n1');
+    expect(calls).toHaveLength(1);
+  });
+
+  it('leaves it alone under a clock that was set back as clocks are corrected', async () => {
+    const { state, calls, refresher, store } = world();
+    const changed = vi.fn();
+    const stop = store.subscribe(changed);
+    state.now = START - 60_000;
+    await refresher.accessToken();
+    store.catchUp();
+    expect([calls, changed.mock.calls]).toEqual([[], []]);
+    stop();
+  });
+
+  it('uses a token whose end is in doubt while Cognito is away', async () => {
+    const { state, refresher, store } = world();
+    const token = store.read()?.accessToken;
+    state.now = START - 300_000;
+    state.answers.push(() => new Response('busy', { status: 503 }));
+    expect(await refresher.accessToken()).toBe(token);
+  });
+
+  it('ends a session that the storage does not let go of', async () => {
+    const { state, storage, refused, refresher, store, calls } = world();
+    Object.assign(storage, { setItem: () => undefined, removeItem: () => undefined });
+    state.now = START + due;
+    state.answers.push(refused('NotAuthorizedException'));
+    expect(await refresher.accessToken()).toBeNull();
+    expect([store.read(), calls.length]).toEqual([null, 1]);
+  });
+
   it('keeps a rotated refresh token, and the old one if there is none', async () => {
     const { state, granted, refresher, store } = world();
     state.now = START + due;
@@ -483,6 +521,20 @@ describe('while nobody asks', () => {
     globalThis.dispatchEvent(new Event('focus'));
     await pass(2_000);
     expect(calls).toHaveLength(1);
+    stop();
+  });
+
+  it('does not wait for a time that a fast clock has told', async () => {
+    const { state, calls, refresher, told, tab } = world();
+    state.now = START + 3_600_000;
+    const stop = refresher.keepFresh();
+    await pass(1_000);
+    expect(calls).toHaveLength(1);
+    state.now = START;
+    tab().store.save(sessionOf('ada', START + 3_600_000));
+    told();
+    await pass(61_000);
+    expect(calls).toHaveLength(2);
     stop();
   });
 

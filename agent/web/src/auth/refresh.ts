@@ -3,10 +3,12 @@ import { CALL_TIMEOUT_MS, CognitoClient } from './cognito';
 import type { AppConfig } from './config';
 import { type Locks, pause, Turns, webLocks } from './locks';
 import { isSame, type NewTokens, type Session, type SessionStore, STORAGE_KEY } from './session';
-import { claims } from './tokens';
+import { claims, MAX_LIFE_MS } from './tokens';
 import { onWake } from './wake';
 
 const LONGEST_LEAD_MS = 5 * 60 * 1000;
+/** How far a clock may be set back, as it often is a little, before a token's end is in doubt. */
+const LEEWAY_MS = 60_000;
 
 /**
  * A tab that the browser has frozen may hold the lock for good, so it is waited for no longer than
@@ -126,7 +128,8 @@ export class TokenRefresher {
     // Enough, until the next message or until the page wakes up.
     if (times > RETRY_PAUSES_MS.length && !this.#isUsable(session, rejected)) return;
     const dueAt = this.#unanswered ? 0 : this.#dueAt(session);
-    const wait = Math.max(dueAt, this.#restUntil) - this.#now();
+    const restUntil = Math.min(this.#restUntil, this.#now() + LATER_RETRY_PAUSE_MS);
+    const wait = Math.max(dueAt, restUntil) - this.#now();
     this.#timer = setTimeout(() => void this.#refreshUnasked(rejected), wait);
   }
 
@@ -136,7 +139,9 @@ export class TokenRefresher {
   }
 
   #dueAt(session: Session): number {
-    const life = claims(session.accessToken).lifeMs ?? 3 * LONGEST_LEAD_MS;
+    const life = claims(session.accessToken).lifeMs ?? MAX_LIFE_MS;
+    // With more than its whole life left, the clock was set back, and nobody knows when it ends.
+    if (session.expiresAt > this.#now() + life + LEEWAY_MS) return 0;
     return session.expiresAt - Math.min(life / 3, LONGEST_LEAD_MS);
   }
 

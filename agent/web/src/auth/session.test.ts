@@ -5,13 +5,12 @@ import { type SessionChange, SessionStore, STORAGE_KEY } from './session';
 import { FakeStorage, jwt, sessionOf } from './testing';
 
 const NOW = 1_790_000_000_000;
-const now = () => NOW;
 
 describe('SessionStore', () => {
   it('keeps a session over a reload', () => {
     const storage = new FakeStorage();
-    new SessionStore({ storage, now }).save(sessionOf('ada', NOW));
-    const reloaded = new SessionStore({ storage, now });
+    new SessionStore({ storage }).save(sessionOf('ada', NOW));
+    const reloaded = new SessionStore({ storage });
     expect(reloaded.read()).toEqual(sessionOf('ada', NOW));
     expect(reloaded.persistent).toBe(true);
   });
@@ -30,29 +29,12 @@ describe('SessionStore', () => {
   ])('reads nothing out of %s', (text) => {
     const storage = new FakeStorage();
     storage.setItem(STORAGE_KEY, text);
-    expect(new SessionStore({ storage, now }).read()).toBeNull();
-  });
-
-  it('takes a token that seems to live for days as expired', () => {
-    const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
-    store.save(sessionOf('ada', NOW, { expiresAt: NOW + 3 * 86_400_000 }));
-    expect(store.read()?.expiresAt).toBe(NOW);
-  });
-
-  it('is in doubt about a token with more than its whole life left: the clock was set back', () => {
-    let at = NOW;
-    const store = new SessionStore({ storage: new FakeStorage(), now: () => at });
-    store.save(sessionOf('ada', NOW));
-    at = NOW - 60_000; // as clocks are corrected
-    expect(store.read()?.expiresAt).toBe(NOW + 900_000);
-    at = NOW - 60_001;
-    expect(store.read()?.expiresAt).toBe(at);
+    expect(new SessionStore({ storage }).read()).toBeNull();
   });
 
   it('keeps a session in memory where the storage is full, and leaves no older one behind', () => {
     const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     store.save(sessionOf('grace', NOW));
     storage.failing = true;
     store.save(sessionOf('ada', NOW));
@@ -68,14 +50,14 @@ describe('SessionStore', () => {
 
   it('keeps a session in memory where the storage drops it without a word', () => {
     const storage = Object.assign(new FakeStorage(), { setItem: () => undefined });
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     store.save(sessionOf('ada', NOW));
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
   });
 
   it('signs out though the storage takes neither the mark nor the removal', () => {
     const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     store.save(sessionOf('ada', NOW));
     const denied = () => {
       throw new DOMException('denied', 'SecurityError');
@@ -85,10 +67,31 @@ describe('SessionStore', () => {
     expect(store.read()).toBeNull();
     store.save(sessionOf('grace', NOW));
     expect(store.read()?.sub).toBe('grace');
+    store.signOut();
+    expect(store.read()).toBeNull();
+    expect(storage.length).toBe(1); // still there, and nobody's
+  });
+
+  it('heeds a sign-out in another tab after one of its own that took no mark', () => {
+    const storage = new FakeStorage();
+    const here = new SessionStore({ storage });
+    const other = new SessionStore({ storage });
+    here.save(sessionOf('ada', NOW));
+    storage.failing = true;
+    here.signOut();
+    storage.failing = false;
+    other.save(sessionOf('grace', NOW));
+    storage.beforeSet = (key) => {
+      if (key !== STORAGE_KEY) return;
+      storage.beforeSet = null;
+      other.signOut();
+    };
+    expect(here.renew(sessionOf('grace', NOW), sessionOf('grace', NOW))).toBe(false);
+    expect([here.read(), here.persistent]).toEqual([null, true]);
   });
 
   it('works without any storage', () => {
-    const store = new SessionStore({ storage: null, now });
+    const store = new SessionStore({ storage: null });
     store.save(sessionOf('ada', NOW));
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
     store.signOut();
@@ -99,7 +102,7 @@ describe('SessionStore', () => {
     const spy = vi.spyOn(globalThis, 'localStorage', 'get').mockImplementation(() => {
       throw new DOMException('denied', 'SecurityError');
     });
-    const store = new SessionStore({ now });
+    const store = new SessionStore();
     store.save(sessionOf('ada', NOW));
     expect(spy).toHaveBeenCalled();
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
@@ -114,7 +117,7 @@ describe('SessionStore', () => {
       setItem: denied,
       removeItem: denied,
     });
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     expect(store.read()).toBeNull();
     store.save(sessionOf('ada', NOW));
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
@@ -124,7 +127,7 @@ describe('SessionStore', () => {
 
   it('is signed out when another tab empties the whole storage', () => {
     const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     store.save(sessionOf('ada', NOW));
     const reasons: unknown[] = [];
     const stop = store.subscribe((change) => reasons.push(change.signedOutReason));
@@ -136,7 +139,7 @@ describe('SessionStore', () => {
 
   it('tells another tab apart, and a change of user from a refresh', () => {
     const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     const changes: SessionChange[] = [];
     const stop = store.subscribe((change) => changes.push(change));
     const elsewhere = (session: object | null) => {
@@ -174,7 +177,7 @@ describe('SessionStore', () => {
   it('tells the others though one throws, and reports what it threw', () => {
     const report = vi.fn();
     vi.stubGlobal('reportError', report);
-    const store = new SessionStore({ storage: new FakeStorage(), now });
+    const store = new SessionStore({ storage: new FakeStorage() });
     const heard: unknown[] = [];
     const failed = new Error('its own');
     store.subscribe(() => {
@@ -188,7 +191,7 @@ describe('SessionStore', () => {
   });
 
   it('tells nobody who was taken away by another that hears', () => {
-    const store = new SessionStore({ storage: new FakeStorage(), now });
+    const store = new SessionStore({ storage: new FakeStorage() });
     const second = vi.fn();
     store.subscribe(() => stop());
     const stop = store.subscribe(second);
@@ -197,7 +200,7 @@ describe('SessionStore', () => {
   });
 
   it('tells of changes in order, though a listener makes one itself', () => {
-    const store = new SessionStore({ storage: new FakeStorage(), now });
+    const store = new SessionStore({ storage: new FakeStorage() });
     const heard: unknown[] = [];
     store.subscribe(({ current }) => {
       if (current) store.signOut();
@@ -215,7 +218,7 @@ describe('SessionStore', () => {
     ['visibilitychange', document],
   ])('hears at %s what other tabs did while this one slept', (event, target) => {
     const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     store.save(sessionOf('ada', NOW));
     const heard: unknown[] = [];
     const stop = store.subscribe((change) => heard.push([change.current?.sub, change.fromOtherTab]));
@@ -230,10 +233,10 @@ describe('SessionStore', () => {
 
   it("leaves another tab's session alone where the storage is full", () => {
     const storage = new FakeStorage();
-    const other = new SessionStore({ storage, now });
+    const other = new SessionStore({ storage });
     const full = new FakeStorage(storage.items);
     full.failing = true;
-    const here = new SessionStore({ storage: full, now });
+    const here = new SessionStore({ storage: full });
     other.save(sessionOf('grace', NOW));
     here.save(sessionOf('ada', NOW));
     expect([here.read()?.sub, other.read()?.sub]).toEqual(['ada', 'grace']);
@@ -244,8 +247,8 @@ describe('SessionStore', () => {
   it('that goes on in memory hears of the sign-out in another tab', () => {
     const storage = new FakeStorage();
     const full = new FakeStorage(storage.items);
-    const other = new SessionStore({ storage, now });
-    const here = new SessionStore({ storage: full, now });
+    const other = new SessionStore({ storage });
+    const here = new SessionStore({ storage: full });
     other.save(sessionOf('ada', NOW));
     full.failing = true;
     here.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
@@ -261,8 +264,8 @@ describe('SessionStore', () => {
   it("that goes on in memory does not put its session in another's place", () => {
     const storage = new FakeStorage();
     const full = new FakeStorage(storage.items);
-    const other = new SessionStore({ storage, now });
-    const here = new SessionStore({ storage: full, now });
+    const other = new SessionStore({ storage });
+    const here = new SessionStore({ storage: full });
     full.failing = true;
     here.save(sessionOf('ada', NOW));
     full.failing = false;
@@ -273,7 +276,7 @@ describe('SessionStore', () => {
 
   it('signs out for good where only the session itself filled the storage', () => {
     const storage = new FakeStorage();
-    const store = new SessionStore({ storage, now });
+    const store = new SessionStore({ storage });
     store.save(sessionOf('ada', NOW));
     const written = storage.getItem(STORAGE_KEY) ?? '';
     storage.beforeSet = () => {
@@ -286,8 +289,8 @@ describe('SessionStore', () => {
 
   it('signs out together with what a refresh in another tab stores at that moment', () => {
     const storage = new FakeStorage();
-    const here = new SessionStore({ storage, now });
-    const other = new SessionStore({ storage, now });
+    const here = new SessionStore({ storage });
+    const other = new SessionStore({ storage });
     here.save(sessionOf('ada', NOW));
     storage.beforeSet = (key) => {
       if (key === STORAGE_KEY) return;
@@ -303,8 +306,8 @@ describe('SessionStore', () => {
       sessionOf(sub, NOW, { accessToken: jwt(sub, NOW, 900, '', { client_id: clientId }) });
     const two = () => {
       const storage = new FakeStorage();
-      const here = new SessionStore({ storage, now, clientId: 'here' });
-      const there = new SessionStore({ storage, now, clientId: 'there' });
+      const here = new SessionStore({ storage, clientId: 'here' });
+      const there = new SessionStore({ storage, clientId: 'there' });
       return { storage, here, there };
     };
 
@@ -345,7 +348,7 @@ describe('SessionStore', () => {
       const heard: unknown[] = [];
       const stop = there.subscribe(({ current }) => heard.push(current?.sub));
       globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
-      new SessionStore({ storage, now, clientId: 'there' }).save(of('there', 'grace'));
+      new SessionStore({ storage, clientId: 'there' }).save(of('there', 'grace'));
       globalThis.dispatchEvent(new StorageEvent('storage', { key: `${STORAGE_KEY}:there` }));
       stop();
       expect(heard).toEqual(['grace']);

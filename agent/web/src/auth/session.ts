@@ -1,13 +1,9 @@
 // Keeps who is signed in: in localStorage, so that it survives a reload and all tabs share it.
 import { hear } from './listeners';
 import { type Kept, localStorageOrNull, parse, SharedStorage } from './storage';
-import { claims, MAX_LIFE_MS } from './tokens';
 import { onWake } from './wake';
 
 export { STORAGE_KEY } from './storage';
-
-/** How far a clock may be set back, as it often is a little, before a token's end is in doubt. */
-const LEEWAY_MS = 60_000;
 
 export type Session = {
   idToken: string;
@@ -42,17 +38,17 @@ export type SessionStoreOptions = {
   /** The app client whose sessions these are: another deployment may share the origin. */
   clientId?: string;
   storage?: Storage | null;
-  now?: () => number;
 };
 
 export class SessionStore {
   /** What is shared with the other tabs beside the session itself. */
   readonly shared: SharedStorage;
-  readonly #now: () => number;
   readonly #listeners = new Set<SessionListener>();
   /** Stands in for a storage that is full or switched off. */
   #inMemory: string | null = null;
   #useMemory: boolean;
+  /** The sign-ins that have ended here: a storage may keep them all the same. */
+  readonly #ended = new Set<unknown>();
   /** What this tab itself has put into the storage last. */
   #written: string | null = null;
   /** What the listeners were told last. */
@@ -62,9 +58,8 @@ export class SessionStore {
   #stopWaking: () => void = () => undefined;
 
   constructor(options: SessionStoreOptions = {}) {
-    const { storage = localStorageOrNull(), now = Date.now, clientId = null } = options;
+    const { storage = localStorageOrNull(), clientId = null } = options;
     this.shared = new SharedStorage(storage, clientId);
-    this.#now = now;
     this.#useMemory = storage === null;
     this.#known = this.read();
   }
@@ -76,12 +71,7 @@ export class SessionStore {
 
   /** Returns the session, whose access token may have expired: then it is to be refreshed. */
   read(): Session | null {
-    const session = this.#kept()?.session ?? null;
-    if (!session) return null;
-    const now = this.#now();
-    const lifeMs = claims(session.accessToken).lifeMs ?? MAX_LIFE_MS;
-    // With more than its whole life left, the clock was set back, and nobody knows when it ends.
-    return session.expiresAt > now + lifeMs + LEEWAY_MS ? { ...session, expiresAt: now } : session;
+    return this.#kept()?.session ?? null;
   }
 
   /** Signs somebody in. */
@@ -107,6 +97,7 @@ export class SessionStore {
     // Storage has no way to compare and write at once: another tab may have signed out in between.
     if (this.shared.lastSignOut !== lastSignOut) {
       this.#inMemory = null;
+      this.#useMemory = !this.shared.exists;
       if (this.shared.read() === text) this.shared.remove();
       this.#tell(true, 'other-tab');
       return false;
@@ -145,6 +136,9 @@ export class SessionStore {
     // A tab that has gone on in memory may have missed that somebody else has signed in.
     if (!kept || !stored || kept.session.sub === stored.session.sub) this.shared.remove();
     if (!marked) this.#markSignedOut(kept); // a full storage may have room for it now
+    const left = parse(this.shared.read())?.fields['signInId'];
+    const signInId = kept?.fields['signInId'];
+    if (signInId && (reason === 'user' || signInId === left)) this.#ended.add(signInId);
     this.#tell(false, reason);
     return ended?.session ?? null;
   }
@@ -192,7 +186,7 @@ export class SessionStore {
 
   #tellAll(change: SessionChange): void {
     for (const listener of [...this.#listeners]) {
-      if (this.#listeners.has(listener)) hear(listener, change); // unless it was just taken away
+      if (this.#listeners.has(listener)) hear(() => listener(change)); // or was just taken away
     }
   }
 
@@ -209,7 +203,8 @@ export class SessionStore {
   /** Another tab's refresh may write after the sign-out: that is no session any more. */
   #isSignedOut(kept: Kept | null): boolean {
     const signInId = kept?.fields['signInId'];
-    return typeof signInId === 'string' && signInId === this.shared.lastSignOut;
+    if (typeof signInId !== 'string') return false;
+    return this.#ended.has(signInId) || signInId === this.shared.lastSignOut;
   }
 
   #write(text: string): boolean {

@@ -15,8 +15,6 @@ export class SharedStorage {
   readonly #ownKey: string;
   readonly #signedOutKey: string;
   readonly #askedUntilKey: string;
-  /** The id of a sign-in that was signed out where the storage took no mark. */
-  #unmarked: string | null = null;
 
   constructor(storage: Storage | null, clientId: string | null) {
     this.#storage = storage;
@@ -51,14 +49,12 @@ export class SharedStorage {
 
   /** The id of the sign-in that was signed out last. */
   get lastSignOut(): string | null {
-    return this.#unmarked ?? this.#get(this.#signedOutKey);
+    return this.#get(this.#signedOutKey);
   }
 
   /** Says whether that could be written. */
   markSignedOut(signInId: string): boolean {
-    const marked = this.#set(this.#signedOutKey, signInId);
-    this.#unmarked = marked ? null : signInId;
-    return marked;
+    return this.#set(this.#signedOutKey, signInId);
   }
 
   /** When the refresh that is under way in some tab ends at the latest, epoch ms; 0 if none is. */

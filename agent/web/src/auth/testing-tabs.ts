@@ -52,7 +52,7 @@ export function world(changes: Partial<Session> = {}, skew = 0) {
       },
     });
   const tab = (withLocks: boolean | Locks = true, tabStorage: Storage | null = storage) => {
-    const store = new SessionStore({ storage: tabStorage, now, clientId: config.clientId });
+    const store = new SessionStore({ storage: tabStorage, clientId: config.clientId });
     const options = { fetch: send, now, locks: withLocks === true ? locks : withLocks || null };
     return { store, refresher: new TokenRefresher(config, store, options) };
   };

@@ -55,7 +55,7 @@ const refusal = (status: number, code: string) => Response.json({ error: 'no', c
 function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
   const storage = new FakeStorage();
   const now = () => NOW;
-  const store = new SessionStore({ storage, now });
+  const store = new SessionStore({ storage });
   const answers: Answer[] = [];
   const posts: Post[] = [];
   const cognito: Answer[] = [];
@@ -357,6 +357,20 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     const seen = await send('Code entered', { code: '123456' });
     expect([store.read()?.sub, challenges, signedIn]).toEqual(['ada', [], []]);
     expect(JSON.stringify(seen)).not.toContain(CANARY);
+  });
+
+  it('takes the tokens of an answer beside which another began a new session', async () => {
+    const { send, answers, store } = page(sdk);
+    let sendTokens: (answer: Response) => void = () => undefined;
+    answers.push(
+      () => new Promise((resolve) => void (sendTokens = resolve)),
+      refusal(403, 'foreign_session'),
+    );
+    const signingIn = send('Code entered', { code: '123456' });
+    await expect(send('Hello')).rejects.toThrow('a new one was begun');
+    sendTokens(answer(...toolCall('verify_cognito_otp', delivery('ada', NOW))));
+    await signingIn;
+    expect(store.read()?.sub).toBe('ada');
   });
 
   it('goes on if who hears of a login throws, and reports that', async () => {

@@ -112,8 +112,7 @@ class AgentLink {
   readonly #options: AgentTransportOptions;
   readonly #now: () => number;
   readonly #question = new QuestionMemory();
-  /** The session that an answer was asked for in, by a guest who is not signed in. */
-  readonly #guestAnswers = new WeakMap<ReadableStream<Uint8Array>, string>();
+  readonly #guestAnswers = new WeakSet<ReadableStream<Uint8Array>>();
   #challenge: Challenge | null = null;
   #sessionId = crypto.randomUUID();
   #sessionSub: string | null;
@@ -160,15 +159,15 @@ class AgentLink {
 
   read(stream: ReadableStream<Uint8Array>): ReadableStream<UIMessageChunk> {
     const { store } = this.#options;
-    const askedIn = this.#guestAnswers.get(stream);
+    const isGuests = this.#guestAnswers.has(stream);
     let signedIn: Session | null = null;
-    // No more once somebody has signed in, be it by this answer or in another tab.
-    const isGuests = (): boolean => askedIn === this.#sessionId;
+    // Not once somebody has signed in, be it by this answer or in another tab.
+    const maySignIn = (): boolean => isGuests && !signedIn && this.#sessionSub === null;
     return readChunks(stream, {
       onTokens: (delivery) => {
         store.catchUp();
         // Nobody signs in who is signed in; tokens that come all the same are no one's.
-        const session = isGuests() ? sessionFromDelivery(delivery, this.#now()) : null;
+        const session = maySignIn() ? sessionFromDelivery(delivery, this.#now()) : null;
         if (!session) {
           return { success: false, error_code: 'AUTH_SERVICE_ERROR', message: TOKENS_UNUSABLE };
         }
@@ -177,11 +176,13 @@ class AgentLink {
         return { success: true, guest_id: session.guestId, email: session.email };
       },
       onToolOutput: (toolName, output) => {
-        if (isGuests()) this.#follow(toolName, output);
+        if (maySignIn()) this.#follow(toolName, output);
       },
       onEnd: () => {
-        if (!signedIn || store.read()?.sub !== signedIn.sub) return;
-        hear(this.#options.onSignedIn, signedIn, this.#question.take());
+        const session = signedIn;
+        if (!session || store.read()?.sub !== session.sub) return;
+        const question = this.#question.take();
+        hear(() => this.#options.onSignedIn?.(session, question));
       },
     });
   }
@@ -190,11 +191,10 @@ class AgentLink {
     const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
     if (code === undefined) this.#question.asked(prompt);
     const { config, loadGuestCaller } = this.#options;
-    const sessionId = this.#sessionId;
     let response: Response;
     if (config.guestRuntimeArn && config.identityPoolId) {
       const load = loadGuestCaller ?? (() => import('./guest-aws'));
-      const call = { body, sessionId };
+      const call = { body, sessionId: this.#sessionId };
       response = await reach(signal, async (either) =>
         (await load()).callGuestRuntime(config, { ...call, signal: either }),
       );
@@ -204,7 +204,7 @@ class AgentLink {
     }
     const refusal = await refusalOf(response, signal);
     if (refusal) throw this.#explain(refusal);
-    if (response.body) this.#guestAnswers.set(response.body, sessionId);
+    if (response.body) this.#guestAnswers.add(response.body);
     return response;
   }
 
@@ -253,7 +253,7 @@ class AgentLink {
     if (!challenge) return;
     this.#challenge = challenge;
     if (challenge.open) this.#question.loginBegan();
-    hear(this.#options.onChallenge, challenge);
+    hear(() => this.#options.onChallenge?.(challenge));
   }
 
   #explain(refusal: Refusal): ChatError {
