@@ -188,7 +188,7 @@ class EmailOtpLogin:
         pending = self._pending.get(session_id)
         with pending.lock:
             before = pending.challenge or pending.ended
-            if before and before.email != address:
+            if before is None or before.email != address:
                 before = pending.challenge = pending.ended = None
                 pending.next_mail_at = 0
             # Set before the call: a mail may be on its way even if the call fails.
@@ -270,6 +270,8 @@ class EmailOtpLogin:
             elif isinstance(outcome, Refused):
                 pending.ended = challenge
                 outcome = self._over(pending, outcome)
+            else:
+                pending.next_mail_at = 0
             _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
 

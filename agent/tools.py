@@ -48,7 +48,8 @@ _STATE_KEY = "email_otp_turn"
 type ToolOutput = dict[str, Any]
 
 NOT_TYPED = (
-    "The visitor has not typed this address in this chat. Ask for the whole address; never guess."
+    "The visitor has not typed this address in this chat, as a word of its own. Ask for the whole "
+    "address, with a blank before and after it; never guess."
 )
 UNKNOWN_REFERENCE = (
     "This is no code_reference of the visitor's latest message. Ask the visitor for the code."

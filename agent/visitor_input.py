@@ -34,6 +34,7 @@ _ITEM = re.compile(
     rf"(?:[{_MARKS}{_PAIRED}]*[{_MARKS}])?+(?P<opening>[{_PAIRED}]*+)"
     rf"(?P<address>{_ADDRESS.pattern})(?P<closing>{_CLOSING}(?:(?<=[{_MARKS}])|\Z))"
 )
+_LABEL_WORD = re.compile("mail|addres|adres|correo|courriel", re.IGNORECASE)
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")  # Markdown's: john\_doe@example.com
 
 # Keyboards that write typographic quotes put them into o'brien@example.com too.
@@ -77,6 +78,10 @@ class AddressFault(StrEnum):
         "The part after the @ has other letters than a to z. Write it in its xn-- form, such as "
         "xn--bcher-kva.example for b\u00fccher.example."
     )
+    NOT_ALONE = (
+        "An e-mail address is read only if it stands alone: write it with a blank before and after "
+        "it."
+    )
     LENGTH = (
         f"That is longer than an e-mail address can be: {_MAX_LOCAL_CHARS} characters before the "
         f"@, {_MAX_ADDRESS_CHARS} in all. Check it, or use another address."
@@ -87,10 +92,10 @@ def address_fault(text: str) -> AddressFault | None:
     """Say why `parse_address` does not take a text; None if it is no whole address at all."""
     address = _plain(text).strip()
     local, _, domain = address.rpartition("@")
-    if not local or "." not in domain.strip(".") or "@" in local:
+    if not local or "." not in domain.strip(".") or re.search(r"[@\s]", local):
         return None
-    if re.search(rf"[\s{_MARKS}{_END_MARK}]", address):
-        return None
+    if re.search(rf"[{_MARKS}{_END_MARK}]", address):
+        return AddressFault.NOT_ALONE if _ADDRESS_IN_TEXT.search(address) else None
     if not _LETTERS_AND_SIGNS.fullmatch(local):
         return AddressFault.NAME
     if not domain.isascii():
@@ -140,8 +145,9 @@ def _whole_addresses(word: str) -> list[str]:
 def _bare_address(item: re.Match[str]) -> str | None:
     """Return an item's address without the marks around it, if each opening one is closed."""
     label, opening, address, closing = item.group("label", "opening", "address", "closing")
+    words = [word for word in re.split(rf"[{_MARKS}]", label or "") if any(map(str.isalnum, word))]
     # On many keyboards a colon is one key away from the dot of john.doe@example.com.
-    if label and "mail" not in label.lower() and any(map(str.isalnum, label)):
+    if words and words[-1].isascii() and not _LABEL_WORD.search(words[-1]):
         return None
     if Counter(opening.replace("{", "}")) <= Counter(closing):
         return _parse_plain(address)

@@ -103,7 +103,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Throttled:
-    """No mail may be sent now, and there is no code to join."""
+    """No mail may be sent now, and no code may be joined."""
 
     retry_after_seconds: int
 

@@ -434,6 +434,22 @@ def test_wait_and_name_are_remembered_over_a_refused_request(
     assert outcome.guest.name == "Ada"
 
 
+def test_wait_of_one_address_is_not_told_of_another(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    login.initiate(CHAT, email=ADA)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email="bob@example.com")
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_who_has_signed_in_waits_for_no_mail(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    login.verify(CHAT, code)
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
 def test_login_that_cognito_ends_is_not_said_to_have_had_too_many_tries(
     login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
 ) -> None:
