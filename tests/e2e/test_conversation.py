@@ -37,6 +37,13 @@ def ask_for_code(guest: Conversation, address: str) -> str:
     return text_of(chunks)
 
 
+def ask_for_another_code(guest: Conversation, words: str, stack: Deployment, address: str) -> None:
+    """Say the words after the cooldown; a new code is mailed."""
+    stack.age_ledger(address, 31)
+    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
+    assert "I have sent a 6-digit code" in text_of(guest.say(words))
+
+
 def tokens_in(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     """The `TokenDeliveryEvent`, which is all that the tools gave."""
     (event,) = outputs_of(chunks)
@@ -132,9 +139,7 @@ def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
     chunks = guest.say("", code=wrong)
     assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, 'too many wrong tries.*"new code"')
 
-    stack.age_ledger(address, 31)
-    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
-    assert "I have sent a 6-digit code" in text_of(guest.say("new code"))
+    ask_for_another_code(guest, "new code", stack, address)
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
 
 
@@ -172,9 +177,7 @@ def test_second_chat_is_told_that_its_code_may_be_used_already(
     assert_refused(chunks, ErrorCode.INVALID_OTP, 'or was used already.*or say "new code"')
     chunks = second.say("new code")
     assert_refused(chunks, ErrorCode.RATE_LIMITED, "try again in [1-3]?[0-9] second")
-    stack.age_ledger(address, 31)
-    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
-    assert "I have sent a 6-digit code" in text_of(second.say("new code"))
+    ask_for_another_code(second, "new code", stack, address)
     tokens_in(second.say("", code=stack.code_mailed_to(address)))
 
 
@@ -216,9 +219,7 @@ def test_resend_after_the_cooldown_mails_a_new_code(
     guest: Conversation, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
-    stack.age_ledger(address, 31)
-    time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
-    assert "I have sent a 6-digit code" in text_of(guest.say("I didn't get it"))
+    ask_for_another_code(guest, "I didn't get it", stack, address)
     assert len(stack.mails_to(address)) == 2
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
 

@@ -31,6 +31,7 @@ from tests.unit.agent.fakes import (
 )
 
 CHAT = "chat-of-ada"
+THROTTLED = {"status": "throttled", "retry_after_seconds": "540"}
 ADA = "ada@example.com"
 
 
@@ -401,7 +402,7 @@ def test_throttled_challenge_ends_the_login_before_it(
     login: EmailOtpLogin, cognito: FakeCognito
 ) -> None:
     mailed_code(login, cognito)
-    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    cognito.parameters = THROTTLED
     login.initiate(CHAT, email=ADA)
     assert login.pending_code(CHAT) is None
 
@@ -409,7 +410,7 @@ def test_throttled_challenge_ends_the_login_before_it(
 def test_throttled_challenge_is_rate_limited_and_leaves_no_login(
     login: EmailOtpLogin, cognito: FakeCognito
 ) -> None:
-    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    cognito.parameters = THROTTLED
     refused = login.initiate(CHAT, email=ADA)
     assert refused == Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=540)
     assert login.pending_code(CHAT) is None
@@ -420,7 +421,7 @@ def test_wait_and_name_are_remembered_over_a_refused_request(
     login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
 ) -> None:
     mailed_code(login, cognito)
-    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    cognito.parameters = THROTTLED
     login.initiate(CHAT, email=ADA)
     clock.now += 40
     refused = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=500)
@@ -437,7 +438,7 @@ def test_wait_and_name_are_remembered_over_a_refused_request(
 def test_wait_of_one_address_is_not_told_of_another(
     login: EmailOtpLogin, cognito: FakeCognito
 ) -> None:
-    cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
+    cognito.parameters = THROTTLED
     login.initiate(CHAT, email=ADA)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
     login.initiate(CHAT, email="bob@example.com")

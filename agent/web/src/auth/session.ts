@@ -48,7 +48,7 @@ export class SessionStore {
   #inMemory: string | null = null;
   #useMemory: boolean;
   /** The sign-ins that have ended here: a storage may keep them all the same. */
-  readonly #ended = new Set<unknown>();
+  readonly #ended = new Set<string>();
   /** What this tab itself has put into the storage last. */
   #written: string | null = null;
   /** What the listeners were told last. */
@@ -128,17 +128,17 @@ export class SessionStore {
   #end(reason: 'expired' | 'user'): Session | null {
     const kept = this.#kept();
     // First the mark: of any refresh, either this sees the tokens or that one sees the mark.
-    const marked = reason !== 'user' || !kept || this.#markSignedOut(kept);
+    const signInId = kept?.signInId ?? crypto.randomUUID();
+    const marked = reason !== 'user' || !kept || this.shared.markSignedOut(signInId);
     const stored = parse(this.shared.read());
     const ended = this.#useMemory ? kept : kept && stored;
     this.#inMemory = null;
     this.#useMemory = !this.shared.exists;
     // A tab that has gone on in memory may have missed that somebody else has signed in.
     if (!kept || !stored || kept.session.sub === stored.session.sub) this.shared.remove();
-    if (!marked) this.#markSignedOut(kept); // a full storage may have room for it now
-    const left = parse(this.shared.read())?.fields['signInId'];
-    const signInId = kept?.fields['signInId'];
-    if (signInId && (reason === 'user' || signInId === left)) this.#ended.add(signInId);
+    if (!marked) this.shared.markSignedOut(signInId); // a full storage may have room for it now
+    const left = parse(this.shared.read())?.signInId;
+    if (reason === 'user' || signInId === left) this.#ended.add(signInId);
     this.#tell(false, reason);
     return ended?.session ?? null;
   }
@@ -186,7 +186,7 @@ export class SessionStore {
 
   #tellAll(change: SessionChange): void {
     for (const listener of [...this.#listeners]) {
-      if (this.#listeners.has(listener)) hear(() => listener(change)); // or was just taken away
+      if (this.#listeners.has(listener)) hear(() => listener(change)); // unless just taken away
     }
   }
 
@@ -202,8 +202,8 @@ export class SessionStore {
 
   /** Another tab's refresh may write after the sign-out: that is no session any more. */
   #isSignedOut(kept: Kept | null): boolean {
-    const signInId = kept?.fields['signInId'];
-    if (typeof signInId !== 'string') return false;
+    const signInId = kept?.signInId ?? null;
+    if (signInId === null) return false;
     return this.#ended.has(signInId) || signInId === this.shared.lastSignOut;
   }
 
@@ -218,13 +218,6 @@ export class SessionStore {
   #keepInMemory(text: string): void {
     this.#useMemory = true;
     this.#inMemory = text;
-  }
-
-  /** Says whether that could be written. */
-  #markSignedOut(kept: Kept | null): boolean {
-    const signInId = kept?.fields['signInId'];
-    const id = typeof signInId === 'string' ? signInId : crypto.randomUUID();
-    return this.shared.markSignedOut(id);
   }
 }
 

@@ -5,7 +5,7 @@ import { clientOf, isRecord } from './tokens';
 export const STORAGE_KEY = 'booking_session';
 
 /** A session as it is kept: with its sign-in's id, and with what a newer page may keep there. */
-export type Kept = { session: Session; fields: Record<string, unknown> };
+export type Kept = { session: Session; signInId: string | null; fields: Record<string, unknown> };
 
 /** What the tabs of one deployment share; nothing here throws. */
 export class SharedStorage {
@@ -134,5 +134,10 @@ export function parse(text: string | null): Kept | null {
   const session = { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub };
   if (TEXTS.some((name) => typeof session[name] !== 'string' || session[name] === '')) return null;
   if (typeof expiresAt !== 'number' || !Number.isFinite(expiresAt) || expiresAt <= 0) return null;
-  return { session: session as Session, fields: value };
+  const { signInId } = value;
+  return {
+    session: session as Session,
+    signInId: typeof signInId === 'string' ? signInId : null,
+    fields: value,
+  };
 }
