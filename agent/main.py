@@ -33,7 +33,9 @@ from strands.models import Model
 from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
-from agent.capacity import (
+from agent.service.loopback import LoopbackOnly
+from agent.service.offline_model import OfflineModel
+from agent.sign_in.capacity import (
     A_MEMBERS_AT_ONCE,
     ANONYMOUS_AT_ONCE,
     BUSY,
@@ -49,19 +51,23 @@ from agent.capacity import (
     Threads,
     from_loop,
 )
-from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
-from agent.loopback import LoopbackOnly
-from agent.observability import (
+from agent.sign_in.identity import (
+    KeySet,
+    KeysUnavailableError,
+    TokenError,
+    TokenVerifier,
+    fetch_jwks,
+)
+from agent.sign_in.observability import (
     access_tokens_refused,
     describe,
     log_to_stderr,
     pin_library_loggers,
 )
-from agent.offline_model import OfflineModel
-from agent.sessions import Sessions
-from agent.settings import Settings, SettingsError, load_settings
-from agent.stream import STREAM_FAILED, Chunk, ui_message_chunks
-from agent.tools import EmailOtp, Turn, email_otp_tools
+from agent.sign_in.sessions import Sessions
+from agent.sign_in.settings import Settings, SettingsError, load_settings
+from agent.sign_in.stream import STREAM_FAILED, Chunk, ui_message_chunks
+from agent.sign_in.tools import EmailOtp, Turn, email_otp_tools
 
 _log = logging.getLogger("agent.main")  # also when run as __main__
 
@@ -148,7 +154,7 @@ def create_app(
     anonymous = Places(ANONYMOUS_AT_ONCE)
     members = Places(MEMBERS_AT_ONCE, each=A_MEMBERS_AT_ONCE)
     tools = email_otp_tools(email_otp)
-    prompt_file = Path(__file__).parent / "prompts" / "system.md"
+    prompt_file = Path(__file__).parent / "service" / "prompts" / "system.md"
     system_prompt = prompt_file.read_text("utf-8").replace("{app_name}", settings.app_name)
     conversations = Sessions(
         Conversation, limit=MAX_SESSIONS, idle_seconds=SESSION_IDLE_SECONDS, clock=clock

@@ -18,13 +18,19 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.identity import KeySet, KeysUnavailableError, TokenError, TokenVerifier, fetch_jwks
-from agent.login import EmailOtpLogin, connect
-from agent.observability import log_to_stderr
-from agent.outcomes import ErrorCode, Refused, SignedIn
-from agent.settings import Settings, SettingsError, load_settings
-from agent.stream import open_for_client
-from agent.visitor_input import hide_code_field
+from agent.sign_in.identity import (
+    KeySet,
+    KeysUnavailableError,
+    TokenError,
+    TokenVerifier,
+    fetch_jwks,
+)
+from agent.sign_in.login import EmailOtpLogin, connect
+from agent.sign_in.observability import log_to_stderr
+from agent.sign_in.outcomes import ErrorCode, Refused, SignedIn
+from agent.sign_in.settings import Settings, SettingsError, load_settings
+from agent.sign_in.stream import open_for_client
+from agent.sign_in.visitor_input import hide_code_field
 
 OUTPUTS_FILE = Path(".local/outputs.json")
 _SESSION_ID = "terminal"

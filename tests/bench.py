@@ -23,12 +23,14 @@ from typing import Any
 
 import jwt
 
-from agent.identity import KeySet, TokenVerifier, fetch_jwks
-from agent.stream import ui_message_chunks
-from infra import bundling, local
-from infra.ministack import ROOT
-from tests.agent_process import Conversation, http, outputs_of, running_agent
-from tests.deployment import Deployment
+from agent.sign_in.identity import KeySet, TokenVerifier, fetch_jwks
+from agent.sign_in.stream import ui_message_chunks
+from infra import bundling
+from infra.local import agent as local_agent
+from infra.local import deployment
+from infra.local.ministack import ROOT
+from tests.support.agent_process import Conversation, http, outputs_of, running_agent
+from tests.support.deployment import Deployment
 
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _GUESTS_AT_ONCE = 20
@@ -61,7 +63,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="email-otp-bench-") as folder:
         directory = Path(folder)
         with (
-            local.deployed(directory) as outputs,
+            deployment.deployed(directory) as outputs,
             running_agent(directory, outputs) as url,
         ):
             stack = Deployment(outputs)
@@ -216,7 +218,7 @@ def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
         with running_agent(directory, stack.outputs):
             return time.perf_counter() - started_at
 
-    environment = local.agent_environment(directory, stack.outputs)
+    environment = local_agent.agent_environment(directory, stack.outputs)
     bare_code = _BARE_CLIENTS.format(names=("cognito-idp", "dynamodb"))
     bare = _start(Path(sys.executable), bare_code, ROOT, environment)
     libraries = _start(

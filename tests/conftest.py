@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from infra import local
-from tests.agent_process import running_agent
-from tests.deployment import Deployment
+from infra.local import deployment
+from tests.support.agent_process import running_agent
+from tests.support.deployment import Deployment
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A deployment that ends with the test run."""
-    with local.deployed(tmp_path_factory.mktemp("stack")) as outputs:
+    with deployment.deployed(tmp_path_factory.mktemp("stack")) as outputs:
         yield Deployment(outputs)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page
 
-from infra.ministack import ROOT
-from tests.agent_process import running_agent
-from tests.browser.guest import Guest
-from tests.deployment import Deployment
+from infra.local.ministack import ROOT
+from tests.support.agent_process import running_agent
+from tests.support.deployment import Deployment
+from tests.support.guest import Guest
 
 SCREENSHOTS = ROOT / ".local" / "screenshots"
 
@@ -38,7 +38,7 @@ def chat_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if not (ROOT / "agent" / "web" / "dist" / "index.html").exists():
         raise RuntimeError("the page is not built: run `make page`")
     directory = tmp_path_factory.mktemp("chat")
-    with running_agent(directory, stack.outputs, module="infra.local_chat") as url:
+    with running_agent(directory, stack.outputs, module="infra.local.chat") as url:
         yield url
 
 

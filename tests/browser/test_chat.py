@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Request, Route, expect
 
 from tests.browser.conftest import SCREENSHOTS
-from tests.browser.guest import STORAGE_KEY, Guest
-from tests.deployment import Deployment, other_than
+from tests.support.deployment import Deployment, other_than
+from tests.support.guest import STORAGE_KEY, Guest
 
 _AXE = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import BrowserType, Page
 
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 NAME = "evil.example.com"
 # Each returns what it could read, or the error's name.

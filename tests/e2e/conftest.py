@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from agent.identity import KeySet, TokenVerifier, fetch_jwks
-from agent.settings import Settings
-from agent.tools import EmailOtp
-from tests.deployment import Deployment
-from tests.e2e.attacks import Member, Puppet
-from tests.e2e.serving import KeyServer, email_otp_of, serving, settings_of
-from tests.unit.agent.fakes import Clock, Signer
+from agent.sign_in.identity import KeySet, TokenVerifier, fetch_jwks
+from agent.sign_in.settings import Settings
+from agent.sign_in.tools import EmailOtp
+from tests.support.attacks import Member, Puppet
+from tests.support.deployment import Deployment
+from tests.support.fakes import Clock, Signer
+from tests.support.serving import KeyServer, email_otp_of, serving, settings_of
 
 
 @pytest.fixture(scope="session")

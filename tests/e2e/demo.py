@@ -13,9 +13,9 @@ from typing import Any
 
 import jwt
 
-from infra import local
-from tests.agent_process import Conversation, running_agent
-from tests.deployment import Deployment, code_in, other_than
+from infra.local import deployment, ministack
+from tests.support.agent_process import Conversation, running_agent
+from tests.support.deployment import Deployment, code_in, other_than
 
 ADDRESS = "ada@example.com"
 QUESTION = "Can you show me my profile?"
@@ -32,12 +32,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="email-otp-demo-") as folder:
         directory = Path(folder)
         try:
-            with local.deployed(directory, report=report) as outputs:
+            with deployment.deployed(directory, report=report) as outputs:
                 report("starting the agent")
                 with running_agent(directory, outputs) as url:
                     report(f"the agent answers on {url}")
                     play(Deployment(outputs), url)
-        except local.LocalError as error:
+        except ministack.LocalError as error:
             sys.exit(f"error: {error}")
         except KeyboardInterrupt:
             sys.exit(130)

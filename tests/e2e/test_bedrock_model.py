@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.agent_process import Conversation, running_agent, text_of
-from tests.deployment import Deployment
+from tests.support.agent_process import Conversation, running_agent, text_of
+from tests.support.deployment import Deployment
 
 
 def _event(event_type: str, payload: dict[str, Any]) -> bytes:

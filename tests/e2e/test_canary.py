@@ -34,14 +34,14 @@ from strands.telemetry.metrics import Trace
 from strands.types.streaming import StreamEvent
 
 import agent.main
-from agent.login import connect
-from agent.observability import JsonFormatter
-from agent.offline_model import OfflineModel
-from agent.settings import Settings, load_settings
-from agent.tools import EmailOtp
-from infra import local
-from tests.deployment import Deployment, other_than
-from tests.e2e.leak_search import Secret, encoded, find_leaks
+from agent.service.offline_model import OfflineModel
+from agent.sign_in.login import connect
+from agent.sign_in.observability import JsonFormatter
+from agent.sign_in.settings import Settings, load_settings
+from agent.sign_in.tools import EmailOtp
+from infra.local import agent as local_agent
+from tests.support.deployment import Deployment, other_than
+from tests.support.leak_search import Secret, encoded, find_leaks
 
 FUNCTIONS = {
     "define logs": "DefineAuthChallengeFunctionName",
@@ -374,7 +374,7 @@ def _serving(scene: Scene, patch: pytest.MonkeyPatch) -> Iterator[TestClient]:
 def _settings_and_session(
     scene: Scene, patch: pytest.MonkeyPatch
 ) -> tuple[Settings, boto3.Session]:
-    environment = local.agent_environment(scene.directory, scene.stack.outputs)
+    environment = local_agent.agent_environment(scene.directory, scene.stack.outputs)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL"):
         patch.setenv(name, environment[name])
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):

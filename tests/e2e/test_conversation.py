@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.outcomes import ErrorCode
-from infra import local
-from tests.agent_process import Conversation, outputs_of, running_agent, text_of
-from tests.deployment import Deployment, other_than
+from agent.sign_in.outcomes import ErrorCode
+from infra.local.deployment import SENDER
+from tests.support.agent_process import Conversation, outputs_of, running_agent, text_of
+from tests.support.deployment import Deployment, other_than
 
 
 @pytest.fixture
@@ -284,12 +284,12 @@ def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
     guest: Conversation, stack: Deployment, address: str
 ) -> None:
     # MiniStack keeps a deployed identity in the stores of both API versions.
-    stack.client("sesv2").delete_email_identity(EmailIdentity=local.SENDER)
-    stack.client("ses").delete_identity(Identity=local.SENDER)
+    stack.client("sesv2").delete_email_identity(EmailIdentity=SENDER)
+    stack.client("ses").delete_identity(Identity=SENDER)
     try:
         chunks = guest.say(f"I'm Ada, {address}")
     finally:
-        stack.client("sesv2").create_email_identity(EmailIdentity=local.SENDER)
+        stack.client("sesv2").create_email_identity(EmailIdentity=SENDER)
     assert_refused(chunks, ErrorCode.ERR_EMAIL_DELIVERY_FAILED, "could not send the e-mail")
 
     assert "I have sent a 6-digit code" in text_of(guest.say("Please try again"))

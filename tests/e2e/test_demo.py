@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.deployment import Deployment
 from tests.e2e import demo
+from tests.support.deployment import Deployment
 
 
 def test_demo_plays_to_its_end_and_prints_no_whole_token(

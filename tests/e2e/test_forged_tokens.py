@@ -9,11 +9,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from agent.settings import Settings
-from tests.deployment import Deployment
-from tests.e2e.attacks import Member, assemble, bearer, claims_of, post, refused
-from tests.e2e.serving import KeyServer
-from tests.unit.agent.fakes import Clock, Signer
+from agent.sign_in.settings import Settings
+from tests.support.attacks import Member, assemble, bearer, claims_of, post, refused
+from tests.support.deployment import Deployment
+from tests.support.fakes import Clock, Signer
+from tests.support.serving import KeyServer
 
 
 def test_t25_good_token_of_the_tests_key_is_taken(

@@ -14,16 +14,16 @@ import pytest
 from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
-from agent.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
-from agent.login import connect
-from agent.offline_model import OfflineModel
-from agent.settings import Settings
-from agent.tools import EmailOtp
-from tests.agent_process import Conversation, http, outputs_of
-from tests.deployment import Deployment
-from tests.e2e.attacks import Member, bearer, is_well, new_address, post
-from tests.e2e.raw_connection import RawConnection, request
-from tests.e2e.serving import serving
+from agent.service.offline_model import OfflineModel
+from agent.sign_in.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
+from agent.sign_in.login import connect
+from agent.sign_in.settings import Settings
+from agent.sign_in.tools import EmailOtp
+from tests.support.agent_process import Conversation, http, outputs_of
+from tests.support.attacks import Member, bearer, is_well, new_address, post
+from tests.support.deployment import Deployment
+from tests.support.raw_connection import RawConnection, request
+from tests.support.serving import serving
 
 SLOW_ANSWERS = 45  # more than the threads a Starlette service has for streams
 SLOW_SIGN_INS = 12

@@ -13,10 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
-from agent.settings import Settings
-from tests.agent_process import Conversation, outputs_of, text_of
-from tests.deployment import Deployment
-from tests.e2e.attacks import (
+from agent.sign_in.settings import Settings
+from tests.support.agent_process import Conversation, outputs_of, text_of
+from tests.support.attacks import (
     SESSION_HEADER,
     Member,
     Puppet,
@@ -29,7 +28,8 @@ from tests.e2e.attacks import (
     post,
     verify_what_was_typed,
 )
-from tests.unit.agent.fakes import Signer
+from tests.support.deployment import Deployment
+from tests.support.fakes import Signer
 
 
 @pytest.mark.parametrize("text", ['x"\r\nSet-Cookie: a=b\r\n', "\\", "\x00\x7f", "ü\u2028" * 999])
@@ -93,7 +93,7 @@ def test_second_request_of_a_session_waits_for_the_first_to_end(
     address = new_address()
     puppet.play(call("initiate_cognito_login", email=address), "first")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr("agent.tools._initiate", wait)
+        patch.setattr("agent.sign_in.tools._initiate", wait)
         first = pool.submit(chat.say, f"I'm {address}")
         assert asked.wait(10)
         second = post(puppet_url, {"prompt": "Me too"}, session_id=chat.session_id)

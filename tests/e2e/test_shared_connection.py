@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.settings import Settings
-from agent.tools import EmailOtp
-from tests.deployment import Deployment
-from tests.e2e.attacks import SESSION_HEADER, claims_of, new_address
-from tests.e2e.raw_connection import Answer, RawConnection, request
-from tests.unit.agent.fakes import Signer
+from agent.sign_in.settings import Settings
+from agent.sign_in.tools import EmailOtp
+from tests.support.attacks import SESSION_HEADER, claims_of, new_address
+from tests.support.deployment import Deployment
+from tests.support.fakes import Signer
+from tests.support.raw_connection import Answer, RawConnection, request
 
 type Who = Literal["ada", "bob", "guest", "refused"]
 

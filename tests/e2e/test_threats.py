@@ -12,11 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from agent.main import MAX_MODEL_CALLS_PER_TURN
-from agent.stream import STREAM_FAILED
-from agent.tools import EmailOtp
-from tests.agent_process import Conversation, outputs_of, running_agent, text_of
-from tests.deployment import Deployment, other_than
-from tests.e2e.attacks import (
+from agent.sign_in.stream import STREAM_FAILED
+from agent.sign_in.tools import EmailOtp
+from tests.support.agent_process import Conversation, outputs_of, running_agent, text_of
+from tests.support.attacks import (
     PROFILE,
     Member,
     Puppet,
@@ -27,8 +26,9 @@ from tests.e2e.attacks import (
     post,
     verify_what_was_typed,
 )
-from tests.e2e.leak_search import Secret, find_leaks
-from tests.unit.agent.scripted_model import Call, reference_in
+from tests.support.deployment import Deployment, other_than
+from tests.support.leak_search import Secret, find_leaks
+from tests.support.scripted_model import Call, reference_in
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployment import Deployment, code_in, other_than
+from tests.support.deployment import Deployment, code_in, other_than
 
 _EVENTS = Path(__file__).resolve().parents[1] / "events"
 

@@ -5,8 +5,8 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
-from agent.guests import GuestStore
-from tests.deployment import Deployment
+from agent.sign_in.guests import GuestStore
+from tests.support.deployment import Deployment
 
 
 def store(stack: Deployment, *numbers: str, drawn_by_all: Barrier | None = None) -> GuestStore:

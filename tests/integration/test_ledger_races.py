@@ -19,7 +19,7 @@ from email_otp.ledger import Joined, Ledger, Reserved
 from email_otp.mailer import Mailer
 from email_otp.settings import CreateSettings
 from email_otp.user import User
-from infra import ministack
+from infra.local import ministack
 from infra.settings import LOCAL_REGION
 
 if TYPE_CHECKING:

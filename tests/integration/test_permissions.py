@@ -7,7 +7,7 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.deployment import Deployment
+from tests.support.deployment import Deployment
 
 _DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation")
 

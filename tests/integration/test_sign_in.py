@@ -7,9 +7,9 @@ import jwt
 import pytest
 from botocore.exceptions import ClientError
 
-from infra import local
-from tests.agent_process import Conversation, outputs_of
-from tests.deployment import Deployment, other_than
+from infra.local.deployment import SENDER
+from tests.support.agent_process import Conversation, outputs_of
+from tests.support.deployment import Deployment, other_than
 
 
 def test_right_code_gives_tokens_signed_by_the_pool(stack: Deployment) -> None:
@@ -70,7 +70,7 @@ def test_mail_comes_in_the_apps_name_and_says_when_its_code_was_asked_for(
 
     (mail,) = stack.mails_to(address)
 
-    assert mail["Source"] == f'"Guest desk" <{local.SENDER}>'
+    assert mail["Source"] == f'"Guest desk" <{SENDER}>'
     asked_at = datetime.fromtimestamp(int(stack.ledger_item(address)["issued_at"]["N"]), UTC)
     assert f"{asked_at:%H:%M:%S} UTC" in mail["BodyText"]
     assert f"{asked_at:%H:%M:%S} UTC" in mail["BodyHtml"]
@@ -205,13 +205,13 @@ def test_mail_that_ses_refuses_is_told_and_sent_by_the_next_try(stack: Deploymen
     """T11: the sender is not verified; then it is, and the same challenge is mailed."""
     address = stack.new_user()
     # MiniStack keeps a deployed identity in the stores of both API versions.
-    stack.client("sesv2").delete_email_identity(EmailIdentity=local.SENDER)
-    stack.client("ses").delete_identity(Identity=local.SENDER)
+    stack.client("sesv2").delete_email_identity(EmailIdentity=SENDER)
+    stack.client("ses").delete_identity(Identity=SENDER)
     try:
         with pytest.raises(ClientError, match="ERR_EMAIL_DELIVERY_FAILED"):
             stack.initiate(address)
     finally:
-        stack.client("sesv2").create_email_identity(EmailIdentity=local.SENDER)
+        stack.client("sesv2").create_email_identity(EmailIdentity=SENDER)
     assert stack.ledger_item(address)["delivery"] == {"S": "failed"}
 
     challenge = stack.initiate(address)

@@ -2,10 +2,10 @@
 
 import pytest
 
-from agent.guests import GuestStore
-from agent.login import EmailOtpLogin
-from agent.tools import EmailOtp
-from tests.unit.agent.fakes import CLIENT_ID, POOL_ID, Clock, FakeCognito, FakeDynamoDb, Signer
+from agent.sign_in.guests import GuestStore
+from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in.tools import EmailOtp
+from tests.support.fakes import CLIENT_ID, POOL_ID, Clock, FakeCognito, FakeDynamoDb, Signer
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,221 @@
+"""How much the agent does at once. Beyond that it says that it is busy.
+
+Calls that block have threads of their own, apart by what they wait for; an answer that streams
+holds none.
+"""
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from contextvars import ContextVar
+from typing import Any, override
+
+from agent.sign_in.observability import describe
+
+ANONYMOUS_AT_ONCE = 300
+"""Turns of visitors who are not signed in; a flood of them takes no place of a member."""
+MEMBERS_AT_ONCE = 100
+A_MEMBERS_AT_ONCE = 10
+"""Of these: one who sends many messages takes no place of others, nor their threads."""
+TURNS_AT_ONCE = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
+CODE_REQUEST_THREADS = 5
+CODE_ANSWER_THREADS = 3
+"""Apart: who has a code waits for no flood of requests. Further ones wait, as each keeps a Lambda
+busy, of which a new AWS account runs 10 at once."""
+AN_ADDRESS_AT_ONCE = 2
+"""Requests, and answers: who floods one address takes nobody else's turn."""
+THREAD_WAIT_SECONDS = 20
+"""Cognito's time-out is 17 s: one that hangs lets the next in."""
+READ_THREADS = MEMBERS_AT_ONCE + 10
+"""For records and for asking whether somebody is signed in: one for each member, and some for
+visitors who are told that they are not."""
+VERIFYING_THREADS = 64
+"""For tokens: those under unknown key ids wait for the key endpoint, 3 s if it hangs."""
+HISTORY_THREADS = 16
+"""For stored histories."""
+BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
+RETRY_AFTER_SECONDS = 5
+UNREAD_CHUNKS = 100
+"""How far an answer may run ahead of a slow reader."""
+READER_SECONDS = 30
+"""A reader who takes nothing for so long is gone."""
+
+_log = logging.getLogger(__name__)
+
+_place: ContextVar["Place | None"] = ContextVar("place", default=None)
+
+
+class BusyError(Exception):
+    """All places are taken; to be tried again in `RETRY_AFTER_SECONDS`."""
+
+
+class Place:
+    """One of a bounded number of places, held for a turn and for what was begun in it."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back: Callable[[], None] | None = give_back
+        self._lock = threading.Lock()
+        self._left = False
+        self._calls = 0
+
+    def leave(self) -> None:
+        """Give it back once the last call has ended, however often this is asked."""
+        self._count(left=True)
+
+    def hold_for(self, call: Future[Any]) -> None:
+        """Hold it until the call has ended, also when its turn has."""
+        self._count(calls=1)
+        call.add_done_callback(lambda _: self._count(calls=-1))
+
+    def _count(self, *, left: bool = False, calls: int = 0) -> None:
+        with self._lock:
+            self._left |= left
+            self._calls += calls
+            if self._calls or not self._left:
+                return
+            give_back, self._give_back = self._give_back, None
+        if give_back:
+            give_back()
+
+
+def _hold_place_for(call: Future[Any]) -> None:
+    if place := _place.get():
+        place.hold_for(call)
+
+
+class Places:
+    """A bounded number of places.
+
+    Args:
+        limit: How many may be taken at once.
+        each: How many of them by one owner, if one is named; by default all.
+    """
+
+    def __init__(self, limit: int, *, each: int | None = None) -> None:
+        self._limit = limit
+        self._each = limit if each is None else each
+        self._lock = threading.Lock()
+        self._taken: Counter[str] = Counter()
+
+    def take(self, owner: str = "") -> Place:
+        """Take one.
+
+        Raises:
+            BusyError: None is free, or the owner has as many as one may.
+        """
+        with self._lock:
+            has_enough = owner and self._taken[owner] >= self._each
+            if has_enough or self._taken.total() >= self._limit:
+                raise BusyError
+            self._taken[owner] += 1
+        return Place(lambda: self._give_back(owner))
+
+    def _give_back(self, owner: str) -> None:
+        with self._lock:
+            self._taken -= Counter([owner])  # and forgets who has none
+
+
+class Threads:
+    """Threads for calls that block.
+
+    Args:
+        name: Of the threads.
+        limit: How many there may be; they are made as they are needed.
+        waiting: How many calls may wait for one, each for `THREAD_WAIT_SECONDS`.
+        each: How many calls of one owner there may be, those that wait included.
+    """
+
+    def __init__(self, name: str, limit: int, *, waiting: int = 0, each: int | None = None) -> None:
+        self._places = Places(limit + waiting, each=each)
+        self._executor = ThreadPoolExecutor(limit, name)
+
+    async def run[T](self, call: Callable[[], T], *, owner: str = "") -> T:
+        """Call it in a thread.
+
+        It does not return, nor end when it is cancelled, before a call that has begun has ended.
+
+        Args:
+            call: What blocks.
+            owner: Whom the call is for, if one may have only `each` at once.
+
+        Raises:
+            BusyError: Every thread is in a call, and as many wait as may, or this one has waited,
+                or the owner has as many as one may.
+        """
+        place = self._places.take(owner)
+        future = self._executor.submit(contextvars.copy_context().run, call)
+        future.add_done_callback(lambda _: place.leave())
+        _hold_place_for(future)
+        outcome = asyncio.wrap_future(future)
+        try:
+            await asyncio.wait([outcome], timeout=THREAD_WAIT_SECONDS)
+        finally:
+            # Also of a visitor who has left: the chat's next turn finds nothing under way.
+            if not (given_up := future.cancel()):
+                await asyncio.wait([outcome])
+                outcome.exception()  # else asyncio logs one that nobody waits for
+        if given_up:
+            raise BusyError
+        return outcome.result()
+
+
+class ModelThreads(ThreadPoolExecutor):
+    """To be the default threads of a loop of turns, where Strands' Bedrock model makes its calls.
+
+    A call goes on when its visitor has left, and holds their place: so none waits for a thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(TURNS_AT_ONCE, "model")
+
+    @override
+    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        call = super().submit(fn, *args, **kwargs)
+        _hold_place_for(call)
+        return call
+
+
+async def from_loop(
+    chunks: AsyncGenerator[bytes], loop: asyncio.AbstractEventLoop, place: Place
+) -> AsyncGenerator[bytes]:
+    """Pass on what is made on another event loop, without a thread.
+
+    Args:
+        chunks: Closed when it has ended, when nobody reads on, or after `READER_SECONDS`.
+        loop: Where `chunks` runs.
+        place: Left when that is so.
+    """
+    here = asyncio.get_running_loop()
+    received: asyncio.Queue[bytes | None] = asyncio.Queue()
+    room = asyncio.Semaphore(UNREAD_CHUNKS)  # used on the other loop alone
+
+    async def produce() -> None:
+        _place.set(place)
+        try:
+            async with aclosing(chunks):
+                async for chunk in chunks:
+                    try:
+                        async with asyncio.timeout(READER_SECONDS):
+                            await room.acquire()
+                    except TimeoutError:
+                        _log.info("answer not read", extra={"outcome": "given_up"})
+                        return
+                    here.call_soon_threadsafe(received.put_nowait, chunk)
+        except Exception as error:
+            _log.error("answer failed", extra=describe(error))
+        finally:
+            place.leave()
+            here.call_soon_threadsafe(received.put_nowait, None)
+
+    producing = asyncio.run_coroutine_threadsafe(produce(), loop)
+    try:
+        while (chunk := await received.get()) is not None:
+            yield chunk
+            loop.call_soon_threadsafe(room.release)
+    finally:
+        producing.cancel()

@@ -1,0 +1,52 @@
+"""Runs MiniStack behind a guard against web pages, under a lock that shows whether it lives.
+
+Started with MiniStack's own Python.
+
+Usage: python -P guard.py <lock file> [until-stdin-closes]
+"""
+
+import fcntl
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from agent.service.loopback import LoopbackOnly
+
+
+def _take(lock: IO[str]) -> None:
+    # Others try the lock for an instant to see whether MiniStack runs: try more than once.
+    for _ in range(20):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.05)
+        else:
+            return
+    sys.exit("another MiniStack holds the lock")
+
+
+def _end_with_stdin() -> None:
+    sys.stdin.read()
+    os.killpg(0, signal.SIGKILL)
+
+
+with open(sys.argv[1], "a+") as lock_file:
+    _take(lock_file)
+    lock_file.write(json.dumps({"pid": os.getpid(), "port": int(os.environ["GATEWAY_PORT"])}))
+    lock_file.flush()
+    if sys.argv[2:] == ["until-stdin-closes"]:
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    del sys.argv[1:]
+
+    from ministack import app  # type: ignore[import-not-found]
+
+    # It runs code, checks no signature and lets pages of any origin in.
+    app.app = LoopbackOnly(app.app)
+    app.main()

@@ -1,0 +1,118 @@
+"""The agent as its users reach it: a process on loopback, spoken to over HTTP."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.local import agent as local_agent
+from infra.local import ministack
+
+# One for all: making one reads the certificate authorities, which takes longer than an answer.
+http = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None))
+
+_START_SECONDS = 30
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Conversation:
+    """One chat of one browser: a session id, and a bearer token once signed in."""
+
+    url: str
+    access_token: str | None = None
+    session_id: str = field(default_factory=lambda: f"session-{uuid.uuid4()}")
+    extra_headers: dict[str, str] = field(default_factory=dict)
+
+    def stream(self, prompt: str, code: str | None = None) -> Iterator[dict[str, Any]]:
+        """Say something; yields the answer's chunks as they arrive.
+
+        Raises:
+            httpx.HTTPStatusError: the agent refused the request before the stream.
+        """
+        with http.stream(
+            "POST",
+            f"{self.url}/invocations",
+            json={"prompt": prompt} | ({"code": code} if code else {}),
+            headers=self.headers(),
+        ) as response:
+            if response.is_error:
+                response.read()
+                response.raise_for_status()
+            for line in response.iter_lines():
+                if line:
+                    yield json.loads(line.removeprefix("data: "))
+
+    def say(self, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
+        """Say something; returns all the answer's chunks."""
+        return list(self.stream(prompt, code))
+
+    def headers(self) -> dict[str, str]:
+        """The headers a browser sends."""
+        headers = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": self.session_id}
+        headers |= self.extra_headers
+        if self.access_token:
+            headers["Authorization"] = f"Bearer {self.access_token}"
+        return headers
+
+
+def text_of(chunks: list[dict[str, Any]]) -> str:
+    """What the agent said."""
+    return "".join(chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta")
+
+
+def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
+    """The outputs of the tools it used."""
+    return [chunk["output"] for chunk in chunks if chunk["type"] == "tool-output-available"]
+
+
+@contextlib.contextmanager
+def running_agent(
+    directory: Path,
+    outputs: dict[str, str],
+    *,
+    module: str = "agent.main",
+    argument: str = "",
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[str]:
+    """Run the agent on a free loopback port against a deployment; yields its address.
+
+    `infra.local.chat` as the module serves the mailbox too, and the page in the folder that is
+    its one argument. `environment` is added to what `infra.local` gives it.
+    """
+    port = ministack.free_port()
+    url = f"http://127.0.0.1:{port}"
+    with (directory / "agent.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *filter(None, [argument])],
+            cwd=_ROOT,
+            env=local_agent.agent_environment(directory, outputs)
+            | {"PORT": str(port)}
+            | dict(environment or {}),
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            _wait_until_ready(process, url, directory / "agent.log")
+            yield url
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(httpx.TransportError):
+            http.get(f"{url}/ping")
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"the agent did not start:\n{log.read_text()}")

@@ -1,0 +1,126 @@
+"""What a guest does and sees in the page, by the names a screen reader would use."""
+
+import json
+import secrets
+import time
+from typing import Any
+
+from playwright.sync_api import Locator, Page, Request, expect
+
+from tests.support.deployment import Deployment
+
+STORAGE_KEY = "booking_session"
+_MAIL_SECONDS = 10
+
+
+class Guest:
+    """One tab."""
+
+    def __init__(self, page: Page, stack: Deployment) -> None:
+        self.page = page
+        self._stack = stack
+        self.address = f"guest-{secrets.token_hex(6)}@example.com"
+
+    @property
+    def log(self) -> Locator:
+        """The conversation."""
+        return self.page.get_by_role("log", name="Conversation")
+
+    @property
+    def message_box(self) -> Locator:
+        """Where to type."""
+        return self.page.get_by_role("textbox", name="Message")
+
+    @property
+    def code_box(self) -> Locator:
+        """The input for a code."""
+        return self.page.get_by_role("textbox", name="Code")
+
+    @property
+    def code_form(self) -> Locator:
+        """What is around that input, and stays when no code can be entered any more."""
+        return self.page.get_by_role("form", name="Sign-in code")
+
+    def button(self, name: str) -> Locator:
+        """The button of exactly this name."""
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def posted(self) -> list[str]:
+        """What this tab posts to the agent from now on."""
+        posts: list[str] = []
+
+        def sent(request: Request) -> None:
+            if request.post_data and "/invocations" in request.url:
+                posts.append(request.post_data)
+
+        self.page.on("request", sent)
+        return posts
+
+    def answer_is_cut_off(self, *chunks: dict[str, Any]) -> None:
+        """The next answer is these chunks, and no end."""
+        body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
+        self.page.route(
+            "**/invocations",
+            lambda route: route.fulfill(content_type="text/event-stream", body=body),
+            times=1,
+        )
+
+    def say(self, text: str) -> None:
+        """Type a message and send it."""
+        self.message_box.fill(text)
+        self.button("Send").click()
+
+    def hears(self, text: str, times: int = 1) -> None:
+        """The agent has said this, so many times."""
+        expect(self.log.get_by_text(text)).to_have_count(times, timeout=15_000)
+
+    def asks_for_code(self) -> str:
+        """Ask for bookings, give a name and an address; returns the mailed code."""
+        self.say("Show my bookings")
+        self.hears("What are your e-mail address and your name?")
+        self.say(f"Ada Lovelace, {self.address}")
+        expect(self.code_box).to_be_visible(timeout=15_000)
+        expect(self.log).to_have_attribute("aria-busy", "false")  # the answer goes on below it
+        return self.mailed_code()
+
+    def mailed_code(self, mails: int = 1) -> str:
+        """Wait for the so-manieth mail; returns its code."""
+        deadline = time.monotonic() + _MAIL_SECONDS
+        while len(self._stack.mails_to(self.address)) < mails:
+            assert time.monotonic() < deadline, "no mail came"
+            time.sleep(0.05)
+        return self._stack.code_mailed_to(self.address)
+
+    def enters(self, code: str) -> None:
+        """Use the code box."""
+        self.code_box.fill(code)
+        self.button("Sign in").click()
+
+    def signs_in(self) -> None:
+        """Sign in by the code box, and wait for the question to be answered by itself."""
+        self.enters(self.asks_for_code())
+        self.is_signed_in()
+        self.hears("Here is your guest record")
+
+    def is_signed_in(self, address: str | None = None) -> None:
+        """The page says who is signed in."""
+        signed_in = self.page.get_by_text(f"Signed in as {address or self.address}")
+        expect(signed_in.first).to_be_visible(timeout=15_000)
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+
+    def is_anonymous(self) -> None:
+        """The page shows nobody signed in, and keeps no session."""
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_hidden(timeout=15_000)
+        assert self.session() is None
+
+    def session(self) -> dict[str, Any] | None:
+        """What the browser keeps."""
+        text = self.page.evaluate("key => localStorage.getItem(key)", STORAGE_KEY)
+        return json.loads(text) if text else None
+
+    def changes_session(self, **changes: Any) -> None:
+        """Change what the browser keeps."""
+        session = json.dumps((self.session() or {}) | changes)
+        self.page.evaluate(
+            "([key, text]) => localStorage.setItem(key, text)", [STORAGE_KEY, session]
+        )

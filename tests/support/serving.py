@@ -1,0 +1,116 @@
+"""Serves what a test needs on loopback: the agent with any model or verifier, and key sets."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import uvicorn
+from strands.models import Model
+
+from agent.main import create_app
+from agent.sign_in.identity import TokenVerifier
+from agent.sign_in.login import connect
+from agent.sign_in.settings import Settings, load_settings
+from agent.sign_in.tools import EmailOtp
+from infra.local import agent as local_agent
+from infra.local import ministack
+from tests.support.deployment import Deployment
+
+_START_SECONDS = 30
+
+
+def settings_of(stack: Deployment, directory: Path) -> Settings:
+    """Return the agent's settings for a deployment."""
+    return load_settings(local_agent.agent_environment(directory, stack.outputs))
+
+
+def email_otp_of(settings: Settings) -> EmailOtp:
+    """Return the sign-in on MiniStack's clients."""
+    session = boto3.Session(
+        aws_access_key_id="test", aws_secret_access_key="test", region_name=settings.region
+    )
+    return EmailOtp(*connect(settings, session))
+
+
+@contextlib.contextmanager
+def serving(
+    settings: Settings,
+    *,
+    email_otp: EmailOtp | None = None,
+    model: Model | None = None,
+    verifier: TokenVerifier | None = None,
+) -> Iterator[str]:
+    """Serve the agent from a thread of this process; yields its address."""
+    app = create_app(
+        settings,
+        email_otp=email_otp or email_otp_of(settings),
+        model=model,
+        verifier=verifier,
+        # Cognito knows no token that a test has signed.
+        is_signed_in=(lambda _: True) if verifier else None,
+    )
+    app.logger.handlers.clear()
+    port = ministack.free_port()
+    server = uvicorn.Server(
+        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="off")
+    )
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + _START_SECONDS
+    while not server.started:
+        if not thread.is_alive() or time.monotonic() > deadline:
+            raise RuntimeError("the agent did not start")
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@dataclass
+class KeyServer:
+    """A pool's key endpoint.
+
+    Attributes:
+        keys: What it answers; None for an error.
+        fetches: How often it was asked.
+        open: Whether it answers; else who asks waits.
+    """
+
+    keys: list[dict[str, Any]] | None
+    fetches: int = 0
+    open: threading.Event = field(default_factory=threading.Event)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[str]:
+        """Answer on loopback; yields the address."""
+        key_server = self
+        self.open.set()
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                key_server.fetches += 1
+                key_server.open.wait()
+                self.send_response(500 if key_server.keys is None else 200)
+                self.end_headers()
+                self.wfile.write(json.dumps({"keys": key_server.keys}).encode())
+
+            def log_message(self, *_: Any) -> None:
+                """Keep quiet."""
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_address[1]}/jwks.json"
+            finally:
+                server.shutdown()
+                thread.join()

@@ -1,0 +1,941 @@
+"""The flow against a pool that behaves as AWS does."""
+
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ConnectTimeoutError
+from botocore.stub import ANY, Stubber
+
+from agent.sign_in.guests import GuestStore
+from agent.sign_in.login import EmailOtpLogin, connect
+from agent.sign_in.outcomes import MESSAGES, CodeSent, ErrorCode, Refused, SignedIn
+from agent.sign_in.settings import Settings
+from agent.sign_in.stream import open_for_client
+from agent.sign_in.visitor_input import AddressFault
+from tests.support.fakes import (
+    CLIENT_ID,
+    NOW,
+    POOL_ID,
+    Clock,
+    FakeCognito,
+    FakeDynamoDb,
+    Signer,
+    aws_error,
+)
+
+CHAT = "chat-of-ada"
+THROTTLED = {"status": "throttled", "retry_after_seconds": "540"}
+ADA = "ada@example.com"
+
+
+def wrong(code: str) -> str:
+    return code[:-1] + str((int(code[-1]) + 1) % 10)
+
+
+def mailed_code(login: EmailOtpLogin, cognito: FakeCognito, email: str = ADA) -> str:
+    assert isinstance(login.initiate(CHAT, email=email, name="Ada"), CodeSent)
+    return cognito.mailed[-1][1]
+
+
+def test_right_code_signs_in_and_makes_the_guest(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    code = mailed_code(login, cognito)
+    outcome = login.verify(CHAT, code)
+    assert isinstance(outcome, SignedIn)
+    event = open_for_client(outcome.token_delivery)
+    assert set(event) == {
+        "event_type",
+        "success",
+        "id_token",
+        "access_token",
+        "refresh_token",
+        "expires_in",
+        "guest_id",
+        "email",
+        "cognito_sub",
+    }
+    assert event["event_type"] == "auth_tokens"
+    assert event["cognito_sub"] == cognito.users[ADA]
+    assert event["email"] == ADA
+    assert dynamodb.items[cognito.users[ADA]]["name"] == {"S": "Ada"}
+    assert login.pending_code(CHAT) is None
+
+
+def test_a_sign_in_costs_three_cognito_calls_and_one_more_for_a_new_guest(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    login.verify(CHAT, mailed_code(login, cognito))
+    first, cognito.calls = cognito.operations(), []
+    login.verify(CHAT, mailed_code(login, cognito))
+    assert first == [
+        "AdminCreateUser",
+        "AdminSetUserPassword",
+        "AdminInitiateAuth",
+        "AdminRespondToAuthChallenge",
+    ]
+    assert cognito.operations() == [
+        "AdminCreateUser",
+        "AdminInitiateAuth",
+        "AdminRespondToAuthChallenge",
+    ]
+
+
+def test_new_user_is_made_unverified_without_cognitos_mail(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    login.initiate(CHAT, email="ADA@Example.com", locale="de")
+    create = cognito.calls[0][1]
+    assert create["Username"] == ADA
+    assert create["MessageAction"] == "SUPPRESS"
+    assert cognito.attributes[ADA] == {"email": ADA, "email_verified": "false", "locale": "de"}
+    assert cognito.permanent == {cognito.users[ADA]}
+
+
+def test_t30_two_first_logins_at_once_create_one_user_after_the_other(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cognito itself may keep both users of two calls in the same instant."""
+    create, at_once = cognito.admin_create_user, threading.Semaphore(1)
+
+    def create_alone(**arguments: Any) -> dict[str, Any]:
+        assert at_once.acquire(blocking=False), "two calls for one address at once"
+        time.sleep(0.05)
+        try:
+            return create(**arguments)
+        finally:
+            at_once.release()
+
+    monkeypatch.setattr(cognito, "admin_create_user", create_alone)
+    with ThreadPoolExecutor(6) as pool:
+        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), "abcdef"))
+    assert [type(outcome) for outcome in outcomes] == [CodeSent] * 6
+    assert cognito.operations().count("AdminCreateUser") == 1  # T38: nobody queues for a lock
+
+
+def test_t30_user_that_another_process_creates_at_once_gets_her_code(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.users[ADA] = "sub-of-the-other-call"
+    cognito.attributes[ADA] = {"email": ADA}
+    cognito.fail["AdminCreateUser"] = aws_error("AdminCreateUser", "AliasExistsException")
+    outcome = login.verify(CHAT, mailed_code(login, cognito))
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.cognito_sub == "sub-of-the-other-call"
+
+
+def test_discarded_passwords_are_long_and_differ(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    login.initiate(CHAT, email=ADA)
+    login.initiate(CHAT, email="bob@example.com")
+    passwords = {a["Password"] for o, a in cognito.calls if o == "AdminSetUserPassword"}
+    assert len(passwords) == 2
+    assert min(map(len, passwords)) > 40
+
+
+def test_new_user_whose_password_could_not_be_set_signs_in_by_asking_again(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.fail["AdminSetUserPassword"] = aws_error("AdminSetUserPassword", "InternalError")
+    assert login.initiate(CHAT, email=ADA) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+    assert not cognito.mailed
+    assert isinstance(login.verify(CHAT, mailed_code(login, cognito)), SignedIn)
+
+
+def test_code_sent_tells_the_masked_address_alone(login: EmailOtpLogin) -> None:
+    sent = login.initiate(CHAT, email=ADA)
+    assert sent == CodeSent(
+        destination="a***@e***.com",
+        code_length=6,
+        expires_in_seconds=300,
+        attempts_left=3,
+        retry_after_seconds=30,
+        new_mail=True,
+    )
+
+
+def test_wrong_code_keeps_the_login_with_the_new_session(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    assert login.verify(CHAT, wrong(code)) == Refused(ErrorCode.INVALID_OTP, attempts_left=2)
+    assert login.verify(CHAT, wrong(code)) == Refused(ErrorCode.INVALID_OTP, attempts_left=1)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_third_wrong_code_ends_the_login(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    for _ in range(2):
+        login.verify(CHAT, wrong(code))
+    over = Refused(ErrorCode.MAX_ATTEMPTS_EXCEEDED, retry_after_seconds=30)
+    assert login.verify(CHAT, wrong(code)) == over
+    pending = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=30)
+    assert login.verify(CHAT, code) == pending
+
+
+def use_up(login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, how: str) -> Refused:
+    """End a login without a sign-in; return the last outcome."""
+    code = mailed_code(login, cognito)
+    if how == "guest not stored":
+        dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
+    if how == "session lost":
+        cognito.sessions.clear()
+    answers = [wrong(code)] * 3 if how == "wrong codes" else [code]
+    outcome = [login.verify(CHAT, answer) for answer in answers][-1]
+    dynamodb.fail = None
+    assert isinstance(outcome, Refused)
+    return outcome
+
+
+@pytest.mark.parametrize(
+    ("how", "known"),
+    [
+        ("wrong codes", True),
+        ("session lost", True),
+        ("guest not stored", True),
+        ("wrong codes", False),
+    ],
+)
+def test_end_of_a_login_tells_when_a_new_code_can_be_mailed(
+    login: EmailOtpLogin,
+    cognito: FakeCognito,
+    dynamodb: FakeDynamoDb,
+    clock: Clock,
+    how: str,
+    known: bool,
+) -> None:
+    if not known:
+        login.initiate("another chat", email=ADA)
+        cognito.disabled.add(ADA)
+        cognito.mailed.append((ADA, "000000"))
+    cognito.parameters = {"retry_after_seconds": "12"} if known else {}
+    wait = 12 if known else 30
+    assert use_up(login, cognito, dynamodb, how).retry_after_seconds == wait
+    clock.now += wait - 1.5
+    for code in ("", "123456"):
+        pending = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=2)
+        assert login.verify(CHAT, code) == pending
+    clock.now += 2
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+    cognito.parameters = {}
+    sent = login.initiate(CHAT, email=ADA)
+    assert isinstance(sent, CodeSent)
+    assert sent.new_mail
+
+
+@pytest.mark.parametrize("wait", [30, 22, 540])
+def test_code_that_is_taken_up_after_too_many_wrong_tries_is_no_new_mail(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, wait: int
+) -> None:
+    use_up(login, cognito, dynamodb, "wrong codes")
+    cognito.parameters = {"retry_after_seconds": str(wait)}
+    joined = login.initiate(CHAT, email=ADA)
+    assert isinstance(joined, CodeSent)
+    assert (joined.new_mail, joined.attempts_left) == (False, 3)
+    assert joined.retry_after_seconds == wait
+    assert isinstance(login.verify(CHAT, cognito.mailed[-1][1]), SignedIn)
+
+
+def test_login_that_ended_for_one_address_tells_nothing_of_another(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    use_up(login, cognito, dynamodb, "wrong codes")
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email="bob@example.com")
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_answer_that_failed_for_now_leaves_a_new_code_to_be_asked_for(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminRespondToAuthChallenge"] = aws_error(
+        "AdminRespondToAuthChallenge", "InternalErrorException"
+    )
+    assert login.verify(CHAT, code) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+    assert isinstance(login.initiate(CHAT, email=ADA), CodeSent)
+
+
+def test_name_given_before_a_used_up_code_is_kept(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
+) -> None:
+    use_up(login, cognito, dynamodb, "wrong codes")
+    clock.now += 30
+    login.initiate(CHAT, email=ADA)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == "Ada"
+
+
+def test_address_that_the_team_changed_reaches_the_record_and_the_browser(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    login.verify(CHAT, mailed_code(login, cognito))
+    sub = cognito.users[ADA] = cognito.users.pop(ADA)
+    cognito.users["new@example.com"] = sub
+    outcome = login.verify(CHAT, mailed_code(login, cognito, "new@example.com"))
+    assert isinstance(outcome, SignedIn)
+    assert open_for_client(outcome.token_delivery)["email"] == "new@example.com"
+    assert dynamodb.items[sub]["email"] == {"S": "new@example.com"}
+
+
+@pytest.mark.parametrize(
+    "text", [".ada@example.com", "foo.@docomo.ne.jp", "ada@b\u00fccher.example"]
+)
+def test_what_is_wrong_with_an_address_is_said(
+    login: EmailOtpLogin, cognito: FakeCognito, text: str
+) -> None:
+    refused = login.initiate(CHAT, email=text)
+    assert isinstance(refused, Refused)
+    assert refused.error_code is ErrorCode.INVALID_EMAIL
+    assert refused.message in set(AddressFault)
+    assert not cognito.calls
+
+
+def test_late_code_is_expired(login: EmailOtpLogin, cognito: FakeCognito, clock: Clock) -> None:
+    code = mailed_code(login, cognito)
+    clock.now += 300
+    assert login.verify(CHAT, code) == Refused(ErrorCode.OTP_EXPIRED)
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_session_that_cognito_has_forgotten_is_expired_after_the_codes_life(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.sessions.clear()
+    clock.now += 400
+    assert login.verify(CHAT, code) == Refused(ErrorCode.OTP_EXPIRED)
+
+
+def test_code_of_another_length_costs_no_attempt(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    for code in ("", "12345", "1234567"):
+        assert login.verify(CHAT, code) == Refused(ErrorCode.INVALID_OTP, attempts_left=3)
+    assert "AdminRespondToAuthChallenge" not in cognito.operations()
+
+
+def test_verify_without_a_login_says_so(login: EmailOtpLogin) -> None:
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_t20_pending_login_cannot_be_used_from_another_chat(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    assert login.verify("another chat", code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t23_code_of_the_first_address_is_wrong_after_a_change(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    first = mailed_code(login, cognito)
+    second = mailed_code(login, cognito, "bob@example.com")
+    if first != second:
+        assert login.verify(CHAT, first) == Refused(ErrorCode.INVALID_OTP, attempts_left=2)
+    outcome = login.verify(CHAT, second)
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.email == "bob@example.com"
+
+
+def test_failed_change_of_address_leaves_no_login_of_the_old_one(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email="bob@example.com")
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_failed_resend_leaves_the_code_mailed_before(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email=ADA)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_resend_that_joined_the_last_code_says_so(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    mailed_code(login, cognito)
+    clock.now += 10
+    cognito.parameters = {"expires_at": str(NOW + 300), "retry_after_seconds": "20"}
+    for chat in (CHAT, "another chat"):
+        sent = login.initiate(chat, email=ADA)
+        assert isinstance(sent, CodeSent)
+        assert (sent.new_mail, sent.expires_in_seconds) == (False, 290)
+        assert sent.retry_after_seconds == 20
+
+
+def test_resend_keeps_the_name_given_before(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    mailed_code(login, cognito)
+    login.initiate(CHAT, email=ADA)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == "Ada"
+
+
+def test_name_given_with_another_address_is_not_kept(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    login.initiate(CHAT, email="bob@example.com")
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == ""
+
+
+def test_throttled_challenge_ends_the_login_before_it(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    cognito.parameters = THROTTLED
+    login.initiate(CHAT, email=ADA)
+    assert login.pending_code(CHAT) is None
+
+
+def test_throttled_challenge_is_rate_limited_and_leaves_no_login(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.parameters = THROTTLED
+    refused = login.initiate(CHAT, email=ADA)
+    assert refused == Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=540)
+    assert login.pending_code(CHAT) is None
+    assert login.expects_code(CHAT)
+
+
+def test_wait_and_name_are_remembered_over_a_refused_request(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    mailed_code(login, cognito)
+    cognito.parameters = THROTTLED
+    login.initiate(CHAT, email=ADA)
+    clock.now += 40
+    refused = Refused(ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=500)
+    assert login.verify(CHAT, "123456") == refused
+    clock.now += 500
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+    cognito.parameters = {}
+    login.initiate(CHAT, email=ADA)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name == "Ada"
+
+
+def test_wait_of_one_address_is_not_told_of_another(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.parameters = THROTTLED
+    login.initiate(CHAT, email=ADA)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    login.initiate(CHAT, email="bob@example.com")
+    assert login.verify(CHAT, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_who_has_signed_in_waits_for_no_mail(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    login.verify(CHAT, code)
+    assert login.verify(CHAT, code) == Refused(ErrorCode.NO_LOGIN_PENDING)
+
+
+def test_login_that_cognito_ends_is_not_said_to_have_had_too_many_tries(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    lost = use_up(login, cognito, dynamodb, "session lost")
+    assert lost == Refused(ErrorCode.OTP_EXPIRED, retry_after_seconds=30)
+
+
+@pytest.mark.parametrize(
+    "code", ["UserLambdaValidationException", "InvalidLambdaResponseException"]
+)
+def test_mail_that_could_not_be_sent_is_named(
+    login: EmailOtpLogin, cognito: FakeCognito, code: str
+) -> None:
+    cognito.fail["AdminInitiateAuth"] = aws_error(
+        "AdminInitiateAuth", code, "CreateAuthChallenge failed with ERR_EMAIL_DELIVERY_FAILED."
+    )
+    assert login.initiate(CHAT, email=ADA) == Refused(ErrorCode.ERR_EMAIL_DELIVERY_FAILED)
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "expected"),
+    [
+        ("AdminCreateUser", "TooManyRequestsException", ErrorCode.RATE_LIMITED),
+        ("AdminInitiateAuth", "TooManyRequestsException", ErrorCode.RATE_LIMITED),
+        ("AdminInitiateAuth", "LimitExceededException", ErrorCode.RATE_LIMITED),
+        ("AdminInitiateAuth", "ThrottlingException", ErrorCode.RATE_LIMITED),
+        ("AdminCreateUser", "InvalidParameterException", ErrorCode.INVALID_EMAIL),
+        ("AdminInitiateAuth", "InvalidParameterException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminSetUserPassword", "InternalErrorException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminInitiateAuth", "UnexpectedLambdaException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminInitiateAuth", "UserLambdaValidationException", ErrorCode.AUTH_SERVICE_ERROR),
+        ("AdminCreateUser", "AccessDeniedException", ErrorCode.AUTH_SERVICE_ERROR),
+    ],
+)
+def test_failed_code_request_is_mapped_to_a_fixed_error(
+    login: EmailOtpLogin, cognito: FakeCognito, operation: str, error: str, expected: ErrorCode
+) -> None:
+    cognito.fail[operation] = aws_error(operation, error, "secret detail")
+    outcome = login.initiate(CHAT, email=ADA)
+    assert isinstance(outcome, Refused)
+    assert outcome.error_code is expected
+    assert (outcome.retry_after_seconds is not None) == (expected is ErrorCode.RATE_LIMITED)
+    assert "secret" not in outcome.message
+
+
+def test_code_request_lost_on_the_way_is_a_fixed_error(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    cognito.fail["AdminInitiateAuth"] = ConnectTimeoutError(endpoint_url="https://x")
+    assert login.initiate(CHAT, email=ADA) == Refused(ErrorCode.AUTH_SERVICE_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ConnectTimeoutError(endpoint_url="https://x"), ErrorCode.AUTH_SERVICE_ERROR),
+        (aws_error("x", "TooManyRequestsException"), ErrorCode.RATE_LIMITED),
+    ],
+)
+def test_answer_lost_on_the_way_may_be_given_again(
+    login: EmailOtpLogin, cognito: FakeCognito, error: Exception, expected: ErrorCode
+) -> None:
+    code = mailed_code(login, cognito)
+    cognito.fail["AdminRespondToAuthChallenge"] = error
+    refused = login.verify(CHAT, code)
+    assert isinstance(refused, Refused)
+    assert refused.error_code is expected
+    del cognito.fail["AdminRespondToAuthChallenge"]
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t15_disabled_user_looks_like_any_other(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    def play(email: str) -> list[Any]:
+        outcomes: list[Any] = [login.initiate(email, email=email)]
+        return outcomes + [login.verify(email, "000000") for _ in range(4)]
+
+    cognito.disabled.add("dis@example.com")
+    assert play("dis@example.com") == play("dan@example.com")
+    login.initiate("late", email="dis@example.com")
+    clock.now += 300
+    assert login.verify("late", "000000") == Refused(ErrorCode.OTP_EXPIRED)
+    assert cognito.mailed == [m for m in cognito.mailed if m[0] != "dis@example.com"]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "NotAuthorizedException",
+        "UserNotFoundException",
+        "UserNotConfirmedException",
+        "PasswordResetRequiredException",
+    ],
+)
+def test_t15_user_who_may_not_sign_in_is_told_what_all_are_told(
+    login: EmailOtpLogin, cognito: FakeCognito, code: str
+) -> None:
+    usual = login.initiate("another chat", email=ADA)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", code)
+    assert login.initiate(CHAT, email=ADA) == usual
+
+
+def test_t15_disabled_user_gets_a_code_like_those_of_the_stacks_settings(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    cognito.disabled.add("dis@example.com")
+    cognito.parameters = {"code_length": "10", "attempts_left": "1"}
+    login.initiate("long-coded", email="eve@example.com")
+    expires_at = str(int(clock.now) + 120)
+    cognito.parameters = {"code_length": "8", "attempts_left": "2", "expires_at": expires_at}
+    usual = login.initiate("usual", email="dan@example.com")
+    clock.now += 20
+    login.initiate("joined", email="dan@example.com")
+    clock.now += 20
+
+    decoy = login.initiate("decoy", email="dis@example.com")
+
+    assert isinstance(usual, CodeSent)
+    assert decoy == replace(usual, destination="d***@e***.com")
+
+
+def test_tokens_are_revoked_if_the_guest_cannot_be_stored(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    code = mailed_code(login, cognito)
+    dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
+    over = Refused(ErrorCode.GUEST_CREATION_FAILED, retry_after_seconds=30)
+    assert login.verify(CHAT, code) == over
+    assert cognito.revoked == [cognito.issued[-1]]
+
+
+def test_failed_revocation_still_gives_no_tokens(
+    login: EmailOtpLogin, cognito: FakeCognito, dynamodb: FakeDynamoDb
+) -> None:
+    code = mailed_code(login, cognito)
+    dynamodb.fail = RuntimeError("anything")
+    cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException")
+    over = Refused(ErrorCode.GUEST_CREATION_FAILED, retry_after_seconds=30)
+    assert login.verify(CHAT, code) == over
+
+
+def test_correlation_id_is_one_a_login_and_in_our_logs(
+    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="agent")
+    code = mailed_code(login, cognito)
+    login.verify(CHAT, wrong(code))
+    login.verify(CHAT, code)
+    sent = {
+        a["ClientMetadata"]["correlation_id"]
+        for o, a in cognito.calls
+        if o == "AdminRespondToAuthChallenge"
+    }
+    assert len(sent) == 1
+    assert {getattr(r, "correlation_id", None) for r in caplog.records} == sent
+
+
+def test_logs_hold_no_address_code_session_or_token(
+    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    code = mailed_code(login, cognito)
+    login.verify(CHAT, wrong(code))
+    login.verify(CHAT, code)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "Oops", f"{ADA} {code}")
+    login.initiate(CHAT, email=ADA)
+    logged = "\n".join(str(vars(record)) for record in caplog.records)
+    assert "code requested" in logged
+    for secret in (ADA, code, *cognito.issued):
+        assert secret not in logged
+
+
+def test_t24_logs_of_what_failed_hold_no_exceptions_text_and_no_session(
+    login: EmailOtpLogin,
+    cognito: FakeCognito,
+    dynamodb: FakeDynamoDb,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    respond, code = "AdminRespondToAuthChallenge", mailed_code(login, cognito)
+    cognito.fail[respond] = aws_error(respond, "InternalErrorException", "canary")
+    login.verify(CHAT, code)
+    del cognito.fail[respond]
+    dynamodb.fail = RuntimeError("canary")
+    cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException", "canary")
+    login.verify(CHAT, code)
+    may_not = aws_error("AdminInitiateAuth", "NotAuthorizedException", "canary")
+    cognito.fail["AdminInitiateAuth"] = may_not
+    login.initiate(CHAT, email=ADA)
+    assert {
+        "answer failed",
+        "guest record not stored",
+        "tokens not revoked",
+        "user may not sign in",
+    } <= set(caplog.messages)
+    logged = caplog.text + str([vars(record) for record in caplog.records])
+    for secret in ("canary", ADA, code, *cognito.issued):
+        assert secret not in logged
+
+
+def test_pending_login_prints_without_its_session(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    printed = repr(login._pending.find(CHAT))
+    assert ADA in printed
+    assert cognito.issued[-1] not in printed
+
+
+def test_outcomes_print_without_secrets(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    printed = repr(login.verify(CHAT, code)) + repr(vars(login))
+    for secret in (code, *cognito.issued):
+        assert secret not in printed
+
+
+def test_answers_at_once_are_given_one_by_one(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    code = mailed_code(login, cognito)
+    inside = threading.Semaphore(1)
+
+    def alone() -> None:
+        assert inside.acquire(blocking=False)
+        threading.Event().wait(0.01)
+        inside.release()
+
+    cognito.before_answer = alone
+    outcomes: list[Any] = []
+    answers = [wrong(code), wrong(code), code]
+    threads = [
+        threading.Thread(target=lambda a=a: outcomes.append(login.verify(CHAT, a))) for a in answers
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == 3
+    assert sum(isinstance(outcome, SignedIn) for outcome in outcomes) == 1
+
+
+@pytest.mark.parametrize(
+    "email", ["", "ada", "ada@", "a b@example.com", "ada@example.com\r\nBcc: x@example.com"]
+)
+def test_what_is_no_address_reaches_no_aws_call(
+    login: EmailOtpLogin, cognito: FakeCognito, email: str
+) -> None:
+    assert login.initiate(CHAT, email=email) == Refused(ErrorCode.INVALID_EMAIL)
+    assert not cognito.calls
+
+
+def test_codes_are_expected_until_ten_minutes_after_the_codes_life(
+    login: EmailOtpLogin, clock: Clock
+) -> None:
+    assert not login.expects_code(CHAT)
+    login.initiate(CHAT, email=ADA)
+    clock.now = NOW + 899
+    assert login.expects_code(CHAT)
+    clock.now = NOW + 900
+    assert not login.expects_code(CHAT)
+
+
+def test_failed_request_shortens_no_time_in_which_codes_are_expected(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    login.initiate(CHAT, email=ADA)
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
+    clock.now += 10
+    login.initiate(CHAT, email=ADA)
+    clock.now = NOW + 899
+    assert login.expects_code(CHAT)
+
+
+def test_name_is_kept_short_and_on_one_line(login: EmailOtpLogin, cognito: FakeCognito) -> None:
+    login.initiate(CHAT, email=ADA, name=" Ada\r\n\x00\u202eLovelace " + "x" * 300)
+    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    assert isinstance(outcome, SignedIn)
+    assert outcome.guest.name.startswith("Ada Lovelace xxx")
+    assert len(outcome.guest.name) == 100
+
+
+def test_every_error_has_a_text() -> None:
+    assert set(MESSAGES) == set(ErrorCode)
+
+
+def test_requests_fit_the_real_api(guests: GuestStore, signer: Signer, clock: Clock) -> None:
+    """Botocore checks every argument and answer against Cognito's own model."""
+    client = boto3.client(
+        "cognito-idp",
+        region_name="eu-west-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    login = EmailOtpLogin(client, guests, user_pool_id=POOL_ID, client_id=CLIENT_ID, clock=clock)
+    id_token = signer.sign({"sub": "sub-1", "email": ADA})
+    with Stubber(client) as stub:
+        stub.add_client_error("admin_create_user", "UsernameExistsException")
+        stub.add_response(
+            "admin_initiate_auth",
+            {
+                "ChallengeName": "CUSTOM_CHALLENGE",
+                "Session": "s" * 40,
+                "ChallengeParameters": {"USERNAME": "sub-1", "code_length": "8"},
+            },
+            {
+                "UserPoolId": POOL_ID,
+                "ClientId": CLIENT_ID,
+                "AuthFlow": "CUSTOM_AUTH",
+                "AuthParameters": {"USERNAME": ADA},
+            },
+        )
+        stub.add_response(
+            "admin_respond_to_auth_challenge",
+            {
+                "AuthenticationResult": {
+                    "IdToken": id_token,
+                    "AccessToken": id_token,
+                    "RefreshToken": "refresh",
+                    "ExpiresIn": 900,
+                }
+            },
+            {
+                "UserPoolId": POOL_ID,
+                "ClientId": CLIENT_ID,
+                "ChallengeName": "CUSTOM_CHALLENGE",
+                "Session": "s" * 40,
+                "ChallengeResponses": {"USERNAME": "sub-1", "ANSWER": "12345678"},
+                "ClientMetadata": {"correlation_id": ANY},
+            },
+        )
+        login.initiate(CHAT, email=ADA)
+        assert isinstance(login.verify(CHAT, "12345678"), SignedIn)
+        stub.assert_no_pending_responses()
+
+
+def test_connect_tries_an_auth_call_once_and_pins_the_loggers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    caplog.set_level(logging.NOTSET, logger="botocore")
+    made: dict[str, Config] = {}
+
+    def client(name: str, *, config: Config, **_: object) -> object:
+        made[name] = config
+        return object()
+
+    session = boto3.Session(region_name="eu-west-1")
+    monkeypatch.setattr(session, "client", client)
+    connect(
+        Settings(
+            user_pool_id=POOL_ID,
+            user_pool_client_id=CLIENT_ID,
+            guests_table_name="guests",
+            region="eu-west-1",
+        ),
+        session,
+    )
+    assert vars(made["cognito-idp"])["retries"] == {"total_max_attempts": 1}
+    assert 15 < vars(made["cognito-idp"])["read_timeout"] < 20  # three runs of a trigger, 5 s each
+    assert vars(made["dynamodb"])["read_timeout"] <= 3
+    assert logging.getLogger("botocore").level == logging.INFO
+
+
+@pytest.fixture
+def small_login(
+    cognito: FakeCognito, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> EmailOtpLogin:
+    """A login that remembers three chats."""
+    monkeypatch.setattr("agent.sign_in.login._PENDING_LIMIT", 3)
+    return EmailOtpLogin(
+        cognito,  # type: ignore[arg-type]
+        guests,
+        user_pool_id=POOL_ID,
+        client_id=CLIENT_ID,
+        clock=clock,
+    )
+
+
+def test_chats_that_ask_for_no_code_push_no_pending_login_out(
+    small_login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T19: else a flood of small talk would end sign-ins and show their codes to the model."""
+    code = mailed_code(small_login, cognito)
+    for number in range(10):
+        other = f"chat-{number}"
+        assert not small_login.expects_code(other)
+        assert small_login.pending_code(other) is None
+        assert small_login.verify(other, "123456") == Refused(ErrorCode.NO_LOGIN_PENDING)
+    assert small_login.expects_code(CHAT)
+    assert isinstance(small_login.verify(CHAT, code), SignedIn)
+
+
+def test_t38_flood_of_refused_requests_loses_no_login_that_is_under_way(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T38: only a code that has gone out makes a login one that others do not displace."""
+    login.initiate(CHAT, email=ADA)
+    code = cognito.mailed[-1][1]
+    cognito.parameters = {"status": "throttled"}
+    for number in range(10_001):
+        login.initiate(f"flood-{number}", email=ADA)
+    assert login.expects_code(CHAT)
+    assert isinstance(login.verify(CHAT, code), SignedIn)
+
+
+def test_t40_requests_with_one_token_at_once_ask_cognito_once(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T40: so do those with a token it refuses, until a minute has passed."""
+    ask = cognito.get_user
+
+    def slow(**arguments: Any) -> dict[str, Any]:
+        time.sleep(0.05)
+        return ask(**arguments)
+
+    monkeypatch.setattr(cognito, "get_user", slow)
+    cognito.refused.add("revoked")
+    with ThreadPoolExecutor(8) as pool:
+        told = list(pool.map(login.is_signed_in, ["good", "revoked"] * 4))
+    assert told == [True, False] * 4
+    assert cognito.operations() == ["GetUser"] * 2
+
+
+def test_enabled_again_is_signed_in_again_after_a_minute(
+    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+) -> None:
+    cognito.refused.add("token")
+    assert not login.is_signed_in("token")
+    cognito.refused.clear()
+    clock.now += 59
+    assert not login.is_signed_in("token")
+    clock.now += 1
+    assert login.is_signed_in("token")
+
+
+def test_t40_tokens_that_begin_alike_are_told_apart(
+    login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T40: as all of one pool do, for hundreds of characters."""
+    ada, bob = "x" * 1_000 + "ada", "x" * 1_000 + "bob"
+    cognito.refused.add(bob)
+    assert login.is_signed_in(ada)
+    assert not login.is_signed_in(bob)
+
+
+def test_t38_users_of_two_addresses_are_created_at_once(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, both = cognito.admin_create_user, threading.Barrier(2)
+
+    def create_both(**arguments: Any) -> Any:
+        both.wait(5)
+        return create(**arguments)
+
+    monkeypatch.setattr(cognito, "admin_create_user", create_both)
+    addresses = [ADA, "bob@example.com"]
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda address: login.initiate(address, email=address), addresses))
+    assert [type(outcome) for outcome in outcomes] == [CodeSent] * 2
+    assert {address for address, _ in cognito.mailed} == set(addresses)
+
+
+def test_creation_that_failed_is_tried_by_who_waited(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create, failures = cognito.admin_create_user, [aws_error("AdminCreateUser", "InternalError")]
+
+    def create_at_last(**arguments: Any) -> Any:
+        time.sleep(0.1)
+        if failures:
+            raise failures.pop()
+        return create(**arguments)
+
+    monkeypatch.setattr(cognito, "admin_create_user", create_at_last)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), "ab"))
+    assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CodeSent", "Refused"]
+    assert len(cognito.mailed) == 1
+
+
+def test_t38_flood_of_codes_to_one_address_ends_its_own_logins_alone(
+    small_login: EmailOtpLogin, cognito: FakeCognito
+) -> None:
+    """T38: however it is spelled."""
+    code = mailed_code(small_login, cognito)
+    for number, spelling in enumerate(["mal", "Mal", "mAl", "maL", "MAl"]):
+        small_login.initiate(f"flood-{number}", email=f"{spelling}@example.com")
+    assert isinstance(small_login.verify(CHAT, code), SignedIn)

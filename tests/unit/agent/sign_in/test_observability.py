@@ -1,0 +1,121 @@
+"""What the logs hold."""
+
+import json
+import logging
+
+import pytest
+
+from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in.observability import JsonFormatter, describe, pin_library_loggers
+from tests.support.fakes import SESSION_ID, FakeCognito, RecordingCounter, aws_error
+
+SECRET = "canary"
+
+
+def test_exceptions_are_described_without_their_text() -> None:
+    try:
+        raise aws_error("AdminInitiateAuth", "Oops", SECRET)
+    except Exception as error:
+        described = describe(error)
+    assert described["aws_error_code"] == "Oops"
+    assert described["operation"] == "AdminInitiateAuth"
+    assert SECRET not in str(described)
+
+
+def test_only_known_keys_are_written() -> None:
+    record = logging.makeLogRecord({"msg": "said", "outcome": "SIGNED_IN", "prompt": SECRET})
+    line = json.loads(JsonFormatter().format(record))
+    assert (line["message"], line["outcome"]) == ("said", "SIGNED_IN")
+    assert SECRET not in str(line)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "boto3.resources.action",
+        "botocore.endpoint",
+        "botocore.parsers",
+        "bedrock_agentcore.app",
+        "strands.tools.x",
+        "urllib3.connectionpool",
+    ],
+)
+def test_t22_library_debug_records_are_empty_even_if_somebody_turns_them_on(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pin_library_loggers()
+    pin_library_loggers()
+    caplog.set_level(logging.DEBUG, logger=name)
+    logging.getLogger(name).debug(
+        "response: %s", SECRET, exc_info=aws_error("AdminInitiateAuth", "Oops", SECRET)
+    )
+    logging.getLogger(name).info("retrying")
+    assert [r.getMessage() for r in caplog.records] == ["withheld", "retrying"]
+    assert SECRET not in caplog.text
+
+
+def test_quiet_library_stays_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR, logger="botocore")
+    pin_library_loggers()
+    assert logging.getLogger("botocore").level == logging.ERROR
+
+
+def test_library_is_made_no_louder_than_the_process(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.NOTSET, logger="botocore")
+    pin_library_loggers()
+    assert not logging.getLogger("botocore").isEnabledFor(logging.INFO)
+
+
+def test_other_debug_records_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    pin_library_loggers()
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("shop").debug("sold %d", 3)
+    assert caplog.messages == ["sold 3"]
+
+
+def test_every_code_request_and_answer_is_counted_by_its_outcome_alone(
+    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    requests, answers = RecordingCounter(), RecordingCounter()
+    monkeypatch.setattr("agent.sign_in.login.code_requests", requests)
+    monkeypatch.setattr("agent.sign_in.login.code_answers", answers)
+
+    login.verify(SESSION_ID, "123456")
+    login.initiate(SESSION_ID, email="nobody")
+    login.initiate(SESSION_ID, email="ada@example.com")
+    cognito.parameters = {"retry_after_seconds": "20"}
+    login.initiate(SESSION_ID, email="ada@example.com")
+    login.verify(SESSION_ID, "000000")
+    login.verify(SESSION_ID, cognito.mailed[-1][1])
+    cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "TooManyRequestsException")
+    login.initiate(SESSION_ID, email="ada@example.com")
+
+    expected = ["INVALID_EMAIL", "CODE_SENT", "CODE_STILL_GOOD", "RATE_LIMITED"]
+    assert requests.counted == [{"outcome": outcome} for outcome in expected]
+    expected = ["NO_LOGIN_PENDING", "INVALID_OTP", "SIGNED_IN"]
+    assert answers.counted == [{"outcome": outcome} for outcome in expected]
+
+
+def test_every_line_of_a_login_carries_its_correlation_id(
+    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="agent")
+    login.initiate(SESSION_ID, email="ada@example.com")
+    login.verify(SESSION_ID, "000000")
+    login.verify(SESSION_ID, cognito.mailed[-1][1])
+    cognito.disabled.add("ada@example.com")
+    login.initiate(SESSION_ID, email="ada@example.com")
+
+    ids = [vars(record)["correlation_id"] for record in caplog.records]
+    assert caplog.messages == [
+        "code requested",
+        "code answered",
+        "code answered",
+        "user may not sign in",
+        "code requested",
+    ]
+    assert ids == [ids[0]] * 3 + [ids[3]] * 2
+    assert ids[0] != ids[3]
+    told = [a["ClientMetadata"] for _, a in cognito.calls if "ClientMetadata" in a]
+    assert told == [{"correlation_id": ids[0]}] * 2

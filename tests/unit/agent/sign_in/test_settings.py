@@ -1,0 +1,60 @@
+"""The agent's settings."""
+
+import pytest
+
+from agent.sign_in.settings import SettingsError, load_settings
+
+GOOD = {
+    "USER_POOL_ID": "eu-west-1_AbCdEf123",
+    "USER_POOL_CLIENT_ID": "client1",
+    "GUESTS_TABLE_NAME": "guests",
+    "AWS_REGION": "eu-west-1",
+}
+
+
+def test_defaults_are_aws_and_the_offline_model() -> None:
+    settings = load_settings(GOOD)
+    assert settings.endpoint_url is None
+    assert settings.model_id is None
+    assert settings.port == 8080
+    assert settings.jwks_url == (
+        "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEf123/.well-known/jwks.json"
+    )
+
+
+def test_what_is_set_is_used() -> None:
+    chosen = {"APP_NAME": "Harbour Inn", "MODEL_ID": "eu.example.model-1", "PORT": "65535"}
+    settings = load_settings(GOOD | chosen)
+    assert settings.app_name == "Harbour Inn"
+    assert settings.model_id == "eu.example.model-1"
+    assert settings.port == 65535
+
+
+def test_an_endpoint_serves_the_keys_but_is_not_the_issuer() -> None:
+    settings = load_settings(GOOD | {"AWS_ENDPOINT_URL": "http://127.0.0.1:4566/"})
+    assert settings.jwks_url == ("http://127.0.0.1:4566/eu-west-1_AbCdEf123/.well-known/jwks.json")
+    assert settings.issuer == "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEf123"
+
+
+def test_everything_missing_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as error:
+        load_settings({})
+    for name in (*GOOD, "UserPoolId", "UserPoolClientId", "GuestsTableName"):
+        assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("USER_POOL_ID", "pool"),
+        ("PORT", "http"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+        ("PORT", "²"),
+        ("PORT", "8" * 5000),
+        ("AWS_ENDPOINT_URL", "localhost:4566"),
+    ],
+)
+def test_what_cannot_be_right_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings(GOOD | {name: value})
