@@ -18,22 +18,15 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.sign_in.identity import (
-    KeySet,
-    KeysUnavailableError,
-    TokenError,
-    TokenVerifier,
-    fetch_jwks,
-)
-from agent.sign_in.login import EmailOtpLogin, connect
+from agent.sign_in import EmailOtp, ErrorCode, Refused, SignedIn
+from agent.sign_in.client_only import open_for_client
+from agent.sign_in.identity import KeysUnavailableError, TokenError, TokenVerifier
+from agent.sign_in.login import EmailOtpLogin, PendingLogin
 from agent.sign_in.observability import log_to_stderr
-from agent.sign_in.outcomes import ErrorCode, Refused, SignedIn
-from agent.sign_in.settings import Settings, SettingsError, load_settings
-from agent.sign_in.stream import open_for_client
+from agent.sign_in.settings import Settings, SettingsError
 from agent.sign_in.visitor_input import hide_code_field
 
 OUTPUTS_FILE = Path(".local/outputs.json")
-_SESSION_ID = "terminal"
 _FINAL = {ErrorCode.OTP_EXPIRED, ErrorCode.MAX_ATTEMPTS_EXCEEDED, ErrorCode.NO_LOGIN_PENDING}
 
 
@@ -47,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
             if options.stack
             else _local_settings(OUTPUTS_FILE)
         )
-        login, _ = connect(settings, session)
+        login = EmailOtp.connect(settings, session).login
         signed_in = sign_in(
             login, options.email, name=options.name, locale=options.locale, ask=input
         )
@@ -86,7 +79,8 @@ def sign_in(
     Returns:
         The sign-in, or None after saying why there is none.
     """
-    sent = login.initiate(_SESSION_ID, email=email, name=name, locale=locale)
+    pending = PendingLogin()
+    sent = login.initiate(pending, email=email, name=name, locale=locale)
     if isinstance(sent, Refused):
         print(_explain(sent), file=sys.stderr)
         return None
@@ -99,11 +93,11 @@ def sign_in(
     while True:
         _, typed = hide_code_field(ask(f"Code ({sent.code_length} digits): "))
         (code,) = typed.values()
-        outcome = login.verify(_SESSION_ID, code.digits(sent.code_length))
+        outcome = login.verify(pending, code.digits(sent.code_length))
         if isinstance(outcome, SignedIn):
             return outcome
         print(_explain(outcome), file=sys.stderr)
-        if outcome.error_code in _FINAL or login.pending_code(_SESSION_ID) is None:
+        if outcome.error_code in _FINAL or pending.code is None:
             return None
 
 
@@ -118,12 +112,7 @@ def _explain(refused: Refused) -> str:
 
 
 def _print_claims(settings: Settings, tokens: Mapping[str, Any]) -> None:
-    verifier = TokenVerifier(
-        issuer=settings.issuer,
-        client_id=settings.user_pool_client_id,
-        keys=KeySet(lambda: fetch_jwks(settings.jwks_url), time.monotonic),
-        clock=time.time,
-    )
+    verifier = TokenVerifier.connect(settings, clock=time.time)
     print(f"\nSigned in. Guest number: {tokens['guest_id']}")
     for token_use in ("id", "access"):
         claims = verifier.verify(tokens[f"{token_use}_token"], token_use=token_use)
@@ -168,14 +157,12 @@ def _settings(outputs: Mapping[str, str], region: str, endpoint_url: str | None 
     missing = {"UserPoolId", "UserPoolClientId", "GuestsTableName"} - outputs.keys()
     if missing:
         raise SettingsError(f"This stack has no output {', '.join(sorted(missing))}.")
-    return load_settings(
-        {
-            "USER_POOL_ID": outputs["UserPoolId"],
-            "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
-            "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
-            "AWS_REGION": region,
-            "AWS_ENDPOINT_URL": endpoint_url or "",
-        }
+    return Settings(
+        user_pool_id=outputs["UserPoolId"],
+        user_pool_client_id=outputs["UserPoolClientId"],
+        guests_table_name=outputs["GuestsTableName"],
+        region=region,
+        endpoint_url=endpoint_url,
     )
 
 

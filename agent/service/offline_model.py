@@ -12,7 +12,7 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 from strands.types.tools import ToolSpec
 
-from agent.sign_in.tools import TOO_MANY_ADDRESSES
+from agent.sign_in.turns import TOO_MANY_ADDRESSES
 from agent.sign_in.visitor_input import AddressFault, misspelt_address, typed_addresses
 
 _REFERENCE = re.compile(r"\[code_reference: (code-[\w-]+)\]")

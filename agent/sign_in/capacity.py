@@ -6,16 +6,12 @@ holds none.
 
 import asyncio
 import contextvars
-import logging
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import aclosing
 from contextvars import ContextVar
-from typing import Any, override
-
-from agent.sign_in.observability import describe
+from typing import Any
 
 ANONYMOUS_AT_ONCE = 300
 """Turns of visitors who are not signed in; a flood of them takes no place of a member."""
@@ -40,14 +36,8 @@ HISTORY_THREADS = 16
 """For stored histories."""
 BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
 RETRY_AFTER_SECONDS = 5
-UNREAD_CHUNKS = 100
-"""How far an answer may run ahead of a slow reader."""
-READER_SECONDS = 30
-"""A reader who takes nothing for so long is gone."""
 
-_log = logging.getLogger(__name__)
-
-_place: ContextVar["Place | None"] = ContextVar("place", default=None)
+place_of_turn: ContextVar["Place | None"] = ContextVar("place_of_turn", default=None)
 
 
 class BusyError(Exception):
@@ -83,8 +73,9 @@ class Place:
             give_back()
 
 
-def _hold_place_for(call: Future[Any]) -> None:
-    if place := _place.get():
+def hold_place_for(call: Future[Any]) -> None:
+    """Hold the place of the turn that runs, if it has one, until the call has ended."""
+    if place := place_of_turn.get():
         place.hold_for(call)
 
 
@@ -150,7 +141,7 @@ class Threads:
         place = self._places.take(owner)
         future = self._executor.submit(contextvars.copy_context().run, call)
         future.add_done_callback(lambda _: place.leave())
-        _hold_place_for(future)
+        hold_place_for(future)
         outcome = asyncio.wrap_future(future)
         try:
             await asyncio.wait([outcome], timeout=THREAD_WAIT_SECONDS)
@@ -162,60 +153,3 @@ class Threads:
         if given_up:
             raise BusyError
         return outcome.result()
-
-
-class ModelThreads(ThreadPoolExecutor):
-    """To be the default threads of a loop of turns, where Strands' Bedrock model makes its calls.
-
-    A call goes on when its visitor has left, and holds their place: so none waits for a thread.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(TURNS_AT_ONCE, "model")
-
-    @override
-    def submit[**P, T](self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        call = super().submit(fn, *args, **kwargs)
-        _hold_place_for(call)
-        return call
-
-
-async def from_loop(
-    chunks: AsyncGenerator[bytes], loop: asyncio.AbstractEventLoop, place: Place
-) -> AsyncGenerator[bytes]:
-    """Pass on what is made on another event loop, without a thread.
-
-    Args:
-        chunks: Closed when it has ended, when nobody reads on, or after `READER_SECONDS`.
-        loop: Where `chunks` runs.
-        place: Left when that is so.
-    """
-    here = asyncio.get_running_loop()
-    received: asyncio.Queue[bytes | None] = asyncio.Queue()
-    room = asyncio.Semaphore(UNREAD_CHUNKS)  # used on the other loop alone
-
-    async def produce() -> None:
-        _place.set(place)
-        try:
-            async with aclosing(chunks):
-                async for chunk in chunks:
-                    try:
-                        async with asyncio.timeout(READER_SECONDS):
-                            await room.acquire()
-                    except TimeoutError:
-                        _log.info("answer not read", extra={"outcome": "given_up"})
-                        return
-                    here.call_soon_threadsafe(received.put_nowait, chunk)
-        except Exception as error:
-            _log.error("answer failed", extra=describe(error))
-        finally:
-            place.leave()
-            here.call_soon_threadsafe(received.put_nowait, None)
-
-    producing = asyncio.run_coroutine_threadsafe(produce(), loop)
-    try:
-        while (chunk := await received.get()) is not None:
-            yield chunk
-            loop.call_soon_threadsafe(room.release)
-    finally:
-        producing.cancel()

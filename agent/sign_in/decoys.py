@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent.sign_in.sessions import Sessions
+from .sessions import Sessions
 
 # As the triggers' ledger has them, whose code the agent is deployed without.
 COOLDOWN_SECONDS = 30
@@ -45,8 +45,8 @@ class Decoys:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._addresses = Sessions(
-            _Address, limit=_ADDRESSES_LIMIT, idle_seconds=DAILY_SECONDS, clock=clock
+        self._addresses: Sessions[_Address] = Sessions(
+            limit=_ADDRESSES_LIMIT, idle_seconds=DAILY_SECONDS, clock=clock
         )
 
     def ask(self, address: str, *, life_seconds: int) -> Decoy:
@@ -58,7 +58,7 @@ class Decoys:
         """
         now = int(self._clock())
         with self._lock:
-            asked = self._addresses.get(address)
+            asked = self._addresses.get(address, _Address)
             wait = _wait(asked.sent_at, now)
             if wait <= 0:
                 asked.sent_at = [now, *asked.sent_at][:DAILY_SENDS]

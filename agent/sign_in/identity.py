@@ -7,14 +7,17 @@ How not to be fooled: RFC 8725 (JSON Web Token Best Current Practices).
 import json
 import math
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt.algorithms import RSAAlgorithm
+
+from .settings import Settings
 
 MAX_TOKEN_CHARS = 8192
 MAX_LEEWAY_SECONDS = 60
@@ -148,6 +151,21 @@ class TokenVerifier:
         self._keys = keys
         self._clock = clock
         self._leeway_seconds = leeway_seconds
+
+    @classmethod
+    def connect(cls, settings: Settings, *, clock: Callable[[], float]) -> Self:
+        """Make one that fetches the keys of the deployment's pool.
+
+        Args:
+            settings: The deployment.
+            clock: Epoch seconds.
+        """
+        return cls(
+            issuer=settings.issuer,
+            client_id=settings.user_pool_client_id,
+            keys=KeySet(lambda: fetch_jwks(settings.jwks_url), time.monotonic),
+            clock=clock,
+        )
 
     def verify_access_token(self, access_token: str) -> Identity:
         """Return who the token was issued to.

@@ -1,12 +1,15 @@
-"""What a step of the sign-in may come to, and what a guest may be told of it."""
+"""What the tools answer: each shape once, with the words a guest may hear of what went wrong."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Literal, Self, override
 
-from agent.sign_in.guests import Guest
-from agent.sign_in.stream import ClientOnly
-from agent.sign_in.visitor_input import AddressFault
+from pydantic import BaseModel, ConfigDict, Field
+
+from .client_only import ClientOnly
+from .guests import Guest
+from .visitor_input import address_fault
 
 
 class ErrorCode(StrEnum):
@@ -51,8 +54,50 @@ MESSAGES: Mapping[ErrorCode, str] = {
 """What a guest may be told; no exception's own text is ever among it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeSent:
+class Outcome(BaseModel):
+    """What a tool answers; `success` tells a refusal from the rest."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        extra="forbid",
+        arbitrary_types_allowed=True,
+        hide_input_in_errors=True,
+    )
+
+    def output(self) -> dict[str, Any]:
+        """Return the JSON object that the model and the page read."""
+        return self.model_dump(mode="json")
+
+
+class Refused(Outcome):
+    """A step that did not succeed, with what the visitor needs to go on.
+
+    Attributes:
+        message: Of `MESSAGES` unless there is a better one.
+        attempts_left: Answers this login may still give.
+        retry_after_seconds: Until a code can be mailed; None for at once, or if that is not known.
+    """
+
+    success: Literal[False] = False
+    error_code: ErrorCode
+    message: str = Field(default_factory=lambda refused: MESSAGES[refused["error_code"]])
+    attempts_left: int | None = None
+    retry_after_seconds: int | None = None
+
+    @classmethod
+    def address(cls, text: str) -> Self:
+        """Refuse a text that is no address, and say why where that can be said."""
+        message = address_fault(text) or MESSAGES[ErrorCode.INVALID_EMAIL]
+        return cls(error_code=ErrorCode.INVALID_EMAIL, message=message)
+
+    @override
+    def output(self) -> dict[str, Any]:
+        """Leave out what is not known."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+
+class CodeSent(Outcome):
     """A code is out, or nobody may learn that it is not.
 
     Attributes:
@@ -64,6 +109,8 @@ class CodeSent:
         new_mail: False if the code mailed before is still the one to enter.
     """
 
+    success: Literal[True] = True
+    status: Literal["code_sent"] = "code_sent"
     destination: str
     code_length: int
     expires_in_seconds: int
@@ -72,48 +119,84 @@ class CodeSent:
     new_mail: bool
 
 
-@dataclass(frozen=True, slots=True)
-class PendingCode:
-    """A code that is waited for.
+class SignedIn(Outcome):
+    """The right code. The tokens are for the browser alone and no part of the output.
 
     Attributes:
-        email: Whom it was sent to.
-        code_length: Its digits.
-        attempts_left: Answers this login may still give.
+        token_delivery: A sealed `TokenDeliveryEvent`.
     """
 
-    email: str = field(repr=False)
-    code_length: int
-    attempts_left: int
+    success: Literal[True] = True
+    guest_id: str
+    name: str
+    message: Literal["Signed in."] = "Signed in."
+    token_delivery: ClientOnly = Field(exclude=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """A step that did not succeed, with what the visitor needs to go on.
+class TokenDeliveryEvent(Outcome):
+    """What the browser gets as the output of `verify_cognito_otp`, and nobody else.
 
     Attributes:
-        attempts_left: Answers this login may still give.
-        retry_after_seconds: Until a code can be mailed; None for at once, or if that is not known.
-        address_fault: What is wrong with an address, where that can be said.
+        expires_in: Life of the ID and the access token, seconds.
+        guest_id: `GST-YYYY-XXXXXX`.
+        email: The ID token's.
     """
 
-    error_code: ErrorCode
-    attempts_left: int | None = None
-    retry_after_seconds: int | None = None
-    address_fault: AddressFault | None = None
+    event_type: Literal["auth_tokens"] = "auth_tokens"
+    success: Literal[True] = True
+    id_token: str = Field(repr=False)
+    access_token: str = Field(repr=False)
+    refresh_token: str = Field(repr=False)
+    expires_in: int
+    guest_id: str
+    email: str
+    cognito_sub: str
 
-    @property
-    def message(self) -> str:
-        """The fixed text for this error."""
-        return self.address_fault or MESSAGES[self.error_code]
+
+class NotSignedIn(Outcome):
+    """There is no profile to read."""
+
+    success: Literal[True] = True
+    signed_in: Literal[False] = False
+    message: str = "Nobody is signed in. Ask for e-mail address and name to send a sign-in code."
 
 
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """The right code: the guest, and the `TokenDeliveryEvent` for her browser alone."""
+class NoRecord(Outcome):
+    """Somebody is signed in, of whom no record is kept."""
 
-    guest: Guest
-    token_delivery: ClientOnly
+    success: Literal[True] = True
+    signed_in: Literal[True] = True
+    guest: None = None
+    message: str = "The visitor is signed in, but there is no guest record."
+
+
+class GuestRecord(Outcome):
+    """A guest's record as they may see it; times are RFC 3339 in UTC."""
+
+    guest_id: str
+    email: str
+    name: str
+    guest_since: str
+    last_login_at: str
+
+    @classmethod
+    def of(cls, guest: Guest) -> Self:
+        """Return what is shown of a guest."""
+        return cls(
+            guest_id=guest.guest_id,
+            email=guest.email,
+            name=guest.name,
+            guest_since=_time(guest.created_at),
+            last_login_at=_time(guest.last_login_at),
+        )
+
+
+class GuestProfile(Outcome):
+    """The signed-in visitor's own record."""
+
+    success: Literal[True] = True
+    signed_in: Literal[True] = True
+    guest: GuestRecord
 
 
 def name_of(outcome: CodeSent | Refused | SignedIn) -> str:
@@ -125,3 +208,7 @@ def name_of(outcome: CodeSent | Refused | SignedIn) -> str:
             return "CODE_SENT" if outcome.new_mail else "CODE_STILL_GOOD"
         case SignedIn():
             return "SIGNED_IN"
+
+
+def _time(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))

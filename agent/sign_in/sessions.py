@@ -21,21 +21,12 @@ class Sessions[T]:
     again.
 
     Args:
-        make: Makes the value of a session not seen before, or forgotten.
         limit: Most new sessions held at once, and most that are kept.
         idle_seconds: A session not used for longer is forgotten.
         clock: Epoch seconds.
     """
 
-    def __init__(
-        self,
-        make: Callable[[], T],
-        *,
-        limit: int,
-        idle_seconds: float,
-        clock: Callable[[], float],
-    ) -> None:
-        self._make = make
+    def __init__(self, *, limit: int, idle_seconds: float, clock: Callable[[], float]) -> None:
         self._limit = limit
         self._idle_seconds = idle_seconds
         self._clock = clock
@@ -52,12 +43,12 @@ class Sessions[T]:
         with self._lock:
             return self._used(session_id)
 
-    def get(self, session_id: str) -> T:
-        """Return the session's value, made if need be, and mark it used."""
+    def get(self, session_id: str, make: Callable[[], T]) -> T:
+        """Return the session's value, made if it is new or forgotten, and mark it used."""
         with self._lock:
             value = self._used(session_id)
             if value is None:
-                value = self._make()
+                value = make()
                 self._new[session_id] = _Entry(value, self._clock())
                 if len(self._new) > self._limit:
                     self._new.popitem(last=False)

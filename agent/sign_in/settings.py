@@ -1,11 +1,8 @@
-"""The agent's settings, read from the environment once and checked at the start."""
+"""Which deployment the sign-in works with, read from the environment once and checked."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-
-DEFAULT_APP_NAME = "Guest desk"
-DEFAULT_PORT = 8080
 
 _POOL_ID = re.compile(r"[a-z]{2}(-[a-z]+)+-\d_[0-9a-zA-Z]+")
 
@@ -16,12 +13,10 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What the agent has to know about the deployment it works with.
+    """What the sign-in has to know of its deployment: stack outputs, and where they are.
 
     Attributes:
         endpoint_url: Where all AWS calls go instead of AWS (MiniStack); None for AWS itself.
-        model_id: A Bedrock model; None for the offline, rule-based one.
-        port: TCP port on the loopback address, 1 to 65535.
     """
 
     user_pool_id: str
@@ -29,9 +24,6 @@ class Settings:
     guests_table_name: str
     region: str
     endpoint_url: str | None = None
-    app_name: str = DEFAULT_APP_NAME
-    model_id: str | None = None
-    port: int = DEFAULT_PORT
 
     @property
     def issuer(self) -> str:
@@ -78,9 +70,6 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         faults.append(
             f"AWS_ENDPOINT_URL is {endpoint_url!r}: it must start with http:// or https://"
         )
-    port = environment.get("PORT", "").strip() or str(DEFAULT_PORT)
-    if not (port.isascii() and port.isdigit() and 1 <= int(port[:6]) <= 65535):
-        faults.append(f"PORT is {port!r}: it must be a number from 1 to 65535")
     if faults:
         raise SettingsError("\n".join(faults))
     return Settings(
@@ -89,7 +78,4 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         guests_table_name=guests_table_name,
         region=region,
         endpoint_url=endpoint_url,
-        app_name=environment.get("APP_NAME", "").strip() or DEFAULT_APP_NAME,
-        model_id=environment.get("MODEL_ID", "").strip() or None,
-        port=int(port),
     )

@@ -1,4 +1,4 @@
-"""Carries what is for the browser alone past the model, and maps an agent's events to its stream.
+"""Maps an agent's events to the stream that its visitor's browser reads.
 
 The wire format is the AI SDK's UI message stream:
 https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
@@ -7,10 +7,10 @@ https://ai-sdk.dev/docs/ai-sdk-ui/stream-protocol
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
-from typing import Any, NoReturn, cast, final
-from weakref import WeakKeyDictionary
+from typing import Any, cast
 
-from agent.sign_in.observability import describe
+from .client_only import ClientOnly, open_for_client
+from .observability import describe
 
 _log = logging.getLogger(__name__)
 
@@ -18,43 +18,6 @@ type Chunk = dict[str, Any]
 
 STREAM_FAILED = "Something went wrong on our side. Please try again."
 TOOL_FAILED = "This step failed. Please try again."
-
-
-@final
-class ClientOnly:
-    """A value that only the stream to the browser may see, such as tokens.
-
-    The object itself is empty: the value is kept beside it, so that printing, copying, `vars`,
-    JSON or a trace exporter that walks attributes finds nothing.
-
-    Args:
-        value: A JSON object.
-    """
-
-    __slots__ = ("__weakref__",)
-
-    def __init__(self, value: Mapping[str, Any]) -> None:
-        _sealed[self] = dict(value)
-
-    def __repr__(self) -> str:
-        return "<client-only>"
-
-    def __copy__(self) -> "ClientOnly":
-        return self
-
-    def __deepcopy__(self, memo: object) -> "ClientOnly":
-        return self
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a ClientOnly value cannot be serialized")
-
-
-_sealed: WeakKeyDictionary[ClientOnly, dict[str, Any]] = WeakKeyDictionary()
-
-
-def open_for_client(sealed: ClientOnly) -> dict[str, Any]:
-    """Return the value, to be written to the client it is for and to nothing else."""
-    return dict(_sealed[sealed])
 
 
 async def ui_message_chunks(events: AsyncIterable[Mapping[str, Any]]) -> AsyncGenerator[Chunk]:

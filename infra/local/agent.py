@@ -49,7 +49,7 @@ def agent_environment(directory: Path, outputs: Mapping[str, str]) -> dict[str, 
         "USER_POOL_ID": outputs["UserPoolId"],
         "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
         "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
-        "MODEL_ID": "",  # the offline model
+        "MODEL_ID": "offline",
     }
 
 
@@ -62,7 +62,7 @@ def bedrock_environment() -> dict[str, str]:
         LocalError: there is no API key for it.
     """
     model_id = os.environ.get("MODEL_ID")
-    if not model_id:
+    if not model_id or model_id == "offline":
         return {}
     api_key = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
     if not api_key:

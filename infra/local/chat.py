@@ -19,8 +19,9 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.main import create_app, serve
+from agent.service.settings import ServiceSettings
 from agent.sign_in.observability import log_to_stderr
-from agent.sign_in.settings import Settings, SettingsError, load_settings
+from agent.sign_in.settings import SettingsError
 from infra.local.ministack import HOST, ROOT, mails
 
 PAGE = ROOT / "agent" / "web" / "dist"
@@ -64,7 +65,7 @@ class StrictHeaders:
         return await self._app(scope, receive, send_with_headers)
 
 
-def create_chat(settings: Settings, *, page: Path = PAGE) -> BedrockAgentCoreApp:
+def create_chat(settings: ServiceSettings, *, page: Path = PAGE) -> BedrockAgentCoreApp:
     """Compose the agent's service with the page, its configuration and the mailbox.
 
     Args:
@@ -122,7 +123,7 @@ def create_chat(settings: Settings, *, page: Path = PAGE) -> BedrockAgentCoreApp
 def main(page: Path) -> int:
     """Serve on the loopback address until stopped."""
     try:
-        app = create_chat(settings := load_settings(os.environ), page=page)
+        app = create_chat(settings := ServiceSettings.load(os.environ), page=page)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2

@@ -35,10 +35,9 @@ from strands.types.streaming import StreamEvent
 
 import agent.main
 from agent.service.offline_model import OfflineModel
-from agent.sign_in.login import connect
+from agent.service.settings import ServiceSettings
 from agent.sign_in.observability import JsonFormatter
-from agent.sign_in.settings import Settings, load_settings
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from infra.local import agent as local_agent
 from tests.support.deployment import Deployment, other_than
 from tests.support.leak_search import Secret, encoded, find_leaks
@@ -361,7 +360,7 @@ def _serving(scene: Scene, patch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     session.events.register("after-call.cognito-idp", note)
     app = agent.main.create_app(
         settings,
-        email_otp=EmailOtp(*connect(settings, session)),
+        email_otp=EmailOtp.connect(settings, session),
         model=scene.model,
         session_manager=lambda history_id: FileSessionManager(
             history_id, storage_dir=str(scene.directory / "history")
@@ -373,13 +372,13 @@ def _serving(scene: Scene, patch: pytest.MonkeyPatch) -> Iterator[TestClient]:
 
 def _settings_and_session(
     scene: Scene, patch: pytest.MonkeyPatch
-) -> tuple[Settings, boto3.Session]:
+) -> tuple[ServiceSettings, boto3.Session]:
     environment = local_agent.agent_environment(scene.directory, scene.stack.outputs)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL"):
         patch.setenv(name, environment[name])
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         patch.delenv(name, raising=False)
-    settings = load_settings(environment)
+    settings = ServiceSettings.load(environment)
     return settings, boto3.Session(profile_name="agent", region_name=settings.region)
 
 

@@ -15,10 +15,9 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from agent.service.offline_model import OfflineModel
+from agent.service.settings import ServiceSettings
 from agent.sign_in.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
-from agent.sign_in.login import connect
-from agent.sign_in.settings import Settings
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from tests.support.agent_process import Conversation, http, outputs_of
 from tests.support.attacks import Member, bearer, is_well, new_address, post
 from tests.support.deployment import Deployment
@@ -63,7 +62,7 @@ def model() -> SlowModel:
 
 
 @pytest.fixture
-def url(settings: Settings, email_otp: EmailOtp, model: SlowModel) -> Iterator[str]:
+def url(settings: ServiceSettings, email_otp: EmailOtp, model: SlowModel) -> Iterator[str]:
     with serving(settings, email_otp=email_otp, model=model) as url:
         yield url
         model.go_on.set()
@@ -128,7 +127,7 @@ def test_t38_flood_of_visitors_is_told_busy_and_the_agent_recovers(
 
 
 def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
-    stack: Deployment, settings: Settings, ada: Member
+    stack: Deployment, settings: ServiceSettings, ada: Member
 ) -> None:
     """T38: nobody else's record waits for them, and none of them fails."""
     held = threading.Semaphore(0)
@@ -144,7 +143,7 @@ def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
     session.events.register("before-send.cognito-idp.AdminInitiateAuth", hold)
     addresses = [new_address() for _ in range(SLOW_SIGN_INS)]
     with (
-        serving(settings, email_otp=EmailOtp(*connect(settings, session))) as url,
+        serving(settings, email_otp=EmailOtp.connect(settings, session)) as url,
         ThreadPoolExecutor(SLOW_SIGN_INS) as pool,
     ):
         sign_ins = [

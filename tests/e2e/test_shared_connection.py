@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.sign_in.settings import Settings
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from tests.support.attacks import SESSION_HEADER, claims_of, new_address
 from tests.support.deployment import Deployment
 from tests.support.fakes import Signer

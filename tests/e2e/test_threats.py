@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from agent.main import MAX_MODEL_CALLS_PER_TURN
+from agent.service.conversations import MAX_MODEL_CALLS_PER_TURN
 from agent.sign_in.stream import STREAM_FAILED
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from tests.support.agent_process import Conversation, outputs_of, running_agent, text_of
 from tests.support.attacks import (
     PROFILE,

@@ -15,10 +15,9 @@ import uvicorn
 from strands.models import Model
 
 from agent.main import create_app
+from agent.service.settings import ServiceSettings
 from agent.sign_in.identity import TokenVerifier
-from agent.sign_in.login import connect
-from agent.sign_in.settings import Settings, load_settings
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from infra.local import agent as local_agent
 from infra.local import ministack
 from tests.support.deployment import Deployment
@@ -26,22 +25,22 @@ from tests.support.deployment import Deployment
 _START_SECONDS = 30
 
 
-def settings_of(stack: Deployment, directory: Path) -> Settings:
+def settings_of(stack: Deployment, directory: Path) -> ServiceSettings:
     """Return the agent's settings for a deployment."""
-    return load_settings(local_agent.agent_environment(directory, stack.outputs))
+    return ServiceSettings.load(local_agent.agent_environment(directory, stack.outputs))
 
 
-def email_otp_of(settings: Settings) -> EmailOtp:
+def email_otp_of(settings: ServiceSettings) -> EmailOtp:
     """Return the sign-in on MiniStack's clients."""
     session = boto3.Session(
         aws_access_key_id="test", aws_secret_access_key="test", region_name=settings.region
     )
-    return EmailOtp(*connect(settings, session))
+    return EmailOtp.connect(settings, session)
 
 
 @contextlib.contextmanager
 def serving(
-    settings: Settings,
+    settings: ServiceSettings,
     *,
     email_otp: EmailOtp | None = None,
     model: Model | None = None,

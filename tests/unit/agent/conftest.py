@@ -2,10 +2,12 @@
 
 import pytest
 
+from agent.sign_in.cognito import Cognito
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.login import EmailOtpLogin
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from tests.support.fakes import CLIENT_ID, POOL_ID, Clock, FakeCognito, FakeDynamoDb, Signer
+from tests.support.logins import Logins
 
 
 @pytest.fixture(scope="session")
@@ -34,16 +36,21 @@ def guests(dynamodb: FakeDynamoDb, clock: Clock) -> GuestStore:
 
 
 @pytest.fixture
-def login(cognito: FakeCognito, guests: GuestStore, clock: Clock) -> EmailOtpLogin:
-    return EmailOtpLogin(
+def flow(cognito: FakeCognito, guests: GuestStore, clock: Clock) -> EmailOtpLogin:
+    pool = Cognito(
         cognito,  # type: ignore[arg-type]
-        guests,
         user_pool_id=POOL_ID,
         client_id=CLIENT_ID,
         clock=clock,
     )
+    return EmailOtpLogin(pool, guests, clock=clock)
 
 
 @pytest.fixture
-def email_otp(login: EmailOtpLogin, guests: GuestStore, clock: Clock) -> EmailOtp:
-    return EmailOtp(login, guests, clock=clock)
+def login(flow: EmailOtpLogin) -> Logins:
+    return Logins(flow)
+
+
+@pytest.fixture
+def email_otp(flow: EmailOtpLogin, guests: GuestStore, clock: Clock) -> EmailOtp:
+    return EmailOtp(flow, guests, clock=clock)

@@ -19,23 +19,23 @@ from starlette.testclient import TestClient
 from starlette.types import Message, Scope
 from strands.session.file_session_manager import FileSessionManager
 
-from agent.main import (
+from agent.main import create_app, main
+from agent.service.conversations import SESSION_BUSY
+from agent.service.requests import (
     MAX_BODY_BYTES,
     MAX_CODE_CHARS,
+    MAX_DROPPED_BYTES,
     MAX_PROMPT_CHARS,
-    SESSION_BUSY,
     BoundedJsonBody,
-    create_app,
-    main,
 )
+from agent.service.settings import ServiceSettings
 from agent.sign_in.capacity import Threads
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.identity import KeySet, TokenVerifier
 from agent.sign_in.observability import JsonFormatter
 from agent.sign_in.outcomes import ErrorCode
-from agent.sign_in.settings import Settings
 from agent.sign_in.stream import STREAM_FAILED
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.turns import EmailOtp
 from tests.support.fakes import (
     CLIENT_ID,
     ISSUER,
@@ -66,11 +66,12 @@ CONTEXT = RequestContext(
         }
     ),
 )
-SETTINGS = Settings(
+SETTINGS = ServiceSettings(
     user_pool_id=POOL_ID,
     user_pool_client_id=CLIENT_ID,
     guests_table_name="guests",
     region=REGION,
+    model_id="offline",
     app_name="Harbour Inn",
 )
 
@@ -79,6 +80,7 @@ ENVIRONMENT = {
     "USER_POOL_CLIENT_ID": CLIENT_ID,
     "GUESTS_TABLE_NAME": "guests",
     "AWS_REGION": REGION,
+    "MODEL_ID": "offline",
     "PORT": "8123",
 }
 
@@ -257,7 +259,7 @@ def test_t08_malformed_payload_is_refused_and_the_next_request_works(
     browser: Browser, body: bytes
 ) -> None:
     response = browser.post(content=body)
-    assert response.status_code == 400
+    assert response.status_code == (413 if len(body) > MAX_BODY_BYTES else 400)
     assert response.json()["error"]
     assert response.json()["code"] == "invalid_request"
     assert "Hello" in text_of(browser.say("Hello"))
@@ -266,7 +268,7 @@ def test_t08_malformed_payload_is_refused_and_the_next_request_works(
 def test_longest_prompt_code_and_body_are_answered(browser: Browser) -> None:
     body = json.dumps({"prompt": "x" * MAX_PROMPT_CHARS, "code": "1" * MAX_CODE_CHARS}).encode()
     assert browser.post(content=body.ljust(MAX_BODY_BYTES)).status_code == 200
-    assert browser.post(content=body.ljust(MAX_BODY_BYTES + 1)).status_code == 400
+    assert browser.post(content=body.ljust(MAX_BODY_BYTES + 1)).status_code == 413
 
 
 class Connection:
@@ -276,14 +278,15 @@ class Connection:
         self.pieces = list(pieces)
         self.received = 0
         self.sent: list[Message] = []
+        self.received_before_the_answer = 0
         self.handed_on = False
 
     async def receive(self) -> Message:
         self.received += 1
-        assert self.received < 1000
         return self.pieces.pop(0) if len(self.pieces) > 1 else self.pieces[0]
 
     async def send(self, message: Message) -> None:
+        self.received_before_the_answer = self.received_before_the_answer or self.received
         self.sent.append(message)
 
     async def service(self, *_: Any) -> None:
@@ -295,11 +298,23 @@ class Connection:
 
 
 def test_body_without_an_end_is_refused_at_the_bound() -> None:
+    """And read on only so far: its sender, if it is one, comes to read the refusal."""
     endless = Connection({"type": "http.request", "body": b" " * 1000, "more_body": True})
     endless.run()
-    assert endless.received == MAX_BODY_BYTES // 1000 + 1
-    assert endless.sent[0]["status"] == 400
+    assert endless.received_before_the_answer == MAX_BODY_BYTES // 1000 + 1
+    assert endless.received - endless.received_before_the_answer == MAX_DROPPED_BYTES // 1000 + 1
+    assert endless.sent[0]["status"] == 413
     assert not endless.handed_on
+
+
+def test_sender_of_an_endless_body_who_leaves_is_left() -> None:
+    gone = Connection(
+        {"type": "http.request", "body": b" " * MAX_BODY_BYTES * 2, "more_body": True},
+        {"type": "http.disconnect"},
+    )
+    gone.run()
+    assert gone.received == 2
+    assert not gone.handed_on
 
 
 def test_request_broken_off_in_its_body_is_not_answered() -> None:
@@ -361,7 +376,7 @@ def test_t26_refused_token_is_counted_by_claim_and_logged_without_its_text(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     refused = RecordingCounter()
-    monkeypatch.setattr("agent.main.access_tokens_refused", refused)
+    monkeypatch.setattr("agent.service.requests.access_tokens_refused", refused)
     caplog.set_level(logging.INFO, logger="agent")
     for claims in (access_claims(exp=NOW - 90), access_claims(client_id="canary")):
         browser.access_token = signer.sign(claims)
@@ -795,7 +810,7 @@ def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: a flood of anonymous visitors takes no place of a member."""
-    monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.service.requests.ANONYMOUS_AT_ONCE", 1)
     app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=ScriptedModel("one"))
     invoke = app.handlers["main"]
     as_member = context_of(OTHER_SESSION, signer.sign(access_claims()))
@@ -934,8 +949,8 @@ def test_t38_refused_requests_give_their_places_back(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: another's session, a token that Cognito refuses, a Cognito that cannot tell."""
-    monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
-    monkeypatch.setattr("agent.main.MEMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.service.requests.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.service.requests.MEMBERS_AT_ONCE", 1)
     answers: Iterator[bool | Exception] = iter(
         [True, False, aws_error("GetUser", "TooManyRequestsException"), True, True]
     )
@@ -966,7 +981,7 @@ def test_t38_one_members_flood_takes_no_place_of_another(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: nor is Cognito asked whether that member is signed in."""
-    monkeypatch.setattr("agent.main.A_MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr("agent.service.requests.A_MEMBERS_AT_ONCE", 2)
     asked: list[str] = []
 
     def is_signed_in(access_token: str) -> bool:
@@ -990,7 +1005,7 @@ def test_t38_one_members_flood_takes_no_place_of_another(
 def test_t38_browser_that_left_before_its_turn_began_holds_no_place(
     email_otp: EmailOtp, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.main.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.service.requests.ANONYMOUS_AT_ONCE", 1)
     invoke = create_app(SETTINGS, email_otp=email_otp, verifier=verifier).handlers["main"]
 
     async def gone(_: Any) -> None:
@@ -1008,7 +1023,7 @@ def test_t38_browser_that_left_before_its_turn_began_holds_no_place(
 def test_t38_flood_of_newcomers_wipes_no_members_chat(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.main.MAX_SESSIONS", 5)
+    monkeypatch.setattr("agent.service.conversations.MAX_SESSIONS", 5)
     model = ScriptedModel("one")
     member = scripted(email_otp, verifier, model)
     member.access_token = signer.sign(access_claims())
@@ -1155,7 +1170,7 @@ def test_t38_one_address_displaces_its_own_chats_alone(
     verifier: TokenVerifier,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agent.main.MAX_SESSIONS", 5)
+    monkeypatch.setattr("agent.service.conversations.MAX_SESSIONS", 5)
     model = ScriptedModel([("initiate_cognito_login", {"email": ADA})], "one")
     browser = scripted(email_otp, verifier, model)
     browser.say(f"I'm {ADA}")

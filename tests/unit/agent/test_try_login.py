@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from agent import try_login
-from agent.sign_in.guests import GuestStore
-from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in import EmailOtp
 from agent.sign_in.outcomes import MESSAGES, ErrorCode
 from tests.support.fakes import CLIENT_ID, POOL_ID, FakeCognito, FakeDynamoDb, Signer
 
@@ -26,8 +25,7 @@ OUTPUTS = {
 def deployment(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    login: EmailOtpLogin,
-    guests: GuestStore,
+    email_otp: EmailOtp,
     signer: Signer,
     cognito: FakeCognito,
 ) -> FakeCognito:
@@ -35,8 +33,8 @@ def deployment(
     monkeypatch.chdir(tmp_path)
     (tmp_path / ".local").mkdir()
     (tmp_path / ".local" / "outputs.json").write_text(json.dumps(OUTPUTS))
-    monkeypatch.setattr(try_login, "connect", lambda *_: (login, guests))
-    monkeypatch.setattr(try_login, "fetch_jwks", lambda _: signer.jwks)
+    monkeypatch.setattr(EmailOtp, "connect", lambda *_: email_otp)
+    monkeypatch.setattr("agent.sign_in.identity.fetch_jwks", lambda _: signer.jwks)
     monkeypatch.setattr("time.time", cognito.clock)
     return cognito
 
@@ -76,7 +74,7 @@ def test_three_wrong_codes_end_it(
 def test_claims_of_a_foreign_key_are_not_printed(
     deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(try_login, "fetch_jwks", lambda _: Signer().jwks)
+    monkeypatch.setattr("agent.sign_in.identity.fetch_jwks", lambda _: Signer().jwks)
     type_in(monkeypatch, lambda: deployment.mailed[-1][1])
     assert try_login.main([ADA]) == 1
     printed = capsys.readouterr()
@@ -87,7 +85,7 @@ def test_claims_of_a_foreign_key_are_not_printed(
 def test_keys_that_cannot_be_fetched_are_told(
     deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(try_login, "fetch_jwks", lambda _: {})
+    monkeypatch.setattr("agent.sign_in.identity.fetch_jwks", lambda _: {})
     type_in(monkeypatch, lambda: deployment.mailed[-1][1])
     assert try_login.main([ADA]) == 1
     assert "keys could not be fetched" in capsys.readouterr().err

@@ -2,7 +2,7 @@
 
 import pytest
 
-import agent.main
+from agent.service.requests import LOCALE
 from tests.unit.lambdas.aws_stand_in import StandIn, refuse
 from tests.unit.lambdas.sign_in import (
     ADA,
@@ -138,7 +138,7 @@ def test_t40_wrong_answer_picks_no_language(lambdas: Lambdas, aws: StandIn, crea
 
 
 def test_t40_trigger_and_agent_take_the_same_languages(lambdas: Lambdas) -> None:
-    assert lambdas.verify_module._LOCALE.pattern == agent.main.LOCALE.pattern
+    assert lambdas.verify_module._LOCALE.pattern == LOCALE.pattern
 
 
 def test_wrong_answer_marks_nothing(lambdas: Lambdas, aws: StandIn, created: Event) -> None:

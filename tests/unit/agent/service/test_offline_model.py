@@ -7,7 +7,7 @@ import pytest
 
 from agent.service.offline_model import ASK_WHO, _reply
 from agent.sign_in.outcomes import ErrorCode
-from agent.sign_in.tools import TOO_MANY_ADDRESSES
+from agent.sign_in.turns import TOO_MANY_ADDRESSES
 from agent.sign_in.visitor_input import AddressFault
 
 TOOLS = {"initiate_cognito_login", "verify_cognito_otp", "get_guest_profile"}

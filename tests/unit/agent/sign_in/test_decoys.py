@@ -4,14 +4,14 @@ import pytest
 
 from agent.sign_in import decoys as rules
 from agent.sign_in.decoys import Decoy, Decoys
-from agent.sign_in.login import EmailOtpLogin
 from agent.sign_in.outcomes import CodeSent, ErrorCode, Refused
 from email_otp import ledger
 from tests.support.fakes import NOW, Clock, FakeCognito
+from tests.support.logins import Logins
 
 
 def test_t39_three_requests_within_seconds_bring_one_new_mail(
-    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+    login: Logins, cognito: FakeCognito, clock: Clock
 ) -> None:
     """T39: from three chats, as for a guest, who joins the code that is out."""
     cognito.disabled.add("dis@example.com")
@@ -26,7 +26,7 @@ def test_t39_three_requests_within_seconds_bring_one_new_mail(
 
 
 def test_t39_too_many_requests_are_refused_as_a_guests_are(
-    login: EmailOtpLogin, cognito: FakeCognito, clock: Clock
+    login: Logins, cognito: FakeCognito, clock: Clock
 ) -> None:
     """T39: five mails in 15 minutes, and then none while none is out."""
     cognito.disabled.add("dis@example.com")
@@ -35,7 +35,7 @@ def test_t39_too_many_requests_are_refused_as_a_guests_are(
         clock.now += 31
     clock.now += 280
     refused = login.initiate("chat", email="dis@example.com")
-    assert refused == Refused(ErrorCode.RATE_LIMITED, retry_after_seconds=289)
+    assert refused == Refused(error_code=ErrorCode.RATE_LIMITED, retry_after_seconds=289)
     clock.now += 289
     again = login.initiate("chat", email="dis@example.com")
     assert isinstance(again, CodeSent)

@@ -1,13 +1,15 @@
 """What the logs hold."""
 
+import asyncio
 import json
 import logging
 
 import pytest
 
-from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in import EmailOtp
 from agent.sign_in.observability import JsonFormatter, describe, pin_library_loggers
 from tests.support.fakes import SESSION_ID, FakeCognito, RecordingCounter, aws_error
+from tests.support.logins import Logins
 
 SECRET = "canary"
 
@@ -75,21 +77,29 @@ def test_other_debug_records_are_left_alone(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_every_code_request_and_answer_is_counted_by_its_outcome_alone(
-    login: EmailOtpLogin, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+    email_otp: EmailOtp, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests, answers = RecordingCounter(), RecordingCounter()
-    monkeypatch.setattr("agent.sign_in.login.code_requests", requests)
-    monkeypatch.setattr("agent.sign_in.login.code_answers", answers)
+    monkeypatch.setattr("agent.sign_in.turns.code_requests", requests)
+    monkeypatch.setattr("agent.sign_in.turns.code_answers", answers)
 
-    login.verify(SESSION_ID, "123456")
-    login.initiate(SESSION_ID, email="nobody")
-    login.initiate(SESSION_ID, email="ada@example.com")
+    def ask(email: str) -> None:
+        asyncio.run(email_otp.turn(SESSION_ID, email).request_code(email, ""))
+
+    def enter(code: str) -> None:
+        turn = email_otp.turn(SESSION_ID, "", code=code)
+        reference = turn.prompt.removeprefix("[code_reference: ").removesuffix("]")
+        asyncio.run(turn.answer(reference))
+
+    enter("123456")
+    ask("nobody")
+    ask("ada@example.com")
     cognito.parameters = {"retry_after_seconds": "20"}
-    login.initiate(SESSION_ID, email="ada@example.com")
-    login.verify(SESSION_ID, "000000")
-    login.verify(SESSION_ID, cognito.mailed[-1][1])
+    ask("ada@example.com")
+    enter("000000")
+    enter(cognito.mailed[-1][1])
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "TooManyRequestsException")
-    login.initiate(SESSION_ID, email="ada@example.com")
+    ask("ada@example.com")
 
     expected = ["INVALID_EMAIL", "CODE_SENT", "CODE_STILL_GOOD", "RATE_LIMITED"]
     assert requests.counted == [{"outcome": outcome} for outcome in expected]
@@ -98,7 +108,7 @@ def test_every_code_request_and_answer_is_counted_by_its_outcome_alone(
 
 
 def test_every_line_of_a_login_carries_its_correlation_id(
-    login: EmailOtpLogin, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
+    login: Logins, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="agent")
     login.initiate(SESSION_ID, email="ada@example.com")

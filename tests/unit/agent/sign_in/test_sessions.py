@@ -1,6 +1,7 @@
 """The bounded memory of sessions."""
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
@@ -8,18 +9,24 @@ from agent.sign_in.sessions import Sessions
 from tests.support.fakes import Clock
 
 
-def numbered(clock: Clock, *, limit: int = 10, idle_seconds: float = 60) -> Sessions[int]:
-    numbers = count(1)
-    return Sessions(lambda: next(numbers), limit=limit, idle_seconds=idle_seconds, clock=clock)
+class Numbered(Sessions[int]):
+    """Gives each new session the next number."""
+
+    def __init__(self, clock: Clock, *, limit: int = 10) -> None:
+        super().__init__(limit=limit, idle_seconds=60, clock=clock)
+        self._numbers = count(1)
+
+    def get(self, session_id: str, make: Callable[[], int] | None = None) -> int:
+        return super().get(session_id, make or (lambda: next(self._numbers)))
 
 
 def test_a_session_keeps_its_value(clock: Clock) -> None:
-    sessions = numbered(clock)
+    sessions = Numbered(clock)
     assert [sessions.get("a"), sessions.get("b"), sessions.get("a")] == [1, 2, 1]
 
 
 def test_use_keeps_a_session_alive_and_idling_forgets_it(clock: Clock) -> None:
-    sessions = numbered(clock)
+    sessions = Numbered(clock)
     sessions.get("a")
     sessions.get("b")
     clock.now += 50
@@ -36,14 +43,14 @@ def test_first_uses_at_once_share_one_value(clock: Clock) -> None:
         time.sleep(0.05)
         return object()
 
-    sessions = Sessions(make, limit=10, idle_seconds=60, clock=clock)
+    sessions: Sessions[object] = Sessions(limit=10, idle_seconds=60, clock=clock)
     with ThreadPoolExecutor(4) as pool:
-        values = set(pool.map(sessions.get, ["a"] * 4))
-    assert values == {sessions.get("a")}
+        values = set(pool.map(lambda _: sessions.get("a", make), range(4)))
+    assert values == {sessions.get("a", make)}
 
 
 def test_the_least_recently_used_goes_first(clock: Clock) -> None:
-    sessions = numbered(clock, limit=2)
+    sessions = Numbered(clock, limit=2)
     for session_id in ("a", "b", "a", "c"):
         sessions.get(session_id)
     assert len(sessions) == 2
@@ -52,7 +59,7 @@ def test_the_least_recently_used_goes_first(clock: Clock) -> None:
 
 
 def test_finding_makes_no_session_and_keeps_a_known_one_alive(clock: Clock) -> None:
-    sessions = numbered(clock, limit=2)
+    sessions = Numbered(clock, limit=2)
     assert sessions.find("a") is None
     assert len(sessions) == 0
     for session_id in ("a", "b"):
@@ -64,7 +71,7 @@ def test_finding_makes_no_session_and_keeps_a_known_one_alive(clock: Clock) -> N
 
 def test_t38_flood_of_new_sessions_displaces_none_that_is_kept(clock: Clock) -> None:
     """T38: nor one that is kept when the flood has displaced it already."""
-    sessions = numbered(clock, limit=3)
+    sessions = Numbered(clock, limit=3)
     kept = sessions.get("a")
     sessions.keep("a", kept, owner="ada")
     late = sessions.get("b")
@@ -78,7 +85,7 @@ def test_t38_flood_of_new_sessions_displaces_none_that_is_kept(clock: Clock) -> 
 
 
 def test_t38_what_is_kept_is_bounded_and_ends_too(clock: Clock) -> None:
-    sessions = numbered(clock, limit=3)
+    sessions = Numbered(clock, limit=3)
     for number in range(10):
         sessions.keep(f"kept-{number}", number, owner=f"owner-{number}")
     assert [sessions.find(f"kept-{number}") for number in (6, 7, 8, 9)] == [None, 7, 8, 9]
@@ -89,7 +96,7 @@ def test_t38_what_is_kept_is_bounded_and_ends_too(clock: Clock) -> None:
 
 def test_t38_who_keeps_most_displaces_their_own_alone(clock: Clock) -> None:
     """T38: one token, or one address, opens any number of sessions."""
-    sessions = numbered(clock, limit=4)
+    sessions = Numbered(clock, limit=4)
     sessions.keep("a", 1, owner="ada")
     sessions.keep("b", 2, owner="bob")
     for number in range(100):
@@ -101,7 +108,7 @@ def test_t38_who_keeps_most_displaces_their_own_alone(clock: Clock) -> None:
 
 
 def test_what_is_kept_again_counts_once(clock: Clock) -> None:
-    sessions = numbered(clock, limit=2)
+    sessions = Numbered(clock, limit=2)
     value = sessions.get("a")
     for _ in range(3):
         sessions.keep("a", value, owner="ada")

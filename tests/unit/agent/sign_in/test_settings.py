@@ -1,4 +1,4 @@
-"""The agent's settings."""
+"""The deployment the sign-in works with."""
 
 import pytest
 
@@ -12,22 +12,12 @@ GOOD = {
 }
 
 
-def test_defaults_are_aws_and_the_offline_model() -> None:
+def test_by_default_it_is_on_aws() -> None:
     settings = load_settings(GOOD)
     assert settings.endpoint_url is None
-    assert settings.model_id is None
-    assert settings.port == 8080
     assert settings.jwks_url == (
         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEf123/.well-known/jwks.json"
     )
-
-
-def test_what_is_set_is_used() -> None:
-    chosen = {"APP_NAME": "Harbour Inn", "MODEL_ID": "eu.example.model-1", "PORT": "65535"}
-    settings = load_settings(GOOD | chosen)
-    assert settings.app_name == "Harbour Inn"
-    assert settings.model_id == "eu.example.model-1"
-    assert settings.port == 65535
 
 
 def test_an_endpoint_serves_the_keys_but_is_not_the_issuer() -> None:
@@ -47,11 +37,6 @@ def test_everything_missing_is_named_at_once() -> None:
     ("name", "value"),
     [
         ("USER_POOL_ID", "pool"),
-        ("PORT", "http"),
-        ("PORT", "0"),
-        ("PORT", "65536"),
-        ("PORT", "²"),
-        ("PORT", "8" * 5000),
         ("AWS_ENDPOINT_URL", "localhost:4566"),
     ],
 )

@@ -12,11 +12,10 @@ from typing import Any
 
 import pytest
 
+from agent.sign_in.client_only import ClientOnly, open_for_client
 from agent.sign_in.stream import (
     STREAM_FAILED,
     TOOL_FAILED,
-    ClientOnly,
-    open_for_client,
     ui_message_chunks,
 )
 

@@ -16,13 +16,13 @@ from strands.types.content import Messages
 from agent.sign_in.capacity import BUSY, Threads
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.stream import ui_message_chunks
-from agent.sign_in.tools import (
+from agent.sign_in.tools import email_otp_tools
+from agent.sign_in.turns import (
     NOT_TYPED,
     ONE_REQUEST_A_TURN,
     TOO_MANY_ADDRESSES,
     UNKNOWN_REFERENCE,
     EmailOtp,
-    email_otp_tools,
 )
 from tests.support.fakes import FakeCognito, FakeDynamoDb, aws_error
 from tests.support.scripted_model import Call, ScriptedModel, Step, reference_in
@@ -46,9 +46,7 @@ class Chat:
         self.email_otp = email_otp
         self.session_id = session_id
         self.model = ScriptedModel()
-        self.agent = Agent(
-            model=self.model, tools=[*email_otp_tools(email_otp)], callback_handler=None
-        )
+        self.agent = Agent(model=self.model, tools=[*email_otp_tools()], callback_handler=None)
 
     def say(self, prompt: str, *steps: Step, **turn: Any) -> list[dict[str, Any]]:
         """Say something to a model that plays `steps`; returns the outputs of its tools."""
@@ -343,10 +341,10 @@ def test_guest_that_cannot_be_stored_is_told_and_gets_no_tokens(
     assert cognito.revoked
 
 
-def test_schemas_name_no_identity(email_otp: EmailOtp) -> None:
+def test_schemas_name_no_identity() -> None:
     shown = {
         tool.tool_name: set(tool.tool_spec["inputSchema"]["json"]["properties"])
-        for tool in email_otp_tools(email_otp)
+        for tool in email_otp_tools()
     }
     assert shown == {
         "initiate_cognito_login": {"email", "name"},
@@ -467,7 +465,7 @@ def test_t38_flood_of_one_address_wipes_none_of_another(
     email_otp: EmailOtp, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch, *, throttled: bool
 ) -> None:
     """T38: nor does one that is refused."""
-    monkeypatch.setattr("agent.sign_in.tools._SESSION_LIMIT", 3)
+    monkeypatch.setattr("agent.sign_in.turns._CHATS_LIMIT", 3)
     email_otp = EmailOtp(email_otp.login, email_otp.guests)
     chat = Chat(email_otp)
     chat.say(f"I'm {ADA}", initiate())

@@ -1,0 +1,326 @@
+"""The calls to Cognito: what each sends, what its failure means, and who may not sign in.
+
+Cognito's `Session` and the tokens leave this module only inside what `login.py` keeps or seals.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from .decoys import COOLDOWN_SECONDS, Decoys
+from .observability import describe
+from .outcomes import ErrorCode, Refused
+from .sessions import Sessions
+
+if TYPE_CHECKING:
+    from types_boto3_cognito_idp import CognitoIdentityProviderClient
+
+_log = logging.getLogger(__name__)
+
+DELIVERY_FAILED_TEXT = "ERR_EMAIL_DELIVERY_FAILED"
+"""What the Create trigger raises when the mail could not be sent; Cognito wraps it."""
+
+_DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
+_THROTTLED_RETRY_SECONDS = 30
+_TOKENS_LIMIT = 10_000
+_TOLD_SECONDS = 60
+
+_THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
+
+_EXISTS = {"UsernameExistsException", "AliasExistsException"}
+
+# Cognito's ways of saying that this user may not sign in. A visitor must not learn that.
+_NOT_ALLOWED = {
+    "NotAuthorizedException",
+    "UserNotFoundException",
+    "UserNotConfirmedException",
+    "PasswordResetRequiredException",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCode:
+    """A code that was asked for.
+
+    Attributes:
+        email: Whom it was sent to.
+        locale: Language of the guest's mails from this sign-in on.
+        username: What Cognito calls the user.
+        session: Cognito's; without one it is a decoy, which no answer meets.
+        code_length: Its digits.
+        expires_at: Epoch seconds.
+        attempts_left: Answers this login may still give.
+        retry_after_seconds: Until another mail may be asked for, when this one was.
+        correlation_id: Ties the agent's log lines to the triggers'.
+    """
+
+    email: str = field(repr=False)
+    locale: str | None
+    username: str = field(repr=False)
+    session: str | None = field(repr=False)
+    code_length: int
+    expires_at: int
+    attempts_left: int
+    retry_after_seconds: int
+    correlation_id: str
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Creation:
+    """A user who is being created, shared by those who ask at the same time."""
+
+    done: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(slots=True)
+class _Told:
+    """Whether Cognito takes a token, and until when, epoch seconds, it is not asked again."""
+
+    signed_in: bool = False
+    until: float = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Cognito:
+    """One user pool, called through one of its app clients.
+
+    Args:
+        client: One that tries each call once; see `clients.connect`.
+        user_pool_id: The pool.
+        client_id: Its app client, one without a secret.
+        clock: Epoch seconds.
+    """
+
+    def __init__(
+        self,
+        client: CognitoIdentityProviderClient,
+        *,
+        user_pool_id: str,
+        client_id: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._client = client
+        self._user_pool_id = user_pool_id
+        self._client_id = client_id
+        self._clock = clock
+        self._decoys = Decoys(clock)
+        self._usual_code: tuple[int, int, int] | None = None
+        self._told: Sessions[_Told] = Sessions(
+            limit=_TOKENS_LIMIT, idle_seconds=_TOLD_SECONDS, clock=clock
+        )
+        self._creating: WeakValueDictionary[str, _Creation] = WeakValueDictionary()
+        self._creating_lock = threading.Lock()
+
+    def make_user(self, email: str, locale: str | None) -> None:
+        """Create the user if there is none, without any mail of Cognito's own."""
+        attributes = {"email": email, "email_verified": "false"}
+        if locale:
+            attributes["locale"] = locale
+        with self._creating_lock:
+            creation = self._creating.setdefault(email, _Creation())
+        # One at a time: of two calls in the same instant Cognito has been seen to keep both users
+        # and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
+        with creation.lock:
+            if creation.done:
+                return
+            try:
+                created = self._client.admin_create_user(
+                    UserPoolId=self._user_pool_id,
+                    Username=email,
+                    MessageAction="SUPPRESS",
+                    UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
+                )
+            except ClientError as error:
+                if _aws_code(error) not in _EXISTS:
+                    raise
+                created = None
+            creation.done = True
+        if created is None:
+            return
+        # Else the temporary password expires and may take the account with it. Nobody ever learns
+        # this one; the suffix meets any password policy. If this call fails, the guest asks again
+        # and signs in all the same, as custom auth asks for no password. Their temporary one stays
+        # then: to find that out would cost every sign-in a call.
+        self._client.admin_set_user_password(
+            UserPoolId=self._user_pool_id,
+            Username=created["User"]["Username"],
+            Password=f"{secrets.token_urlsafe(32)}aA1!",
+            Permanent=True,
+        )
+
+    def ask_for_code(
+        self, email: str, *, locale: str | None, correlation_id: str
+    ) -> PendingCode | Refused:
+        """Start a sign-in, which mails a code; a user who may not sign in gets a decoy."""
+        try:
+            response = self._client.admin_initiate_auth(
+                UserPoolId=self._user_pool_id,
+                ClientId=self._client_id,
+                AuthFlow="CUSTOM_AUTH",
+                AuthParameters={"USERNAME": email},
+            )
+        except ClientError as error:
+            if _aws_code(error) not in _NOT_ALLOWED:
+                raise
+            _log.info(
+                "user may not sign in", extra=describe(error) | {"correlation_id": correlation_id}
+            )
+            response = None
+        # A decoy looks like the codes seen so far. The largest, since a code that a session joins
+        # has less of its life left, and one after many wrong answers has one attempt.
+        attempts, life_seconds, code_length = self._usual_code or _DEFAULT_CODE
+        now = int(self._clock())
+        if response:
+            parameters = response["ChallengeParameters"]
+        else:
+            decoy = self._decoys.ask(email, life_seconds=life_seconds)
+            parameters = {
+                "status": "throttled" if decoy.expires_at is None else "sent",
+                "expires_at": str(decoy.expires_at),
+                "retry_after_seconds": str(decoy.retry_after_seconds),
+            }
+        if parameters.get("status") == "throttled":
+            return Refused(
+                error_code=ErrorCode.RATE_LIMITED,
+                retry_after_seconds=_number(parameters, "retry_after_seconds", 60),
+            )
+        code = PendingCode(
+            email=email,
+            locale=locale,
+            username=parameters.get("USERNAME", email),
+            session=response["Session"] if response else None,
+            code_length=_number(parameters, "code_length", code_length),
+            expires_at=_number(parameters, "expires_at", now + life_seconds),
+            attempts_left=_number(parameters, "attempts_left", attempts),
+            retry_after_seconds=_number(parameters, "retry_after_seconds", COOLDOWN_SECONDS),
+            correlation_id=correlation_id,
+        )
+        if code.session:
+            seen = (code.attempts_left, code.expires_at - now, code.code_length)
+            self._usual_code = max(seen, self._usual_code or seen)
+        return code
+
+    def answer(self, code: PendingCode, digits: str) -> dict[str, Any] | PendingCode | Refused:
+        """Answer once.
+
+        Returns:
+            Cognito's `AuthenticationResult`, or after a wrong answer what may be answered next.
+        """
+        if code.session is None:
+            return self._next(code, None, {})
+        response = self._client.admin_respond_to_auth_challenge(
+            UserPoolId=self._user_pool_id,
+            ClientId=self._client_id,
+            ChallengeName="CUSTOM_CHALLENGE",
+            Session=code.session,
+            ChallengeResponses={"USERNAME": code.username, "ANSWER": digits},
+            ClientMetadata={"correlation_id": code.correlation_id}
+            | ({"locale": code.locale} if code.locale else {}),
+        )
+        if "AuthenticationResult" in response:
+            return dict(response["AuthenticationResult"])
+        return self._next(code, response["Session"], response["ChallengeParameters"])
+
+    def _next(
+        self, code: PendingCode, session: str | None, parameters: Mapping[str, str]
+    ) -> PendingCode | Refused:
+        attempts_left = _number(parameters, "attempts_left", code.attempts_left - 1)
+        expires_at = _number(parameters, "expires_at", code.expires_at)
+        if parameters.get("status") == "expired" or (
+            session is None and self._clock() >= expires_at
+        ):
+            return Refused(error_code=ErrorCode.OTP_EXPIRED)
+        if attempts_left <= 0:
+            return Refused(error_code=ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+        return replace(
+            code,
+            username=parameters.get("USERNAME", code.username),
+            session=session,
+            expires_at=expires_at,
+            attempts_left=attempts_left,
+        )
+
+    def refused_answer(self, error: ClientError | BotoCoreError, code: PendingCode) -> Refused:
+        """Say why Cognito ended the login, which it does not say itself."""
+        if _aws_code(error) not in _NOT_ALLOWED:
+            return refused_call(error)
+        # With tries left, Cognito has lost the session, or the user may not sign in any more.
+        if self._clock() >= code.expires_at or code.attempts_left > 1:
+            return Refused(error_code=ErrorCode.OTP_EXPIRED)
+        return Refused(error_code=ErrorCode.MAX_ATTEMPTS_EXCEEDED)
+
+    def revoke(self, refresh_token: str, correlation_id: str) -> None:
+        """Make the tokens of a sign-in useless; a failure is logged."""
+        try:
+            self._client.revoke_token(Token=refresh_token, ClientId=self._client_id)
+        except (ClientError, BotoCoreError) as error:
+            _log.error(
+                "tokens not revoked", extra=describe(error) | {"correlation_id": correlation_id}
+            )
+
+    def is_signed_in(self, access_token: str) -> bool:
+        """Ask Cognito, at most once a minute and token, whether it still takes the token.
+
+        It does not if the guest has signed out, was disabled or deleted; the token itself
+        verifies until it expires.
+
+        Args:
+            access_token: One that has been verified.
+
+        Raises:
+            ClientError, BotoCoreError: Cognito could not tell.
+        """
+        told = self._told.get(hashlib.sha256(access_token.encode()).hexdigest(), _Told)
+        with told.lock:
+            if self._clock() < told.until:
+                return told.signed_in
+            try:
+                self._client.get_user(AccessToken=access_token)
+                told.signed_in = True
+            except ClientError as error:
+                if _aws_code(error) not in _NOT_ALLOWED:
+                    raise
+                told.signed_in = False
+            told.until = self._clock() + _TOLD_SECONDS
+            return told.signed_in
+
+
+def refused_call(error: ClientError | BotoCoreError) -> Refused:
+    """Say what a visitor may be told of a failed call."""
+    if not isinstance(error, ClientError):
+        return Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
+    code = _aws_code(error)
+    if code in _THROTTLING:
+        return Refused(
+            error_code=ErrorCode.RATE_LIMITED, retry_after_seconds=_THROTTLED_RETRY_SECONDS
+        )
+    # AWS wraps a trigger's error as UserLambdaValidationException, MiniStack as
+    # InvalidLambdaResponseException; both with the trigger's text inside.
+    if DELIVERY_FAILED_TEXT in str(error.response.get("Error", {}).get("Message", "")):
+        return Refused(error_code=ErrorCode.ERR_EMAIL_DELIVERY_FAILED)
+    if code == "InvalidParameterException" and error.operation_name == "AdminCreateUser":
+        return Refused(error_code=ErrorCode.INVALID_EMAIL)
+    return Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
+
+
+def _aws_code(error: ClientError | BotoCoreError) -> str:
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return ""
+
+
+def _number(parameters: Mapping[str, str], name: str, default: int) -> int:
+    """Return a challenge parameter, all of which are strings, as a whole number."""
+    value = parameters.get(name, "")
+    return int(value) if value.isascii() and value.isdigit() else default

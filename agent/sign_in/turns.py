@@ -1,0 +1,311 @@
+"""One message of a visitor: what the tools may know of it, and what each of them does."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+from . import clients
+from .capacity import (
+    AN_ADDRESS_AT_ONCE,
+    BUSY,
+    CODE_ANSWER_THREADS,
+    CODE_REQUEST_THREADS,
+    READ_THREADS,
+    RETRY_AFTER_SECONDS,
+    TURNS_AT_ONCE,
+    BusyError,
+    Threads,
+)
+from .cognito import Cognito, PendingCode
+from .guests import GuestStore
+from .login import EmailOtpLogin, PendingLogin
+from .observability import code_answers, code_requests, describe
+from .outcomes import (
+    CodeSent,
+    ErrorCode,
+    GuestProfile,
+    GuestRecord,
+    NoRecord,
+    NotSignedIn,
+    Refused,
+    SignedIn,
+    name_of,
+)
+from .sessions import Sessions
+from .settings import Settings
+from .visitor_input import HiddenCode, hide_code_field, hide_codes, parse_address, typed_addresses
+
+_log = logging.getLogger(__name__)
+
+MAX_ADDRESSES_PER_CHAT = 3
+_MAX_TYPED_ADDRESSES = 50
+_NEXT_REQUEST_SECONDS = 30
+_CHATS_LIMIT = 10_000
+_CHAT_IDLE_SECONDS = 3600
+_STATE_KEY = "email_otp_turn"
+
+NOT_TYPED = (
+    "The visitor has not typed this address in this chat, as a word of its own. Ask for the whole "
+    "address, with a blank before and after it; never guess."
+)
+UNKNOWN_REFERENCE = (
+    "This is no code_reference of the visitor's latest message. Ask the visitor for the code."
+)
+ONE_REQUEST_A_TURN = "A code was already asked for in this turn. Tell the visitor about that one."
+TOO_MANY_ADDRESSES = (
+    "This chat has tried three addresses, which is the limit. One of those can be used again; "
+    "another one only in a new chat, or an hour after the last message of this one."
+)
+
+
+@dataclass(slots=True, repr=False)
+class Chat:
+    """What is remembered of one chat.
+
+    Attributes:
+        typed: The addresses its visitor has typed, the latest last.
+        asked: Those of them that a code was asked for.
+        login: Its sign-in.
+    """
+
+    typed: list[str] = field(default_factory=list)
+    asked: set[str] = field(default_factory=set)
+    login: PendingLogin = field(default_factory=PendingLogin)
+
+
+class EmailOtp:
+    """Signs the visitors of an agent in; makes the turns its tools work in.
+
+    Args:
+        login: The flow.
+        guests: Where `get_guest_profile` reads.
+        clock: Epoch seconds.
+
+    Attributes:
+        code_requests, code_answers, reads: Threads that the tools' calls run in.
+        chats: What each chat has come to.
+    """
+
+    def __init__(
+        self, login: EmailOtpLogin, guests: GuestStore, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.login = login
+        self.guests = guests
+        self.code_requests = Threads(
+            "request", CODE_REQUEST_THREADS, waiting=TURNS_AT_ONCE, each=AN_ADDRESS_AT_ONCE
+        )
+        self.code_answers = Threads(
+            "answer", CODE_ANSWER_THREADS, waiting=TURNS_AT_ONCE, each=AN_ADDRESS_AT_ONCE
+        )
+        self.reads = Threads("read", READ_THREADS, waiting=TURNS_AT_ONCE)
+        self.chats: Sessions[Chat] = Sessions(
+            limit=_CHATS_LIMIT, idle_seconds=_CHAT_IDLE_SECONDS, clock=clock
+        )
+
+    @classmethod
+    def connect(cls, settings: Settings, session: boto3.Session | None = None) -> "EmailOtp":
+        """Make one on AWS clients.
+
+        Args:
+            settings: The deployment.
+            session: Other credentials than the environment's.
+        """
+        client, dynamodb = clients.connect(settings, session)
+        guests = GuestStore(dynamodb, settings.guests_table_name)
+        cognito = Cognito(
+            client,
+            user_pool_id=settings.user_pool_id,
+            client_id=settings.user_pool_client_id,
+        )
+        return cls(EmailOtpLogin(cognito, guests), guests)
+
+    def turn(
+        self,
+        session_id: str,
+        prompt: str,
+        *,
+        code: str | None = None,
+        cognito_sub: str | None = None,
+        locale: str | None = None,
+    ) -> "Turn":
+        """Prepare a visitor's message for an agent that has `email_otp_tools`.
+
+        Args:
+            session_id: Names the chat, which nobody else may use.
+            prompt: What the visitor typed.
+            code: What the visitor entered in a code box.
+            cognito_sub: The `sub` of a verified access token; None for an anonymous visitor.
+            locale: Language of the guest's mails from this sign-in on, such as `de`.
+        """
+        chat = self.chats.get(session_id, Chat)
+        chat.typed = [*chat.typed, *typed_addresses(prompt)][-_MAX_TYPED_ADDRESSES:]
+        codes: dict[str, HiddenCode] = {}
+        pending = self.login.expects_code(chat.login)
+        # A reload or a restart forgets the login, not the mail: a code may come in any chat.
+        if pending or cognito_sub is None:
+            prompt, hidden = hide_codes(prompt, pending=pending)
+            codes |= hidden
+        if code is not None:
+            reference, hidden = hide_code_field(code)
+            prompt = f"{prompt}\n{reference}".strip()
+            codes |= hidden
+        return Turn(self, session_id, chat, prompt, codes, cognito_sub=cognito_sub, locale=locale)
+
+    def pending_code(self, session_id: str) -> PendingCode | None:
+        """Return what code this chat's visitor is to enter, or None if no login is pending."""
+        chat = self.chats.find(session_id)
+        return chat.login.code if chat else None
+
+    def is_signed_in(self, access_token: str) -> bool:
+        """Ask Cognito, at most once a minute and token, whether it still takes a verified token."""
+        return self.login.cognito.is_signed_in(access_token)
+
+    def expect_code_from_before(self, session_id: str) -> None:
+        """Treat digits as a code for a while, as an earlier process may have had one mailed."""
+        self.login.expect_code_from_before(self.chats.get(session_id, Chat).login)
+
+
+class Turn:
+    """One message of a visitor, ready for an agent; made by `EmailOtp.turn`.
+
+    Attributes:
+        prompt: The message without any code, for `agent.stream_async(prompt, ...)`.
+        invocation_state: To be passed beside it; not for the model, the history or the stream.
+    """
+
+    def __init__(
+        self,
+        email_otp: EmailOtp,
+        session_id: str,
+        chat: Chat,
+        prompt: str,
+        codes: dict[str, HiddenCode],
+        *,
+        cognito_sub: str | None,
+        locale: str | None,
+    ) -> None:
+        self.prompt = prompt
+        self._email_otp = email_otp
+        self._session_id = session_id
+        self._chat = chat
+        self._codes = codes
+        self._cognito_sub = cognito_sub
+        self._locale = locale
+        self._code_requested = False
+        # A model may call several tools at once; the limits count on one at a time.
+        self._lock = asyncio.Lock()
+
+    def __repr__(self) -> str:
+        return f"Turn(prompt={self.prompt!r})"
+
+    @property
+    def invocation_state(self) -> dict[str, Any]:
+        """What brings the turn to the tools."""
+        return {_STATE_KEY: self}
+
+    @classmethod
+    def of(cls, invocation_state: dict[str, Any]) -> "Turn":
+        """Return the turn that a tool was called in.
+
+        Raises:
+            KeyError: The agent runs without one.
+        """
+        turn: Turn = invocation_state[_STATE_KEY]
+        return turn
+
+    async def request_code(self, email: str, name: str) -> CodeSent | Refused:
+        """Have a code mailed to an address that the visitor has typed."""
+        async with self._lock:
+            outcome = await self._run(
+                self._email_otp.code_requests,
+                lambda: self._request_code(email, name),
+                owner=parse_address(email) or "",
+            )
+        code_requests.add(1, {"outcome": name_of(outcome)})
+        return outcome
+
+    def _request_code(self, email: str, name: str) -> CodeSent | Refused:
+        chat, address = self._chat, parse_address(email)
+        if address is None:
+            return Refused.address(email)
+        if address not in chat.typed:
+            return Refused(error_code=ErrorCode.INVALID_EMAIL, message=NOT_TYPED)
+        if self._code_requested:
+            return Refused(
+                error_code=ErrorCode.RATE_LIMITED,
+                message=ONE_REQUEST_A_TURN,
+                retry_after_seconds=_NEXT_REQUEST_SECONDS,
+            )
+        if address not in chat.asked and len(chat.asked) >= MAX_ADDRESSES_PER_CHAT:
+            return Refused(error_code=ErrorCode.RATE_LIMITED, message=TOO_MANY_ADDRESSES)
+        self._code_requested = True
+        chat.asked.add(address)
+        outcome = self._email_otp.login.initiate(
+            chat.login, email=address, name=name, locale=self._locale
+        )
+        if isinstance(outcome, CodeSent):
+            self._email_otp.chats.keep(self._session_id, chat, owner=address)
+        return outcome
+
+    async def answer(self, code_reference: str) -> SignedIn | Refused:
+        """Check the code that a reference in the prompt stands for."""
+        async with self._lock:
+            pending = self._chat.login.code
+            outcome = await self._run(
+                self._email_otp.code_answers,
+                lambda: self._answer(code_reference),
+                owner=pending.email if pending else "",
+            )
+        code_answers.add(1, {"outcome": name_of(outcome)})
+        return outcome
+
+    def _answer(self, code_reference: str) -> SignedIn | Refused:
+        # Taken out, so that a model that calls again with the same reference burns no attempt.
+        hidden = self._codes.pop(code_reference.strip(), None)
+        pending = self._chat.login.code
+        if hidden is None and pending is not None:
+            return Refused(
+                error_code=ErrorCode.INVALID_OTP,
+                message=UNKNOWN_REFERENCE,
+                attempts_left=pending.attempts_left,
+            )
+        digits = hidden.digits(pending.code_length) if hidden and pending else ""
+        return self._email_otp.login.verify(self._chat.login, digits)
+
+    async def read_profile(self) -> GuestProfile | NoRecord | NotSignedIn | Refused:
+        """Read the record of whom the request's access token names."""
+        async with self._lock:
+            return await self._run(self._email_otp.reads, self._read_profile)
+
+    def _read_profile(self) -> GuestProfile | NoRecord | NotSignedIn:
+        if self._cognito_sub is None:
+            return NotSignedIn()
+        guest = self._email_otp.guests.find(self._cognito_sub)
+        return GuestProfile(guest=GuestRecord.of(guest)) if guest else NoRecord()
+
+    async def _run[T](
+        self, threads: Threads, action: Callable[[], T], *, owner: str = ""
+    ) -> T | Refused:
+        """Act in a thread; an exception reaches nobody as text."""
+        try:
+            return await threads.run(action, owner=owner)
+        except BusyError:
+            _log.info("tool refused", extra={"outcome": "busy"})
+            return Refused(
+                error_code=ErrorCode.RATE_LIMITED,
+                message=BUSY,
+                retry_after_seconds=RETRY_AFTER_SECONDS,
+            )
+        except Exception as error:
+            return failed(error)
+
+
+def failed(error: Exception) -> Refused:
+    """Log an exception, and say no more than that something failed."""
+    _log.error("tool failed", extra=describe(error))
+    return Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
