@@ -90,7 +90,7 @@ def create_app(
         except Exception as error:  # else its text would be the answer
             if place:
                 place.leave()
-            return refusal_of(error).response()
+            return refusal_of(error).response
 
     app = BedrockAgentCoreApp(middleware=[Middleware(LoopbackOnly), Middleware(BoundedJsonBody)])
     app.entrypoint(invoke)

@@ -12,7 +12,7 @@ from strands import Agent
 from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
-from agent.sign_in.capacity import HISTORY_THREADS, TURNS_AT_ONCE, Threads
+from agent.sign_in.capacity import HISTORY_THREADS, Threads
 from agent.sign_in.observability import describe
 from agent.sign_in.sessions import Sessions
 from agent.sign_in.stream import Chunk, ui_message_chunks
@@ -62,7 +62,7 @@ class Conversations:
         self._email_otp = email_otp
         self._new_agent = new_agent
         self._session_manager = session_manager
-        self._threads = Threads("history", HISTORY_THREADS, waiting=TURNS_AT_ONCE)
+        self._threads = Threads("history", HISTORY_THREADS)
         self._conversations: Sessions[Conversation] = Sessions(
             limit=MAX_SESSIONS, idle_seconds=SESSION_IDLE_SECONDS, clock=clock
         )

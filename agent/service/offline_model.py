@@ -8,12 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Mapping
 from typing import Any, override
 
 from strands.models import Model
-from strands.types.content import Messages
-from strands.types.streaming import StreamEvent
+from strands.types.content import ContentBlockStart, Messages
+from strands.types.event_loop import StopReason, Usage
+from strands.types.streaming import ContentBlockDelta, StreamEvent
 from strands.types.tools import ToolSpec
 
-from agent.sign_in.turns import TOO_MANY_ADDRESSES
-from agent.sign_in.visitor_input import AddressFault, misspelt_address, typed_addresses
+from agent.sign_in.outcomes import MESSAGES, ErrorCode
+from agent.sign_in.visitor_input import typed_addresses
 
 _REFERENCE = re.compile(r"\[code_reference: (code-[\w-]+)\]")
 _NAME = r"[^\W\d_][\w'\u2019-]*"
@@ -36,7 +37,6 @@ ASK_WHO = (
     "To show you that, I need to know it is you. What are your e-mail address and your name? "
     "I will then mail you a sign-in code."
 )
-ASK_ADDRESS = "Tell me your e-mail address, and I will send you one."
 
 _SECRETS = re.compile(
     r"(?i)\btokens?\b|system prompt|your (instructions|prompt)|what is (the|my) code|password"
@@ -151,7 +151,7 @@ def _answer(
             return "initiate_cognito_login", {"email": addresses[-1], "name": _name(said)}
         if other:
             return "No problem. Which e-mail address should I use instead?"
-        if misspelt := misspelt_address(text):
+        if misspelt := _misspelt_address(text):
             return "initiate_cognito_login", {"email": misspelt, "name": _name(said)}
         if _SIGN_IN.search(text) or re.search(r"(?i)\bcode\b", text):
             return "Happy to send you a sign-in code. What are your e-mail address and your name?"
@@ -203,51 +203,18 @@ def _explain_code_sent(output: Mapping[str, Any]) -> str:
 
 
 def _explain_error(output: Mapping[str, Any]) -> str:
-    left = output.get("attempts_left")
-    tries = "" if left is None else f" You have {_count(left, 'try', 'tries')} left."
-    wait = output.get("retry_after_seconds")
-    soon = f" in {_wait(wait)}" if wait else ""
-    new_code = f'Say "new code"{soon}, and I will send you another.'
-    # Until a mail may be sent, the code that was mailed before is taken up again.
-    go_on = f'Say "new code" to go on.{f" A new mail can be sent{soon}." if wait else ""}'
-    message = output.get("message")
-    if message == TOO_MANY_ADDRESSES:
-        return (
-            "I have tried three addresses in this chat, which is the limit. I can send a code to "
-            "one of them again. For another address, please start a new chat."
-        )
-    return {
-        "INVALID_EMAIL": (
-            str(message)
-            if message in set(AddressFault)
-            else "That does not look like a complete e-mail address. Could you type it again, "
-            "like ada@example.com?"
-        ),
-        "INVALID_OTP": (
-            f"That code is not right, or was used already.{tries} Please check the latest mail and "
-            'enter its code, or say "new code".'
-        ),
-        "OTP_EXPIRED": f"That code has expired. {new_code}",
-        "MAX_ATTEMPTS_EXCEEDED": f"There were too many wrong tries. {go_on}",
-        "RATE_LIMITED": (
-            f"There have been too many requests for now. Please try again in {_wait(wait or 60)}."
-        ),
-        "NO_LOGIN_PENDING": (
-            f"I am not waiting for a code just now. {go_on if wait else ASK_ADDRESS} If it was "
-            "another number, please write it in words: until you are signed in, I see none that is "
-            "as long as a code."
-        ),
-        "ERR_EMAIL_DELIVERY_FAILED": (
-            'I could not send the e-mail. Please check the address, or say "new code" to try again.'
-        ),
-        "GUEST_CREATION_FAILED": (
-            "Your code was right, but I could not save your guest record, so you are not signed "
-            f"in. {new_code}"
-        ),
-    }.get(
-        output.get("error_code", ""),
-        "Signing in does not work right now. Please try again in a moment.",
-    )
+    said = [str(output.get("message", MESSAGES[ErrorCode.AUTH_SERVICE_ERROR]))]
+    if (left := output.get("attempts_left")) is not None:
+        said.append(f"You have {_count(left, 'try', 'tries')} left.")
+    if wait := output.get("retry_after_seconds"):
+        said.append(f"A new code can be mailed in {_wait(wait)}.")
+    return " ".join(said)
+
+
+def _misspelt_address(message: str) -> str | None:
+    """Return the latest word of a message that was meant as an address and is none."""
+    words = [word for word in message.split() if "@" in word and not any(typed_addresses(word))]
+    return words[-1].strip("<>()[],;:\"'!?") if words else None
 
 
 def _visitor_texts(messages: Messages) -> list[str]:
@@ -301,28 +268,23 @@ def _count(number: int, one: str, many: str) -> str:
 
 
 def _text(text: str) -> Iterator[StreamEvent]:
-    yield {"messageStart": {"role": "assistant"}}
-    yield {"contentBlockStart": {"start": {}}}
-    for piece in re.findall(r"\S+\s*|\s+", text):
-        yield {"contentBlockDelta": {"delta": {"text": piece}}}
-    yield {"contentBlockStop": {}}
-    yield {"messageStop": {"stopReason": "end_turn"}}
-    yield _USAGE
+    pieces: list[ContentBlockDelta] = [{"text": each} for each in re.findall(r"\S+\s*|\s+", text)]
+    return _message({}, pieces, "end_turn")
 
 
 def _tool_call(name: str, tool_input: dict[str, str]) -> Iterator[StreamEvent]:
-    tool_use_id = f"tooluse_{uuid.uuid4().hex}"
+    called: ContentBlockStart = {"toolUse": {"name": name, "toolUseId": f"tooluse_{uuid.uuid4()}"}}
+    return _message(called, [{"toolUse": {"input": json.dumps(tool_input)}}], "tool_use")
+
+
+def _message(
+    start: ContentBlockStart, pieces: list[ContentBlockDelta], stop_reason: StopReason
+) -> Iterator[StreamEvent]:
     yield {"messageStart": {"role": "assistant"}}
-    yield {"contentBlockStart": {"start": {"toolUse": {"name": name, "toolUseId": tool_use_id}}}}
-    yield {"contentBlockDelta": {"delta": {"toolUse": {"input": json.dumps(tool_input)}}}}
+    yield {"contentBlockStart": {"start": start}}
+    for piece in pieces:
+        yield {"contentBlockDelta": {"delta": piece}}
     yield {"contentBlockStop": {}}
-    yield {"messageStop": {"stopReason": "tool_use"}}
-    yield _USAGE
-
-
-_USAGE: StreamEvent = {
-    "metadata": {
-        "usage": {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0},
-        "metrics": {"latencyMs": 0},
-    }
-}
+    yield {"messageStop": {"stopReason": stop_reason}}
+    usage: Usage = {"inputTokens": 0, "outputTokens": 0, "totalTokens": 0}
+    yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 0}}}

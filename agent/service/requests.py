@@ -18,19 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from agent.sign_in.capacity import (
-    A_MEMBERS_AT_ONCE,
-    ANONYMOUS_AT_ONCE,
-    BUSY,
-    MEMBERS_AT_ONCE,
-    RETRY_AFTER_SECONDS,
-    TURNS_AT_ONCE,
-    VERIFYING_THREADS,
-    BusyError,
-    Place,
-    Places,
-    Threads,
-)
+from agent.sign_in import capacity
+from agent.sign_in.capacity import BusyError, Place, Places, Threads
 from agent.sign_in.identity import KeysUnavailableError, TokenError, TokenVerifier
 from agent.sign_in.observability import access_tokens_refused, describe
 from agent.sign_in.stream import STREAM_FAILED
@@ -56,16 +45,8 @@ class RequestError(Exception):
 
     def __init__(self, status: int, code: str, error: str, **headers: str) -> None:
         super().__init__(error)
-        self.status = status
         self.code = code
-        self.error = error
-        self.headers = headers
-
-    def response(self) -> JSONResponse:
-        """Return it as JSON."""
-        return JSONResponse(
-            {"error": self.error, "code": self.code}, self.status, headers=self.headers
-        )
+        self.response = JSONResponse({"error": error, "code": code}, status, headers=headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,9 +98,9 @@ class Admission:
         self._verifier = verifier
         self._is_signed_in = is_signed_in
         self._reads = reads
-        self._verifying = Threads("verify", VERIFYING_THREADS, waiting=TURNS_AT_ONCE)
-        self._anonymous = Places(ANONYMOUS_AT_ONCE)
-        self._members = Places(MEMBERS_AT_ONCE, each=A_MEMBERS_AT_ONCE)
+        self._verifying = Threads("verify", capacity.VERIFYING_THREADS)
+        self._anonymous = Places(capacity.ANONYMOUS_AT_ONCE)
+        self._members = Places(capacity.MEMBERS_AT_ONCE, each=capacity.A_MEMBERS_AT_ONCE)
 
     async def admit(self, access_token: str | None) -> tuple[str | None, Place]:
         """Return the `sub` of the member whose token it is, or None, and the place.
@@ -220,7 +201,8 @@ def refusal_of(error: Exception) -> RequestError:
         case KeysUnavailableError():
             refusal = RequestError(503, "keys_unavailable", NOT_CHECKED)
         case BusyError():
-            refusal = RequestError(503, "busy", BUSY, **{"Retry-After": str(RETRY_AFTER_SECONDS)})
+            wait = {"Retry-After": str(capacity.RETRY_AFTER_SECONDS)}
+            refusal = RequestError(503, "busy", capacity.BUSY, **wait)
         case _:
             _log.error("request failed", extra=describe(error))
             return RequestError(500, "internal_error", STREAM_FAILED)
@@ -234,7 +216,7 @@ async def _refuse_while_sent(receive: Receive, send: Send, *, more: bool) -> Non
     https://www.rfc-editor.org/rfc/rfc9112#section-9.6
     """
     error = f"The body is larger than {MAX_BODY_BYTES} bytes."
-    refusal = RequestError(413, "invalid_request", error).response()
+    refusal = RequestError(413, "invalid_request", error).response
     await send({"type": "http.response.start", "status": 413, "headers": refusal.raw_headers})
     await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
     dropped = 0
@@ -267,7 +249,7 @@ class BoundedJsonBody:
         try:
             json.loads(body)
         except (ValueError, RecursionError):
-            return await _invalid("The body is not JSON.").response()(scope, receive, send)
+            return await _invalid("The body is not JSON.").response(scope, receive, send)
         replayed = False
 
         async def replay() -> Message:

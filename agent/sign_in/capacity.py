@@ -121,7 +121,9 @@ class Threads:
         each: How many calls of one owner there may be, those that wait included.
     """
 
-    def __init__(self, name: str, limit: int, *, waiting: int = 0, each: int | None = None) -> None:
+    def __init__(
+        self, name: str, limit: int, *, waiting: int = TURNS_AT_ONCE, each: int | None = None
+    ) -> None:
         self._places = Places(limit + waiting, each=each)
         self._executor = ThreadPoolExecutor(limit, name)
 

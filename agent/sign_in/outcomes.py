@@ -13,7 +13,7 @@ from .visitor_input import address_fault
 
 
 class ErrorCode(StrEnum):
-    """Why a step of the sign-in did not succeed."""
+    """Why a step did not succeed."""
 
     INVALID_EMAIL = "INVALID_EMAIL"
     INVALID_OTP = "INVALID_OTP"
@@ -27,28 +27,32 @@ class ErrorCode(StrEnum):
 
 
 MESSAGES: Mapping[ErrorCode, str] = {
-    ErrorCode.INVALID_EMAIL: "That does not look like a complete e-mail address.",
+    ErrorCode.INVALID_EMAIL: (
+        "That does not look like a complete e-mail address, such as ada@example.com."
+    ),
     ErrorCode.INVALID_OTP: (
         "That code is not right, or was used already. Enter the one in the latest mail, or ask for "
-        "a new one."
+        "a new code."
     ),
-    ErrorCode.OTP_EXPIRED: "That code has expired. A new one can be sent.",
+    ErrorCode.OTP_EXPIRED: "That code has expired. Ask for a new code.",
+    # Until a mail may be sent, the code that was mailed before is taken up again.
     ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
-        "There were too many wrong tries. Asking for a code again begins anew: with the code "
-        "mailed before until retry_after_seconds are over, then with a new one."
+        "There were too many wrong tries. Ask for a new code to go on: until one can be mailed, "
+        "the one mailed before is good again."
     ),
-    ErrorCode.RATE_LIMITED: "Too many requests for now. Please wait and try again.",
+    ErrorCode.RATE_LIMITED: ("There have been too many requests for now. Please try again later."),
     ErrorCode.NO_LOGIN_PENDING: (
-        "No sign-in is waiting for a code. A new code can be sent. If it was another number: until "
-        "someone is signed in, every number as long as a code is hidden."
+        "No sign-in is waiting for a code just now. Ask for a new code to go on. Another number is "
+        "best written in words: until somebody is signed in, all that are as long as a code are "
+        "hidden."
     ),
     ErrorCode.ERR_EMAIL_DELIVERY_FAILED: (
-        "The e-mail with the code could not be sent. Check the address, and ask for a new code."
+        "The e-mail with the code could not be sent. Check the address, or ask for a new code."
     ),
-    ErrorCode.AUTH_SERVICE_ERROR: "Signing in does not work right now. Please try again soon.",
+    ErrorCode.AUTH_SERVICE_ERROR: ("Signing in does not work right now. Please try again soon."),
     ErrorCode.GUEST_CREATION_FAILED: (
-        "The code was right, but the guest record could not be saved. The code cannot be used "
-        "again; a new one can be sent."
+        "The code was right, but the guest record could not be saved, so nobody is signed in. Ask "
+        "for a new code."
     ),
 }
 """What a guest may be told; no exception's own text is ever among it."""
@@ -153,23 +157,6 @@ class TokenDeliveryEvent(Outcome):
     cognito_sub: str
 
 
-class NotSignedIn(Outcome):
-    """There is no profile to read."""
-
-    success: Literal[True] = True
-    signed_in: Literal[False] = False
-    message: str = "Nobody is signed in. Ask for e-mail address and name to send a sign-in code."
-
-
-class NoRecord(Outcome):
-    """Somebody is signed in, of whom no record is kept."""
-
-    success: Literal[True] = True
-    signed_in: Literal[True] = True
-    guest: None = None
-    message: str = "The visitor is signed in, but there is no guest record."
-
-
 class GuestRecord(Outcome):
     """A guest's record as they may see it; times are RFC 3339 in UTC."""
 
@@ -192,11 +179,12 @@ class GuestRecord(Outcome):
 
 
 class GuestProfile(Outcome):
-    """The signed-in visitor's own record."""
+    """The signed-in visitor's own record, or why there is none."""
 
     success: Literal[True] = True
-    signed_in: Literal[True] = True
-    guest: GuestRecord
+    signed_in: bool
+    guest: GuestRecord | None = None
+    message: str | None = None
 
 
 def name_of(outcome: CodeSent | Refused | SignedIn) -> str:

@@ -7,20 +7,11 @@ from strands import ToolContext, tool
 from strands.types.tools import AgentTool
 
 from .outcomes import Outcome, SignedIn
-from .turns import Turn, failed
+from .turns import STATE_KEY, Turn, failed
 
 
 def email_otp_tools() -> list[AgentTool]:
-    """Return `initiate_cognito_login`, `verify_cognito_otp` and `get_guest_profile`.
-
-    They work inside the turns that an `EmailOtp` makes:
-
-        email_otp = EmailOtp.connect(load_settings(os.environ))
-        agent = Agent(tools=email_otp_tools(), callback_handler=None)
-        turn = email_otp.turn(session_id, prompt)
-        events = agent.stream_async(turn.prompt, invocation_state=turn.invocation_state)
-        async for chunk in ui_message_chunks(events): ...
-    """
+    """Return the three tools; they work in the turns that an `EmailOtp` makes."""
     return [initiate_cognito_login, verify_cognito_otp, get_guest_profile]
 
 
@@ -72,7 +63,7 @@ async def get_guest_profile(tool_context: ToolContext) -> Any:
 
 async def _in_turn(context: ToolContext, act: Callable[[Turn], Awaitable[Outcome]]) -> Outcome:
     try:
-        turn = Turn.of(context.invocation_state)
+        turn: Turn = context.invocation_state[STATE_KEY]
     except KeyError as error:  # the agent runs without one
         return failed(error)
     return await act(turn)

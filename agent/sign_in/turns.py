@@ -9,33 +9,13 @@ from typing import Any
 
 import boto3
 
-from . import clients
-from .capacity import (
-    AN_ADDRESS_AT_ONCE,
-    BUSY,
-    CODE_ANSWER_THREADS,
-    CODE_REQUEST_THREADS,
-    READ_THREADS,
-    RETRY_AFTER_SECONDS,
-    TURNS_AT_ONCE,
-    BusyError,
-    Threads,
-)
+from . import capacity, clients
+from .capacity import BusyError, Threads
 from .cognito import Cognito, PendingCode
 from .guests import GuestStore
 from .login import EmailOtpLogin, PendingLogin
 from .observability import code_answers, code_requests, describe
-from .outcomes import (
-    CodeSent,
-    ErrorCode,
-    GuestProfile,
-    GuestRecord,
-    NoRecord,
-    NotSignedIn,
-    Refused,
-    SignedIn,
-    name_of,
-)
+from .outcomes import CodeSent, ErrorCode, GuestProfile, GuestRecord, Refused, SignedIn, name_of
 from .sessions import Sessions
 from .settings import Settings
 from .visitor_input import HiddenCode, hide_code_field, hide_codes, parse_address, typed_addresses
@@ -47,7 +27,7 @@ _MAX_TYPED_ADDRESSES = 50
 _NEXT_REQUEST_SECONDS = 30
 _CHATS_LIMIT = 10_000
 _CHAT_IDLE_SECONDS = 3600
-_STATE_KEY = "email_otp_turn"
+STATE_KEY = "email_otp_turn"
 
 NOT_TYPED = (
     "The visitor has not typed this address in this chat, as a word of its own. Ask for the whole "
@@ -58,9 +38,11 @@ UNKNOWN_REFERENCE = (
 )
 ONE_REQUEST_A_TURN = "A code was already asked for in this turn. Tell the visitor about that one."
 TOO_MANY_ADDRESSES = (
-    "This chat has tried three addresses, which is the limit. One of those can be used again; "
-    "another one only in a new chat, or an hour after the last message of this one."
+    "This chat has tried three addresses, which is the limit. A code can be sent to one of them "
+    "again; to another one only in a new chat, or an hour after the last message of this one."
 )
+NOT_SIGNED_IN = "Nobody is signed in. Ask for e-mail address and name to send a sign-in code."
+NO_RECORD = "The visitor is signed in, but there is no guest record."
 
 
 @dataclass(slots=True, repr=False)
@@ -96,13 +78,10 @@ class EmailOtp:
     ) -> None:
         self.login = login
         self.guests = guests
-        self.code_requests = Threads(
-            "request", CODE_REQUEST_THREADS, waiting=TURNS_AT_ONCE, each=AN_ADDRESS_AT_ONCE
-        )
-        self.code_answers = Threads(
-            "answer", CODE_ANSWER_THREADS, waiting=TURNS_AT_ONCE, each=AN_ADDRESS_AT_ONCE
-        )
-        self.reads = Threads("read", READ_THREADS, waiting=TURNS_AT_ONCE)
+        each = capacity.AN_ADDRESS_AT_ONCE
+        self.code_requests = Threads("request", capacity.CODE_REQUEST_THREADS, each=each)
+        self.code_answers = Threads("answer", capacity.CODE_ANSWER_THREADS, each=each)
+        self.reads = Threads("read", capacity.READ_THREADS)
         self.chats: Sessions[Chat] = Sessions(
             limit=_CHATS_LIMIT, idle_seconds=_CHAT_IDLE_SECONDS, clock=clock
         )
@@ -154,7 +133,7 @@ class EmailOtp:
             reference, hidden = hide_code_field(code)
             prompt = f"{prompt}\n{reference}".strip()
             codes |= hidden
-        return Turn(self, session_id, chat, prompt, codes, cognito_sub=cognito_sub, locale=locale)
+        return Turn(prompt, codes, chat, self, session_id, cognito_sub, locale)
 
     def pending_code(self, session_id: str) -> PendingCode | None:
         """Return what code this chat's visitor is to enter, or None if no login is pending."""
@@ -170,59 +149,39 @@ class EmailOtp:
         self.login.expect_code_from_before(self.chats.get(session_id, Chat).login)
 
 
+@dataclass(slots=True, repr=False)
 class Turn:
     """One message of a visitor, ready for an agent; made by `EmailOtp.turn`.
 
     Attributes:
         prompt: The message without any code, for `agent.stream_async(prompt, ...)`.
-        invocation_state: To be passed beside it; not for the model, the history or the stream.
+        codes: What the references in it stand for.
+        lock: A model may call several tools at once; the limits count on one at a time.
     """
 
-    def __init__(
-        self,
-        email_otp: EmailOtp,
-        session_id: str,
-        chat: Chat,
-        prompt: str,
-        codes: dict[str, HiddenCode],
-        *,
-        cognito_sub: str | None,
-        locale: str | None,
-    ) -> None:
-        self.prompt = prompt
-        self._email_otp = email_otp
-        self._session_id = session_id
-        self._chat = chat
-        self._codes = codes
-        self._cognito_sub = cognito_sub
-        self._locale = locale
-        self._code_requested = False
-        # A model may call several tools at once; the limits count on one at a time.
-        self._lock = asyncio.Lock()
+    prompt: str
+    codes: dict[str, HiddenCode]
+    chat: Chat
+    email_otp: EmailOtp
+    session_id: str
+    cognito_sub: str | None
+    locale: str | None
+    code_requested: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __repr__(self) -> str:
         return f"Turn(prompt={self.prompt!r})"
 
     @property
     def invocation_state(self) -> dict[str, Any]:
-        """What brings the turn to the tools."""
-        return {_STATE_KEY: self}
-
-    @classmethod
-    def of(cls, invocation_state: dict[str, Any]) -> "Turn":
-        """Return the turn that a tool was called in.
-
-        Raises:
-            KeyError: The agent runs without one.
-        """
-        turn: Turn = invocation_state[_STATE_KEY]
-        return turn
+        """What is passed beside the prompt; not for the model, the history or the stream."""
+        return {STATE_KEY: self}
 
     async def request_code(self, email: str, name: str) -> CodeSent | Refused:
         """Have a code mailed to an address that the visitor has typed."""
-        async with self._lock:
+        async with self.lock:
             outcome = await self._run(
-                self._email_otp.code_requests,
+                self.email_otp.code_requests,
                 lambda: self._request_code(email, name),
                 owner=parse_address(email) or "",
             )
@@ -230,12 +189,12 @@ class Turn:
         return outcome
 
     def _request_code(self, email: str, name: str) -> CodeSent | Refused:
-        chat, address = self._chat, parse_address(email)
+        chat, address = self.chat, parse_address(email)
         if address is None:
             return Refused.address(email)
         if address not in chat.typed:
             return Refused(error_code=ErrorCode.INVALID_EMAIL, message=NOT_TYPED)
-        if self._code_requested:
+        if self.code_requested:
             return Refused(
                 error_code=ErrorCode.RATE_LIMITED,
                 message=ONE_REQUEST_A_TURN,
@@ -243,21 +202,21 @@ class Turn:
             )
         if address not in chat.asked and len(chat.asked) >= MAX_ADDRESSES_PER_CHAT:
             return Refused(error_code=ErrorCode.RATE_LIMITED, message=TOO_MANY_ADDRESSES)
-        self._code_requested = True
+        self.code_requested = True
         chat.asked.add(address)
-        outcome = self._email_otp.login.initiate(
-            chat.login, email=address, name=name, locale=self._locale
+        outcome = self.email_otp.login.initiate(
+            chat.login, email=address, name=name, locale=self.locale
         )
         if isinstance(outcome, CodeSent):
-            self._email_otp.chats.keep(self._session_id, chat, owner=address)
+            self.email_otp.chats.keep(self.session_id, chat, owner=address)
         return outcome
 
     async def answer(self, code_reference: str) -> SignedIn | Refused:
         """Check the code that a reference in the prompt stands for."""
-        async with self._lock:
-            pending = self._chat.login.code
+        async with self.lock:
+            pending = self.chat.login.code
             outcome = await self._run(
-                self._email_otp.code_answers,
+                self.email_otp.code_answers,
                 lambda: self._answer(code_reference),
                 owner=pending.email if pending else "",
             )
@@ -266,8 +225,8 @@ class Turn:
 
     def _answer(self, code_reference: str) -> SignedIn | Refused:
         # Taken out, so that a model that calls again with the same reference burns no attempt.
-        hidden = self._codes.pop(code_reference.strip(), None)
-        pending = self._chat.login.code
+        hidden = self.codes.pop(code_reference.strip(), None)
+        pending = self.chat.login.code
         if hidden is None and pending is not None:
             return Refused(
                 error_code=ErrorCode.INVALID_OTP,
@@ -275,18 +234,20 @@ class Turn:
                 attempts_left=pending.attempts_left,
             )
         digits = hidden.digits(pending.code_length) if hidden and pending else ""
-        return self._email_otp.login.verify(self._chat.login, digits)
+        return self.email_otp.login.verify(self.chat.login, digits)
 
-    async def read_profile(self) -> GuestProfile | NoRecord | NotSignedIn | Refused:
+    async def read_profile(self) -> GuestProfile | Refused:
         """Read the record of whom the request's access token names."""
-        async with self._lock:
-            return await self._run(self._email_otp.reads, self._read_profile)
+        async with self.lock:
+            return await self._run(self.email_otp.reads, self._read_profile)
 
-    def _read_profile(self) -> GuestProfile | NoRecord | NotSignedIn:
-        if self._cognito_sub is None:
-            return NotSignedIn()
-        guest = self._email_otp.guests.find(self._cognito_sub)
-        return GuestProfile(guest=GuestRecord.of(guest)) if guest else NoRecord()
+    def _read_profile(self) -> GuestProfile:
+        if self.cognito_sub is None:
+            return GuestProfile(signed_in=False, message=NOT_SIGNED_IN)
+        guest = self.email_otp.guests.find(self.cognito_sub)
+        if guest is None:
+            return GuestProfile(signed_in=True, message=NO_RECORD)
+        return GuestProfile(signed_in=True, guest=GuestRecord.of(guest))
 
     async def _run[T](
         self, threads: Threads, action: Callable[[], T], *, owner: str = ""
@@ -298,8 +259,8 @@ class Turn:
             _log.info("tool refused", extra={"outcome": "busy"})
             return Refused(
                 error_code=ErrorCode.RATE_LIMITED,
-                message=BUSY,
-                retry_after_seconds=RETRY_AFTER_SECONDS,
+                message=capacity.BUSY,
+                retry_after_seconds=capacity.RETRY_AFTER_SECONDS,
             )
         except Exception as error:
             return failed(error)

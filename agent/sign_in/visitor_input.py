@@ -118,12 +118,6 @@ def _parse_plain(text: str) -> str | None:
     return text.lower() if fits and _ADDRESS.fullmatch(text) else None
 
 
-def misspelt_address(message: str) -> str | None:
-    """Return the latest word of a message that was meant as an address and is none."""
-    words = [word for word in message.split() if "@" in word and not any(typed_addresses(word))]
-    return words[-1].strip("<>()[],;:\"'!?") if words else None
-
-
 def typed_addresses(message: str) -> Iterator[str]:
     """Yield the whole addresses in a message, lower-cased; never a part of a longer word."""
     for word in _WORD_END.split(_plain(_ESCAPE.sub(r"\1", message))):

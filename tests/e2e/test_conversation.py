@@ -137,7 +137,7 @@ def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
     guest.say("", code=wrong)
     guest.say("", code=wrong)
     chunks = guest.say("", code=wrong)
-    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, 'too many wrong tries.*"new code"')
+    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, "too many wrong tries.*new code")
 
     ask_for_another_code(guest, "new code", stack, address)
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
@@ -152,10 +152,10 @@ def test_after_too_many_wrong_codes_the_wait_told_is_the_wait_that_is(
         chunks = guest.say("", code=wrong)
     told = outputs_of(chunks)[0]["retry_after_seconds"]
     assert 0 < told <= 30
-    assert f'Say "new code" to go on. A new mail can be sent in {told} seconds.' in text_of(chunks)
+    assert f"A new code can be mailed in {told} seconds." in text_of(chunks)
     chunks = guest.say("", code=wrong)
     assert_refused(
-        chunks, ErrorCode.NO_LOGIN_PENDING, '"new code" to go on. A new mail can be sent'
+        chunks, ErrorCode.NO_LOGIN_PENDING, "new code to go on.* A new code can be mailed in"
     )
 
     chunks = guest.say("new code")
@@ -290,7 +290,7 @@ def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
         chunks = guest.say(f"I'm Ada, {address}")
     finally:
         stack.client("sesv2").create_email_identity(EmailIdentity=SENDER)
-    assert_refused(chunks, ErrorCode.ERR_EMAIL_DELIVERY_FAILED, "could not send the e-mail")
+    assert_refused(chunks, ErrorCode.ERR_EMAIL_DELIVERY_FAILED, "could not be sent")
 
     assert "I have sent a 6-digit code" in text_of(guest.say("Please try again"))
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
@@ -320,8 +320,8 @@ def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
         chunks = guest.say("", code=stack.code_mailed_to(address))
         told = outputs_of(chunks)[0]["retry_after_seconds"]
         again = guest.say("new code")
-    assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "could not save your guest record")
-    assert f'Say "new code" in {told} seconds' in text_of(chunks)
+    assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "record could not be saved")
+    assert f"A new code can be mailed in {told} seconds" in text_of(chunks)
     assert_refused(again, ErrorCode.RATE_LIMITED, "try again in [0-9]+ seconds")
     assert 0 < outputs_of(again)[0]["retry_after_seconds"] <= told
     assert "eyJ" not in str(chunks)

@@ -810,7 +810,7 @@ def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: a flood of anonymous visitors takes no place of a member."""
-    monkeypatch.setattr("agent.service.requests.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.sign_in.capacity.ANONYMOUS_AT_ONCE", 1)
     app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, model=ScriptedModel("one"))
     invoke = app.handlers["main"]
     as_member = context_of(OTHER_SESSION, signer.sign(access_claims()))
@@ -949,8 +949,8 @@ def test_t38_refused_requests_give_their_places_back(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: another's session, a token that Cognito refuses, a Cognito that cannot tell."""
-    monkeypatch.setattr("agent.service.requests.ANONYMOUS_AT_ONCE", 1)
-    monkeypatch.setattr("agent.service.requests.MEMBERS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.sign_in.capacity.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.sign_in.capacity.MEMBERS_AT_ONCE", 1)
     answers: Iterator[bool | Exception] = iter(
         [True, False, aws_error("GetUser", "TooManyRequestsException"), True, True]
     )
@@ -981,7 +981,7 @@ def test_t38_one_members_flood_takes_no_place_of_another(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: nor is Cognito asked whether that member is signed in."""
-    monkeypatch.setattr("agent.service.requests.A_MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr("agent.sign_in.capacity.A_MEMBERS_AT_ONCE", 2)
     asked: list[str] = []
 
     def is_signed_in(access_token: str) -> bool:
@@ -1005,7 +1005,7 @@ def test_t38_one_members_flood_takes_no_place_of_another(
 def test_t38_browser_that_left_before_its_turn_began_holds_no_place(
     email_otp: EmailOtp, verifier: TokenVerifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent.service.requests.ANONYMOUS_AT_ONCE", 1)
+    monkeypatch.setattr("agent.sign_in.capacity.ANONYMOUS_AT_ONCE", 1)
     invoke = create_app(SETTINGS, email_otp=email_otp, verifier=verifier).handlers["main"]
 
     async def gone(_: Any) -> None:
@@ -1149,7 +1149,7 @@ def test_t38_unknown_keys_hold_up_no_member(
         return verify(token)
 
     monkeypatch.setattr(verifier, "verify_access_token", slow)
-    monkeypatch.setattr(email_otp, "reads", Threads("test", 1))
+    monkeypatch.setattr(email_otp, "reads", Threads("test", 1, waiting=0))
     app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier)
     invoke = app.handlers["main"]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent.service.offline_model import ASK_WHO, _reply
-from agent.sign_in.outcomes import ErrorCode
+from agent.service.offline_model import ASK_WHO, _misspelt_address, _reply
+from agent.sign_in.outcomes import ErrorCode, Refused
 from agent.sign_in.turns import TOO_MANY_ADDRESSES
 from agent.sign_in.visitor_input import AddressFault
 
@@ -144,19 +144,13 @@ def test_code_sent_tells_where_and_how_long() -> None:
 
 @pytest.mark.parametrize("code", ErrorCode)
 def test_every_error_is_said_in_a_guests_words(code: ErrorCode) -> None:
-    output = {
-        "success": False,
-        "error_code": code.value,
-        "attempts_left": 1,
-        "retry_after_seconds": 540,
-    }
-    reply = _reply([*ASKED[:2], result(output)], TOOLS)
+    refused = Refused(error_code=code, attempts_left=1, retry_after_seconds=540)
+    reply = _reply([*ASKED[:2], result(refused.output())], TOOLS)
     assert isinstance(reply, str)
     assert code.value not in reply
-    if code is ErrorCode.INVALID_OTP:
-        assert "1 try left" in reply
-    if code is ErrorCode.RATE_LIMITED:
-        assert "9 minutes" in reply
+    assert "_seconds" not in reply
+    assert "You have 1 try left." in reply
+    assert "in 9 minutes" in reply
 
 
 @pytest.mark.parametrize(
@@ -164,22 +158,22 @@ def test_every_error_is_said_in_a_guests_words(code: ErrorCode) -> None:
     ["OTP_EXPIRED", "MAX_ATTEMPTS_EXCEEDED", "GUEST_CREATION_FAILED", "NO_LOGIN_PENDING"],
 )
 def test_wait_for_a_new_code_is_told(code: str) -> None:
-    refused = {"success": False, "error_code": code}
-    now = _reply([*ASKED[:2], result(refused)], TOOLS)
-    soon = _reply([*ASKED[:2], result(refused | {"retry_after_seconds": 12})], TOOLS)
+    refused = Refused(error_code=ErrorCode(code))
+    now = _reply([*ASKED[:2], result(refused.output())], TOOLS)
+    soon = _reply([*ASKED[:2], result(refused.output() | {"retry_after_seconds": 12})], TOOLS)
     assert "seconds" not in now
-    assert "in 12 seconds" in soon
+    assert "A new code can be mailed in 12 seconds." in soon
     # A code that is not used up is taken up again at once.
     may_ask_at_once = code in ("MAX_ATTEMPTS_EXCEEDED", "NO_LOGIN_PENDING")
-    assert ('Say "new code" to go on.' in soon) == may_ask_at_once
+    assert ("Ask for a new code to go on" in soon) == may_ask_at_once
 
 
 def test_spent_code_is_not_called_wrong() -> None:
-    output = {"success": False, "error_code": "INVALID_OTP", "attempts_left": 2}
-    reply = _reply([*ASKED[:2], result(output)], TOOLS)
+    refused = Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=2)
+    reply = _reply([*ASKED[:2], result(refused.output())], TOOLS)
     assert isinstance(reply, str)
     assert "not right, or was used already" in reply
-    assert 'or say "new code"' in reply
+    assert "or ask for a new code" in reply
 
 
 @pytest.mark.parametrize("fault", AddressFault)
@@ -198,8 +192,7 @@ def test_chat_that_tried_three_addresses_is_told_what_works() -> None:
 
 def test_errors_are_told_apart() -> None:
     replies = {
-        _reply([*ASKED[:2], result({"success": False, "error_code": code.value})], TOOLS)
-        for code in ErrorCode
+        _reply([*ASKED[:2], result(Refused(error_code=code).output())], TOOLS) for code in ErrorCode
     }
     assert len(replies) == len(ErrorCode)
 
@@ -240,3 +233,25 @@ def test_odd_tool_results_do_not_end_it(text: str) -> None:
     block = {"toolUseId": "t1", "status": "error", "content": [{"text": text}]}
     message: Any = {"role": "user", "content": [{"toolResult": block}]}
     assert isinstance(_reply([user("x"), called("get_guest_profile"), message], TOOLS), str)
+
+
+@pytest.mark.parametrize(
+    ("message", "misspelt"),
+    [
+        ("I'm foo.@docomo.ne.jp, please", "foo.@docomo.ne.jp"),
+        ("<ada@b\u00fccher.example>!", "ada@b\u00fccher.example"),
+        ("ada@ or so", "ada@"),
+        ("my mail is (ada@example.com).", None),
+        ("no address", None),
+    ],
+)
+def test_word_that_was_meant_as_an_address_is_found(message: str, misspelt: str | None) -> None:
+    assert _misspelt_address(message) == misspelt
+
+
+@pytest.mark.parametrize("code", ErrorCode)
+def test_what_a_guest_is_told_to_ask_for_is_understood(code: ErrorCode) -> None:
+    """Else a chat would go round in circles."""
+    if "new code" in Refused(error_code=code).message:
+        asked = _reply([*ASKED[:2], user("A new code please")], TOOLS)
+        assert asked == ("initiate_cognito_login", {"email": "ada@example.com", "name": ""})

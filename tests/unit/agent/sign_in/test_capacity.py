@@ -57,7 +57,7 @@ def test_call_beyond_the_threads_is_refused_at_once_and_not_later() -> None:
     release = threading.Event()
 
     async def run() -> None:
-        threads = Threads("test", 2)
+        threads = Threads("test", 2, waiting=0)
         slow = [asyncio.ensure_future(threads.run(release.wait)) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(BusyError):
@@ -85,7 +85,7 @@ def test_who_leaves_is_held_until_the_call_that_has_begun_has_ended(
         raise ValueError("canary")
 
     async def run() -> None:
-        left = asyncio.ensure_future(Threads("test", 1).run(call))
+        left = asyncio.ensure_future(Threads("test", 1, waiting=0).run(call))
         assert await asyncio.to_thread(began.wait, 5)
         left.cancel()
         await asyncio.sleep(0.05)
@@ -156,6 +156,6 @@ def test_call_in_a_thread_sees_the_callers_context() -> None:
 
     async def run() -> str:
         span.set("turn")
-        return await Threads("test", 1).run(span.get)
+        return await Threads("test", 1, waiting=0).run(span.get)
 
     assert asyncio.run(run()) == "turn"

@@ -373,7 +373,7 @@ def held(threads: Threads) -> Iterator[None]:
 def test_t38_sign_in_that_finds_no_thread_is_told_when_to_try_again(
     chat: Chat, cognito: FakeCognito
 ) -> None:
-    chat.email_otp.code_requests = Threads("test", 1)
+    chat.email_otp.code_requests = Threads("test", 1, waiting=0)
     with held(chat.email_otp.code_requests):
         (told,) = chat.say(f"I'm {ADA}", initiate())
     assert told == {
@@ -388,7 +388,7 @@ def test_t38_sign_in_that_finds_no_thread_is_told_when_to_try_again(
 
 
 def test_t38_code_waits_for_no_flood_of_requests(chat: Chat, cognito: FakeCognito) -> None:
-    chat.email_otp.code_requests = Threads("test", 1)
+    chat.email_otp.code_requests = Threads("test", 1, waiting=0)
     chat.say(f"I'm {ADA}", initiate())
     with held(chat.email_otp.code_requests):
         (told,) = chat.say(f"It is {cognito.mailed[-1][1]}", verify)

@@ -12,7 +12,6 @@ from agent.sign_in.visitor_input import (
     address_fault,
     hide_code_field,
     hide_codes,
-    misspelt_address,
     parse_address,
     typed_addresses,
 )
@@ -167,20 +166,6 @@ def test_domain_in_the_form_that_the_fault_names_works() -> None:
     form, domain = re.findall(r"[\w-]+\.example", AddressFault.DOMAIN)
     assert domain.encode("idna").decode() == form
     assert parse_address(f"ada@{form}") == f"ada@{form}"
-
-
-@pytest.mark.parametrize(
-    ("message", "misspelt"),
-    [
-        ("I'm foo.@docomo.ne.jp, please", "foo.@docomo.ne.jp"),
-        ("<ada@b\u00fccher.example>!", "ada@b\u00fccher.example"),
-        ("ada@ or so", "ada@"),
-        ("my mail is (ada@example.com).", None),
-        ("no address", None),
-    ],
-)
-def test_word_that_was_meant_as_an_address_is_found(message: str, misspelt: str | None) -> None:
-    assert misspelt_address(message) == misspelt
 
 
 @pytest.mark.parametrize(
