@@ -90,7 +90,9 @@ export function CodeForm(props: CodeFormProps): ReactNode {
           </div>
         </>
       ) : (
-        <p role="alert">{challenge.open ? 'This code has expired.' : 'No code can be entered just now.'}</p>
+        <p role="alert">
+          {challenge.open ? 'This code has expired.' : 'No code can be entered just now.'}
+        </p>
       )}
       <p id="code-problem" className="error" role="alert">
         {problem}

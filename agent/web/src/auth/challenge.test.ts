@@ -56,7 +56,10 @@ describe('nextChallenge', () => {
       retryAfter: 600,
       errorCode: 'RATE_LIMITED',
     });
-    expect(nextChallenge(null, START, limited, NOW)).toMatchObject({ open: false, retryAfter: 600 });
+    expect(nextChallenge(null, START, limited, NOW)).toMatchObject({
+      open: false,
+      retryAfter: 600,
+    });
   });
 
   it.each([

@@ -7,12 +7,17 @@ import { config, jwt, sessionOf } from './testing';
 const NOW = 1_790_000_000_000;
 
 const refresh = (answer: Response) =>
-  new CognitoClient(config, async () => answer, () => NOW).refresh(sessionOf('ada', NOW));
+  new CognitoClient(
+    config,
+    async () => answer,
+    () => NOW,
+  ).refresh(sessionOf('ada', NOW));
 
 describe('CognitoClient', () => {
   const final = 'NotAuthorizedException';
   const own = { AccessToken: jwt('ada', NOW), IdToken: jwt('ada', NOW), ExpiresIn: 900 };
-  const tokens = (changes: object) => Response.json({ AuthenticationResult: { ...own, ...changes } });
+  const tokens = (changes: object) =>
+    Response.json({ AuthenticationResult: { ...own, ...changes } });
   const header = (type: string) => ({ status: 400, headers: { 'X-Amzn-ErrorType': type } });
   const body = (answer: object) => Response.json(answer, { status: 400 });
   const address = 'http://internal.example.com/coral/com.example.service/';

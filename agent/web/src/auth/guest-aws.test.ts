@@ -19,20 +19,24 @@ const call = { body: '{"prompt":"Hello"}', sessionId: 's'.repeat(36), signal: nu
 describe('callGuestRuntime', () => {
   it('gets guest credentials and streams the answer', async () => {
     const answers = [{ IdentityId: 'identity' }, { Token: 'open-id' }];
-    const fetch = vi.spyOn(globalThis, 'fetch').mockImplementation(async () => Response.json(answers.shift()));
+    const fetch = vi
+      .spyOn(globalThis, 'fetch')
+      .mockImplementation(async () => Response.json(answers.shift()));
     const credentials = { accessKeyId: 'A', secretAccessKey: 'S', sessionToken: 'T' };
     vi.mocked(fromWebToken).mockReturnValue(async () => credentials);
-    const send = vi.spyOn(BedrockAgentCoreClient.prototype, 'send').mockImplementation(
-      async function (this: BedrockAgentCoreClient) {
+    const send = vi
+      .spyOn(BedrockAgentCoreClient.prototype, 'send')
+      .mockImplementation(async function (this: BedrockAgentCoreClient) {
         expect(await this.config.credentials()).toMatchObject(credentials);
         expect(await this.config.maxAttempts()).toBe(1);
         return {
           statusCode: 200,
           contentType: 'text/event-stream',
-          response: { transformToWebStream: () => streamOf([new TextEncoder().encode('data: 1\n\n')]) },
+          response: {
+            transformToWebStream: () => streamOf([new TextEncoder().encode('data: 1\n\n')]),
+          },
         };
-      } as never,
-    );
+      } as never);
     const response = await callGuestRuntime(aws, call);
     expect(await response.text()).toBe('data: 1\n\n');
     const bodies = fetch.mock.calls.map(([, init]) => JSON.parse(String(init?.body)));

@@ -38,9 +38,10 @@ export async function callGuestRuntime(config: AppConfig, call: GuestCall): Prom
       headers: { 'content-type': answer.contentType ?? 'text/event-stream' },
     });
   } catch (error) {
-    const status = isRecord(error) && isRecord(error['$metadata'])
-      ? error['$metadata']['httpStatusCode']
-      : undefined;
+    const status =
+      isRecord(error) && isRecord(error['$metadata'])
+        ? error['$metadata']['httpStatusCode']
+        : undefined;
     if (typeof status !== 'number' || status < 400) throw error;
     return new Response(null, { status });
   }

@@ -161,7 +161,12 @@ describe('TokenRefresher', () => {
   );
 
   const troubles: [string, () => Response][] = [
-    ['no network', () => { throw new TypeError('failed'); }],
+    [
+      'no network',
+      () => {
+        throw new TypeError('failed');
+      },
+    ],
     ['a 503', () => new Response('busy', { status: 503 })],
     ['throttling', () => Response.json({ __type: 'TooManyRequestsException' }, { status: 400 })],
     ['a proxy page', () => new Response('<html>', { status: 200 })],
@@ -303,7 +308,10 @@ describe('TokenRefresher', () => {
   it('has no token for nobody', async () => {
     const { refresher, store } = world();
     store.signOut();
-    expect([await refresher.accessToken(), await refresher.forceRefresh('x')]).toEqual([null, null]);
+    expect([await refresher.accessToken(), await refresher.forceRefresh('x')]).toEqual([
+      null,
+      null,
+    ]);
   });
 });
 
@@ -318,18 +326,21 @@ describe('Web Locks', () => {
       },
     ],
   ];
-  it.each(refusing)('that %s are done without, and two callers ask once', async (_name, request) => {
-    const { state, calls, tab } = world();
-    const { refresher } = tab({ request });
-    state.now = START + 900_000;
-    const tokens = await Promise.all([refresher.accessToken(), refresher.accessToken()]);
-    expect(tokens).toEqual([expect.stringContaining('n1'), tokens[0]]);
-    expect(calls).toHaveLength(1);
-    const [rejected = ''] = tokens as string[];
-    const others = [refresher.forceRefresh(rejected), refresher.forceRefresh(rejected)];
-    expect(await Promise.all(others)).toEqual(Array(2).fill(expect.stringContaining('n2')));
-    expect(calls).toHaveLength(2);
-  });
+  it.each(refusing)(
+    'that %s are done without, and two callers ask once',
+    async (_name, request) => {
+      const { state, calls, tab } = world();
+      const { refresher } = tab({ request });
+      state.now = START + 900_000;
+      const tokens = await Promise.all([refresher.accessToken(), refresher.accessToken()]);
+      expect(tokens).toEqual([expect.stringContaining('n1'), tokens[0]]);
+      expect(calls).toHaveLength(1);
+      const [rejected = ''] = tokens as string[];
+      const others = [refresher.forceRefresh(rejected), refresher.forceRefresh(rejected)];
+      expect(await Promise.all(others)).toEqual(Array(2).fill(expect.stringContaining('n2')));
+      expect(calls).toHaveLength(2);
+    },
+  );
 
   it('and all storage blocked: a message goes through after a quarter of an hour', async () => {
     const { state, tab } = world();

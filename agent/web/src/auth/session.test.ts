@@ -187,7 +187,10 @@ describe('SessionStore', () => {
     store.save(sessionOf('ada', NOW));
     store.signOut();
     vi.unstubAllGlobals();
-    expect([heard, report.mock.calls]).toEqual([['ada', undefined], [[failed], [failed]]]);
+    expect([heard, report.mock.calls]).toEqual([
+      ['ada', undefined],
+      [[failed], [failed]],
+    ]);
   });
 
   it('tells nobody who was taken away by another that hears', () => {
@@ -221,7 +224,9 @@ describe('SessionStore', () => {
     const store = new SessionStore({ storage });
     store.save(sessionOf('ada', NOW));
     const heard: unknown[] = [];
-    const stop = store.subscribe((change) => heard.push([change.current?.sub, change.fromOtherTab]));
+    const stop = store.subscribe((change) =>
+      heard.push([change.current?.sub, change.fromOtherTab]),
+    );
     storage.setItem(STORAGE_KEY, JSON.stringify(sessionOf('grace', NOW)));
     target.dispatchEvent(new Event(event));
     target.dispatchEvent(new Event(event));

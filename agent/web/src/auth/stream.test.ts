@@ -180,7 +180,12 @@ describe('frames', () => {
   });
 
   it('may come with a piece of nothing within a line end', async () => {
-    const pieces = ['data: {"type":\r', '', '\ndata: "start"}\r\n\r\n', 'data: {"type": "finish"}\n\n'];
+    const pieces = [
+      'data: {"type":\r',
+      '',
+      '\ndata: "start"}\r\n\r\n',
+      'data: {"type": "finish"}\n\n',
+    ];
     const chunks = await all(streamOf(pieces.map(encode)));
     expect(chunks).toEqual([{ type: 'start' }, { type: 'finish' }]);
   });
@@ -278,7 +283,8 @@ describe('a token that is no delivery', () => {
       const [first, second] = [ACCESS_TOKEN.slice(0, at), ACCESS_TOKEN.slice(at)];
       const chunks = await read(...text('Here, ', first), ...between, ...text(second, ', bye.'));
       // Too short a beginning is not known as one, and the rest of its header is then shown.
-      if (at >= 'eyJ'.length) expect(shown(chunks)).toMatch(/^Here, ([\w-]+\.?|\[hidden\]), bye\.$/);
+      if (at >= 'eyJ'.length)
+        expect(shown(chunks)).toMatch(/^Here, ([\w-]+\.?|\[hidden\]), bye\.$/);
       expect(shown(chunks)).not.toContain(CANARY);
     }
   });

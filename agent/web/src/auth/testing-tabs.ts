@@ -56,7 +56,10 @@ export function world(changes: Partial<Session> = {}, skew = 0) {
     const options = { fetch: send, now, locks: withLocks === true ? locks : withLocks || null };
     return { store, refresher: new TokenRefresher(config, store, options) };
   };
-  const refused = (type: string, status = 400) => () => Response.json({ __type: type }, { status });
+  const refused =
+    (type: string, status = 400) =>
+    () =>
+      Response.json({ __type: type }, { status });
   /** Tells all tabs that something is stored, as the browser does in its own time. */
   const told = (key: string | null = 'booking_session') =>
     globalThis.dispatchEvent(new StorageEvent('storage', { key }));

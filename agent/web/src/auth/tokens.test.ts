@@ -16,11 +16,11 @@ describe('claims', () => {
   });
 
   it('takes no life for longer than Cognito gives one', () =>
-    expect(claims(jwt('ada', NOW, 1e306))).toEqual({ sub: 'ada', lifeMs: 86_400_000 }),
-  );
+    expect(claims(jwt('ada', NOW, 1e306))).toEqual({ sub: 'ada', lifeMs: 86_400_000 }));
 
-  it.each(['', 'a.b.c', `x.${btoa('7')}.x`, `x.${btoa('null')}.x`])('reads nothing out of %j', (token) =>
-    expect(claims(token)).toEqual({ sub: null, lifeMs: null }),
+  it.each(['', 'a.b.c', `x.${btoa('7')}.x`, `x.${btoa('null')}.x`])(
+    'reads nothing out of %j',
+    (token) => expect(claims(token)).toEqual({ sub: null, lifeMs: null }),
   );
 });
 

@@ -151,7 +151,11 @@ async function show(sdk: Sdk, chunks: UIMessageChunk[], messages: UIMessage[]): 
   const onError = (error: unknown) => {
     throw error;
   };
-  for await (const message of sdk.readUIMessageStream({ stream: shown, onError, terminateOnError: true })) {
+  for await (const message of sdk.readUIMessageStream({
+    stream: shown,
+    onError,
+    terminateOnError: true,
+  })) {
     last = message;
   }
   if (last) messages.push({ ...last, id: String(messages.length) });
@@ -210,7 +214,10 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       answer(...toolCall('get_guest_profile', { success: true, signed_in: false })),
       answer(...toolCall('initiate_cognito_login', sent)),
       answer(...toolCall('verify_cognito_otp', wrongCode)),
-      answer(...toolCall('verify_cognito_otp', delivery('ada', NOW)), ...text('You are signed in.')),
+      answer(
+        ...toolCall('verify_cognito_otp', delivery('ada', NOW)),
+        ...text('You are signed in.'),
+      ),
     );
     const seen = [
       await send('Show my bookings'),
@@ -408,7 +415,12 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
         { type: 'text-delta', id: 'text-1', delta: 7 },
         { type: 'tool-output-available', toolCallId: 'nowhere', output: {} },
         { type: 'tool-input-available', toolCallId: 1, toolName: 'x' },
-        { type: 'tool-input-available', toolCallId: 'x', toolName: 'x', input: { idToken: CANARY } },
+        {
+          type: 'tool-input-available',
+          toolCallId: 'x',
+          toolName: 'x',
+          input: { idToken: CANARY },
+        },
         { noType: true },
       ]),
     ].join('');
@@ -420,7 +432,12 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   it("shows the agent's errors, not at any length, and each tool's output once", async () => {
     const { send, answers } = page(sdk);
     const [call, output] = toolCall('lookup', { found: 1 });
-    const failing = { type: 'tool-input-available', toolCallId: 'b', toolName: 'lookup', input: {} };
+    const failing = {
+      type: 'tool-input-available',
+      toolCallId: 'b',
+      toolName: 'lookup',
+      input: {},
+    };
     const failed = { type: 'tool-output-error', toolCallId: 'b', errorText: 'Not found.' };
     const errors = ['x'.repeat(9_000), '', 7].map((errorText) => ({ type: 'error', errorText }));
     answers.push(answer(call, output, output, failing, failed, failed, ...errors));
@@ -511,21 +528,24 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     await expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
   });
 
-  it.each(['the agent', 'AWS'])('lets go of %s before it answers, if the visitor stops', async (who) => {
-    const never = vi.fn(() => new Promise<Response>(() => undefined));
-    const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
-    const { send, answers, stop } = page(sdk, {
-      config: who === 'AWS' ? aws : config,
-      loadGuestCaller: async () => ({ callGuestRuntime: never }),
-    });
-    answers.push(never);
-    const sending = send('Hello');
-    await vi.waitFor(() => expect(never).toHaveBeenCalled());
-    stop.abort();
-    await expect(sending).rejects.toMatchObject({ name: 'AbortError' });
-    answers.push(never);
-    await expect(send('Stopped before it began')).rejects.toMatchObject({ name: 'AbortError' });
-  });
+  it.each(['the agent', 'AWS'])(
+    'lets go of %s before it answers, if the visitor stops',
+    async (who) => {
+      const never = vi.fn(() => new Promise<Response>(() => undefined));
+      const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
+      const { send, answers, stop } = page(sdk, {
+        config: who === 'AWS' ? aws : config,
+        loadGuestCaller: async () => ({ callGuestRuntime: never }),
+      });
+      answers.push(never);
+      const sending = send('Hello');
+      await vi.waitFor(() => expect(never).toHaveBeenCalled());
+      stop.abort();
+      await expect(sending).rejects.toMatchObject({ name: 'AbortError' });
+      answers.push(never);
+      await expect(send('Stopped before it began')).rejects.toMatchObject({ name: 'AbortError' });
+    },
+  );
 
   describe('with an agent that hangs', () => {
     beforeEach(() => void vi.useFakeTimers());
@@ -598,7 +618,10 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
 
   it.each([
     ['one endless frame', () => `data: ${'x'.repeat(64_000)}`],
-    ['endless text', () => frames([{ type: 'text-delta', id: 'text-1', delta: 'x'.repeat(64_000) }])],
+    [
+      'endless text',
+      () => frames([{ type: 'text-delta', id: 'text-1', delta: 'x'.repeat(64_000) }]),
+    ],
   ])('stops reading %s', async (_name, more) => {
     const { send, answers } = page(sdk);
     let pulls = 0;
@@ -617,7 +640,10 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       ),
     );
     const chunks = await send('Hello');
-    expect(chunks.at(-1)).toMatchObject({ type: 'error', errorText: expect.stringContaining('too long') });
+    expect(chunks.at(-1)).toMatchObject({
+      type: 'error',
+      errorText: expect.stringContaining('too long'),
+    });
     expect([cancelled, pulls < 100]).toEqual([true, true]);
   });
 
@@ -626,7 +652,11 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     store.save(sessionOf('ada', NOW));
     const fresh = jwt('ada', NOW, 900, 'fresh');
     answers.push(refusal(401, 'invalid_token'));
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
+    cognito.push(
+      Response.json({
+        AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') },
+      }),
+    );
     expect((await send('Hello')).at(-1)).toEqual({ type: 'finish' });
     expect(posts.map(({ authorization }) => authorization)).toEqual([
       `Bearer ${sessionOf('ada', NOW).accessToken}`,
@@ -649,7 +679,11 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     store.save(sessionOf('ada', NOW));
     const fresh = jwt('ada', NOW, 900, 'fresh');
     answers.push(refusal(401, 'invalid_token'), refusal(401, 'invalid_token'));
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
+    cognito.push(
+      Response.json({
+        AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') },
+      }),
+    );
     await expect(send('Show my bookings')).rejects.toThrow('Your sign-in has ended');
     expect(posts).toHaveLength(2);
     expect([store.read(), signedOut]).toEqual([null, ['expired']]);
@@ -666,7 +700,11 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       elsewhere(sessionOf('ada', NOW, { accessToken: jwt('ada', NOW, 900, 'newer') }));
       return refusal(401, 'invalid_token');
     });
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
+    cognito.push(
+      Response.json({
+        AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') },
+      }),
+    );
     await expect(send('Hello')).rejects.toThrow();
     expect(store.read()?.accessToken).toContain('newer');
   });
@@ -685,7 +723,11 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     const fresh = jwt('ada', NOW, 900, 'fresh');
     if (refreshes === 1) answers.push(refusal(401, 'invalid_token'));
     answers.push(refusal(429, 'whatever'));
-    cognito.push(Response.json({ AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') } }));
+    cognito.push(
+      Response.json({
+        AuthenticationResult: { AccessToken: fresh, IdToken: jwt('ada', NOW, 900, 'id') },
+      }),
+    );
     await expect(send('Hello')).rejects.toThrow('very busy');
     expect([posts.length, cognito.length]).toEqual([1 + refreshes, 1 - refreshes]);
     expect(store.read()?.sub).toBe('ada');

@@ -272,10 +272,7 @@ class AgentLink {
 type Refusal = { status: number; code: string | null; tokenRefused: boolean };
 
 /** Returns why a response is no answer, or null; AgentCore may change the status of a refusal. */
-async function refusalOf(
-  response: Response,
-  stop: AbortSignal | null,
-): Promise<Refusal | null> {
+async function refusalOf(response: Response, stop: AbortSignal | null): Promise<Refusal | null> {
   const isJson = (response.headers.get('content-type') ?? '').includes('application/json');
   if (response.ok && !isJson) return null;
   let text = '';
