@@ -1,16 +1,9 @@
 // The page: who is signed in, the chat, and the mailbox beside it where there is one.
 import { type ReactNode, useEffect, useState } from 'react';
 
-import {
-  type AppConfig,
-  type Challenge,
-  createAgentTransport,
-  type Session,
-  type SessionStore,
-  SIGN_IN_ENDED,
-  type TokenRefresher,
-} from './auth';
-import { Conversation } from './Conversation';
+import type { AppConfig, Session, SessionStore, TokenRefresher } from './auth';
+import { ChatPanel } from './ChatPanel';
+import { type Challenge, createAgentTransport, SIGN_IN_ENDED } from './chat';
 import { Mailbox } from './Mailbox';
 
 /** All that React may know of a session: its tokens stay in the store. */
@@ -82,7 +75,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         {notice}
       </p>
       <main>
-        <Conversation
+        <ChatPanel
           key={chatNumber}
           transport={transport}
           challenge={challenge}

@@ -1,7 +1,7 @@
 // Where a mailed code is entered, with the time and the tries it has left.
 import { type ReactNode, type SubmitEvent, useEffect, useRef, useState } from 'react';
 
-import type { Challenge } from './auth';
+import type { Challenge } from './chat';
 import { asciiDigits } from './digits';
 
 type CodeFormProps = {

@@ -1,8 +1,7 @@
 // Cognito's answers as the browser reads them: which refusals are final, and how long tokens live.
 import { describe, expect, it } from 'vitest';
-
+import { config, jwt, sessionOf } from '../testing/fakes';
 import { CognitoClient } from './cognito';
-import { config, jwt, sessionOf } from './testing';
 
 const NOW = 1_790_000_000_000;
 

@@ -1,9 +1,7 @@
-// Signs visitors of a chat in by e-mail code and keeps them signed in; knows nothing of React.
-export type { Challenge } from './challenge';
+// Keeps a guest signed in, in all tabs of a browser; knows nothing of React.
 export type { AppConfig } from './config';
-export { SignInUnreachableError, TokenRefresher } from './refresh';
 export type { RefresherOptions } from './refresh';
-export { SessionStore, STORAGE_KEY } from './session';
+export { SignInUnreachableError, TokenRefresher } from './refresh';
 export type {
   Session,
   SessionChange,
@@ -11,5 +9,4 @@ export type {
   SessionStoreOptions,
   SignedOutReason,
 } from './session';
-export { ChatError, createAgentTransport, SIGNED_OUT as SIGN_IN_ENDED } from './transport';
-export type { AgentTransport, AgentTransportOptions } from './transport';
+export { SessionStore, STORAGE_KEY } from './session';

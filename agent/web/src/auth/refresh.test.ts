@@ -1,10 +1,9 @@
 // Refreshing keeps the visitor signed in over everything but Cognito's own refusal.
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-
+import { blockedStorage, config, FakeStorage, jwt, sessionOf } from '../testing/fakes';
+import { type Answer, START, world } from '../testing/tabs';
 import type { Locks } from './locks';
 import { type Session, STORAGE_KEY } from './session';
-import { blockedStorage, config, FakeStorage, jwt, sessionOf } from './testing';
-import { type Answer, START, world } from './testing-tabs';
 
 const due = 900_000 - 300_000;
 

@@ -1,8 +1,7 @@
 // The session survives what a browser's storage does, and tells who changed.
 import { describe, expect, it, vi } from 'vitest';
-
+import { FakeStorage, jwt, sessionOf } from '../testing/fakes';
 import { type SessionChange, SessionStore, STORAGE_KEY } from './session';
-import { FakeStorage, jwt, sessionOf } from './testing';
 
 const NOW = 1_790_000_000_000;
 

@@ -13,10 +13,10 @@ import {
 } from 'react';
 
 import type { SignIn } from './App';
-import type { AgentTransport, Challenge } from './auth';
 import { CodeForm } from './CodeForm';
+import type { AgentTransport, Challenge } from './chat';
 
-type ConversationProps = {
+type ChatPanelProps = {
   transport: AgentTransport;
   challenge: Challenge | null;
   /** A sign-in that the chat does not show yet. */
@@ -30,7 +30,7 @@ const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const CODE_ENTERED = 'Code entered';
 const AT_END_PX = 40;
 
-export function Conversation(props: ConversationProps): ReactNode {
+export function ChatPanel(props: ChatPanelProps): ReactNode {
   const { transport, challenge, signIn, onSignInShown, onSend, onCodeClosed } = props;
   const { messages, setMessages, sendMessage, regenerate, status, error, clearError, stop } =
     useChat({ transport });

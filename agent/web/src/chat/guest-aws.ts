@@ -9,8 +9,8 @@ import {
 } from '@aws-sdk/client-bedrock-agentcore';
 import { fromWebToken } from '@aws-sdk/credential-providers';
 
-import type { AppConfig } from './config';
-import { isRecord } from './tokens';
+import type { AppConfig } from '../auth/config';
+import { isRecord } from '../auth/tokens';
 
 export type GuestCall = { body: string; sessionId: string; signal: AbortSignal | null };
 

@@ -1,14 +1,14 @@
 // The transport, on both releases of the AI SDK: what is posted, what the chat sees, who is who.
-import * as ai7 from 'ai';
+
 import type { UIMessage, UIMessageChunk } from 'ai';
+import * as ai7 from 'ai';
 import * as ai6 from 'ai6';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-
+import { TokenRefresher } from '../auth/refresh';
+import { type Session, SessionStore, STORAGE_KEY } from '../auth/session';
+import { CANARY, config, delivery, FakeStorage, jwt, sessionOf, streamOf } from '../testing/fakes';
 import type { Challenge } from './challenge';
-import { TokenRefresher } from './refresh';
-import { type Session, SessionStore, STORAGE_KEY } from './session';
 import { SILENCE_MS, SILENT } from './stream';
-import { CANARY, config, delivery, FakeStorage, jwt, sessionOf, streamOf } from './testing';
 import { type AgentTransportOptions, createAgentTransport } from './transport';
 
 const NOW = 1_790_000_000_000;

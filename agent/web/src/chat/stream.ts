@@ -1,8 +1,7 @@
 // Reads the agent's answer and lets through only chunks that a chat can show, and never a token.
 import type { UIMessageChunk } from 'ai';
-
+import { isRecord, isTokenDelivery } from '../auth/tokens';
 import { holdsToken, isLikeToken, maskTokens, TextMask } from './masking';
-import { isRecord, isTokenDelivery } from './tokens';
 
 const LINE_END = /\r\n|\n|\r/;
 const MAX_FRAME_CHARS = 1_000_000;

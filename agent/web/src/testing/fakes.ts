@@ -1,6 +1,6 @@
 // Stand-ins the tests share: tokens with a canary in them, a storage, and answers of the agent.
-import type { AppConfig } from './config';
-import type { Session } from './session';
+import type { AppConfig } from '../auth/config';
+import type { Session } from '../auth/session';
 
 export const CANARY = 'canary7f3a';
 

@@ -1,5 +1,5 @@
 // Follows a login from the tools' outputs: whether a code is waited for, and what became of it.
-import { isRecord } from './tokens';
+import { isRecord } from '../auth/tokens';
 
 /** A login that waits for a code, or one that has just ended without success. */
 export type Challenge = {

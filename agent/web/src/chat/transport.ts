@@ -1,15 +1,14 @@
 // Carries the chat between the page and the agent, and keeps tokens away from the page.
 import { DefaultChatTransport, type UIMessage, type UIMessageChunk } from 'ai';
-
+import type { AppConfig } from '../auth/config';
+import { hear } from '../auth/listeners';
+import type { TokenRefresher } from '../auth/refresh';
+import type { Session, SessionStore } from '../auth/session';
+import { isRecord, sessionFromDelivery } from '../auth/tokens';
 import { type Challenge, nextChallenge } from './challenge';
-import type { AppConfig } from './config';
 import type { GuestCall } from './guest-aws';
-import { hear } from './listeners';
 import { QuestionMemory } from './question';
-import type { TokenRefresher } from './refresh';
-import type { Session, SessionStore } from './session';
 import { readChunks, SILENCE_MS, SILENT, texts } from './stream';
-import { isRecord, sessionFromDelivery } from './tokens';
 
 const SESSION_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
 /** The language a new guest's mails are to be in. */

@@ -2,9 +2,8 @@
 import { BedrockAgentCoreClient } from '@aws-sdk/client-bedrock-agentcore';
 import { fromWebToken } from '@aws-sdk/credential-providers';
 import { describe, expect, it, vi } from 'vitest';
-
+import { config, streamOf } from '../testing/fakes';
 import { callGuestRuntime } from './guest-aws';
-import { config, streamOf } from './testing';
 
 vi.mock('@aws-sdk/credential-providers', () => ({ fromWebToken: vi.fn() }));
 

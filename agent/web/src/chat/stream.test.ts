@@ -1,9 +1,8 @@
 // The reading of an answer: how it ends, what passes, and that it neither hangs nor slows down.
 import type { UIMessageChunk } from 'ai';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-
+import { CANARY, delivery, jwt, streamOf } from '../testing/fakes';
 import { CUT_OFF, readChunks, SILENCE_MS, SILENT, type StreamHooks, TOO_LONG } from './stream';
-import { CANARY, delivery, jwt, streamOf } from './testing';
 
 const NOW = 1_790_000_000_000;
 const ACCESS_TOKEN = jwt('ada', NOW);

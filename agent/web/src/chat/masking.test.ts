@@ -1,8 +1,7 @@
 // What is taken for a token, in texts and in values.
 import { describe, expect, it } from 'vitest';
-
+import { jwt } from '../testing/fakes';
 import { holdsToken, isLikeToken, maskTokens, TextMask } from './masking';
-import { jwt } from './testing';
 
 const JWT = jwt('ada', 1_790_000_000_000);
 const UNSIGNED = 'eyJhbGciOiJub25lIn0.e30.';

@@ -1,10 +1,10 @@
 // A browser with several tabs in front of a Cognito that answers as it is told.
 import { expect, vi } from 'vitest';
 
-import { type Locks } from './locks';
-import { TokenRefresher } from './refresh';
-import { type Session, SessionStore } from './session';
-import { config, fakeLocks, FakeStorage, jwt, sessionOf } from './testing';
+import { type Locks } from '../auth/locks';
+import { TokenRefresher } from '../auth/refresh';
+import { type Session, SessionStore } from '../auth/session';
+import { config, FakeStorage, fakeLocks, jwt, sessionOf } from './fakes';
 
 export const START = 1_790_000_000_000;
 
