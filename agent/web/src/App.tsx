@@ -1,28 +1,25 @@
 // The page: who is signed in, the chat, and the mailbox beside it where there is one.
-import { type ReactNode, useEffect, useState } from 'react';
+import { type ReactNode, useCallback, useEffect, useState } from 'react';
 
-import type { AppConfig, Session, SessionStore, TokenRefresher } from './auth';
-import { ChatPanel } from './ChatPanel';
-import { type Challenge, createAgentTransport, SIGN_IN_ENDED } from './chat';
+import type { SessionStore, TokenRefresher } from './auth';
+import { ChatPanel, type SignIn } from './ChatPanel';
+import { type AgentConfig, type Challenge, createAgentTransport } from './chat';
 import { Mailbox } from './Mailbox';
+import { WORDS } from './words';
 
-/** All that React may know of a session: its tokens stay in the store. */
-export type User = { email: string; guestId: string };
-
-export type SignIn = { user: User; pendingQuestion: string | null };
-
-type AppProps = { config: AppConfig; store: SessionStore; refresher: TokenRefresher };
+type AppProps = { config: AgentConfig; store: SessionStore; refresher: TokenRefresher };
 
 const ONLY_THIS_TAB =
   'Your browser stores nothing for this page: you are signed in until you close it.';
 const SIGNED_OUT = 'You are signed out.';
 
 export function App({ config, store, refresher }: AppProps): ReactNode {
-  const [user, setUser] = useState(() => userOf(store.read()));
+  // All that React knows of the session: its tokens stay in the store.
+  const [email, setEmail] = useState(() => store.read()?.email ?? null);
   const [challenge, setChallenge] = useState<Challenge | null>(null);
   const [signIn, setSignIn] = useState<SignIn | null>(null);
   const [notice, setNotice] = useState('');
-  // Another number is another chat: it starts empty.
+  // The chat with another number is a new one: it starts empty.
   const [chatNumber, setChatNumber] = useState(1);
   const [transport] = useState(() =>
     createAgentTransport({
@@ -30,8 +27,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
       store,
       refresher,
       onChallenge: setChallenge,
-      onSignedIn: ({ email, guestId }, pendingQuestion) =>
-        setSignIn({ user: { email, guestId }, pendingQuestion }),
+      onSignedIn: ({ email }, pendingQuestion) => setSignIn({ email, pendingQuestion }),
     }),
   );
 
@@ -39,12 +35,12 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
     () =>
       store.subscribe(({ previous, current, userChanged, fromOtherTab, signedOutReason }) => {
         if (!userChanged) return;
-        setUser(userOf(current));
+        setEmail(current?.email ?? null);
         setChallenge(null);
         if (current) setNotice(store.persistent ? '' : ONLY_THIS_TAB);
-        else setNotice(signedOutReason === 'expired' ? SIGN_IN_ENDED : SIGNED_OUT);
-        // Only the visitor who was anonymous until now goes on with her chat. Whoever comes after
-        // a guest must not see what was said to her.
+        else setNotice(signedOutReason === 'expired' ? WORDS.sign_in_ended : SIGNED_OUT);
+        // Only a visitor who was anonymous until now goes on with their chat. Whoever comes after a
+        // signed-in guest must not see what was said to them.
         if (previous || fromOtherTab) {
           setSignIn(null);
           setChatNumber((number) => number + 1);
@@ -55,15 +51,17 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
 
   useEffect(() => refresher.keepFresh(), [refresher]);
 
+  const onSignInShown = useCallback(() => setSignIn(null), []);
+
   return (
     <div className="page">
       <header>
         <h1>Guest desk</h1>
-        {user && (
+        {email !== null && (
           <div className="account">
-            <p role="status" aria-label={`Signed in as ${user.email}`}>
+            <p role="status" aria-label={`Signed in as ${email}`}>
               <span className="hidden">Signed in as </span>
-              {user.email}
+              {email}
             </p>
             <button type="button" onClick={() => void refresher.signOut()}>
               Sign out
@@ -80,7 +78,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
           transport={transport}
           challenge={challenge}
           signIn={signIn}
-          onSignInShown={() => setSignIn(null)}
+          onSignInShown={onSignInShown}
           onSend={() => setNotice('')}
           onCodeClosed={() => setChallenge(null)}
         />
@@ -88,8 +86,4 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
       </main>
     </div>
   );
-}
-
-function userOf(session: Session | null): User | null {
-  return session && { email: session.email, guestId: session.guestId };
 }

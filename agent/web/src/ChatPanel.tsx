@@ -6,15 +6,18 @@ import {
   type ReactNode,
   type SubmitEvent,
   type UIEvent,
+  useCallback,
   useEffect,
   useLayoutEffect,
   useRef,
   useState,
 } from 'react';
 
-import type { SignIn } from './App';
 import { CodeForm } from './CodeForm';
-import type { AgentTransport, Challenge } from './chat';
+import { type AgentTransport, type Challenge, MAX_PROMPT_CHARS } from './chat';
+import { inWords } from './words';
+
+export type SignIn = { email: string; pendingQuestion: string | null };
 
 type ChatPanelProps = {
   transport: AgentTransport;
@@ -26,8 +29,8 @@ type ChatPanelProps = {
   onCodeClosed: () => void;
 };
 
-const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const CODE_ENTERED = 'Code entered';
+/** This near to the end, the guest is taken to read along. */
 const AT_END_PX = 40;
 
 export function ChatPanel(props: ChatPanelProps): ReactNode {
@@ -39,39 +42,38 @@ export function ChatPanel(props: ChatPanelProps): ReactNode {
   const log = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
   const codeWanted = challenge?.open === true;
-  // What is sent while a code is waited for may be one, and that is never sent again.
+  // What is sent while a code is waited for may be one, and a code is never sent again.
   const [mayBeCode, setMayBeCode] = useState(false);
 
-  // An answer of a chat that was left must not go on.
-  useEffect(() => () => void stop(), []);
+  // The answer ends with the chat it is in.
+  useEffect(() => () => void stop(), [stop]);
 
   useEffect(() => {
     if (!signIn || busy) return;
     onSignInShown();
-    setMessages((shown) => [...shown, line(`Signed in as ${signIn.user.email}`)]);
+    setMessages((shown) => [...shown, line(`Signed in as ${signIn.email}`)]);
     if (!signIn.pendingQuestion) return;
     setMayBeCode(false);
     void sendMessage({ text: signIn.pendingQuestion });
-  }, [signIn, busy]);
+  }, [signIn, busy, onSignInShown, setMessages, sendMessage]);
 
   useEffect(() => {
     if (!codeWanted) box.current?.focus();
   }, [codeWanted]);
 
+  // Follows the answer, unless the visitor has scrolled back.
+  const showEnd = useCallback(() => {
+    if (log.current && atEnd.current) log.current.scrollTop = log.current.scrollHeight;
+  }, []);
+  useLayoutEffect(showEnd);
   useEffect(() => {
     const { current } = log;
     if (!current) return;
-    // It gets smaller too, when the code box opens below it.
-    const resized = new ResizeObserver(() => showEnd());
+    // The log gets smaller too, when the code box opens below it.
+    const resized = new ResizeObserver(showEnd);
     resized.observe(current);
     return () => resized.disconnect();
-  }, []);
-  useLayoutEffect(showEnd, [messages, status]);
-
-  /** Follows the answer, unless the visitor has scrolled back. */
-  function showEnd(): void {
-    if (log.current && atEnd.current) log.current.scrollTop = log.current.scrollHeight;
-  }
+  }, [showEnd]);
 
   function noteWhere({ currentTarget: { scrollHeight, scrollTop, clientHeight } }: UIEvent): void {
     atEnd.current = scrollHeight - scrollTop - clientHeight < AT_END_PX;
@@ -85,7 +87,7 @@ export function ChatPanel(props: ChatPanelProps): ReactNode {
     return true;
   }
 
-  /** Asks the last question again; what there is of its answer makes room for the new one. */
+  /** Ask the last question again; the new answer takes the place of the old one. */
   function tryAgain(): void {
     if (busy) return;
     begin();
@@ -125,6 +127,7 @@ export function ChatPanel(props: ChatPanelProps): ReactNode {
         role="log"
         aria-label="Conversation"
         aria-busy={busy}
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, by keyboard too
         tabIndex={0}
         onScroll={noteWhere}
       >
@@ -187,13 +190,7 @@ function Message({ message }: { message: UIMessage }): ReactNode {
   );
 }
 
-/** A line between messages; the page alone knows of it. */
+/** Make a line between messages; the page alone knows of it. */
 function line(text: string): UIMessage {
   return { id: crypto.randomUUID(), role: 'system', parts: [{ type: 'text', text }] };
-}
-
-function inWords(error: Error): string {
-  return error instanceof TypeError
-    ? 'The connection was lost. Please check it and send your message again.'
-    : error.message;
 }

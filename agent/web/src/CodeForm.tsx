@@ -26,6 +26,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
   const secondsToNewCode = Math.ceil((newCodeAt - now) / 1000);
   const usable = challenge.open && secondsLeft > 0;
 
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each challenge begins with an empty box
   useEffect(() => {
     if (input.current) input.current.value = '';
     input.current?.focus();
@@ -45,16 +46,23 @@ export function CodeForm(props: CodeFormProps): ReactNode {
     const code = asciiDigits(input.current.value);
     if (code.length !== challenge.codeLength) {
       setProblem(`The code has ${challenge.codeLength} digits.`);
-      return input.current.focus();
+      input.current.focus();
+      return;
     }
     setProblem('');
     input.current.value = '';
     onCode(code);
-    input.current.focus(); // here the next try goes
+    input.current.focus(); // for the next try
   }
 
-  function keep(box: HTMLInputElement): void {
-    keepDigits(box, challenge.codeLength);
+  /** Leave digits alone in the box, and no more than a code has; the caret stays in its place. */
+  function keepDigits(box: HTMLInputElement): void {
+    const { value, selectionStart } = box;
+    const digits = asciiDigits(value).slice(0, challenge.codeLength);
+    if (digits === value) return;
+    const caret = asciiDigits(value.slice(0, selectionStart ?? value.length)).length;
+    box.value = digits; // which puts the caret at the end
+    box.setSelectionRange(caret, caret);
   }
 
   return (
@@ -80,9 +88,9 @@ export function CodeForm(props: CodeFormProps): ReactNode {
               aria-invalid={problem !== ''}
               onInput={({ currentTarget, nativeEvent }) => {
                 // What an input method is still composing is not to be touched.
-                if (!(nativeEvent as InputEvent).isComposing) keep(currentTarget);
+                if (!(nativeEvent as InputEvent).isComposing) keepDigits(currentTarget);
               }}
-              onCompositionEnd={({ currentTarget }) => keep(currentTarget)}
+              onCompositionEnd={({ currentTarget }) => keepDigits(currentTarget)}
             />
             <button type="submit" className="primary" disabled={busy}>
               Sign in
@@ -114,15 +122,6 @@ export function CodeForm(props: CodeFormProps): ReactNode {
   );
 }
 
-function keepDigits(input: HTMLInputElement, codeLength: number): void {
-  const { value, selectionStart } = input;
-  const digits = asciiDigits(value).slice(0, codeLength);
-  if (digits === value) return;
-  const caret = asciiDigits(value.slice(0, selectionStart ?? value.length)).length;
-  input.value = digits; // which puts the caret at the end
-  input.setSelectionRange(caret, caret);
-}
-
 function tries(count: number): string {
   return count === 1 ? '1 try' : `${count} tries`;
 }
@@ -131,7 +130,7 @@ function clock(seconds: number): string {
   return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`;
 }
 
-/** When a new code may be asked for, epoch ms; a wrong try does not bring it nearer. */
+/** Return when a new code may be asked for, epoch ms; a wrong try does not bring it nearer. */
 function useNewCodeAt(challenge: Challenge): number {
   const [known, setKnown] = useState({ challenge, at: after(challenge) });
   if (known.challenge === challenge) return known.at;

@@ -2,7 +2,8 @@
 import { createRoot } from 'react-dom/client';
 
 import { App } from './App';
-import { type AppConfig, SessionStore, TokenRefresher } from './auth';
+import { type CognitoConfig, SessionStore, TokenRefresher } from './auth';
+import type { AgentConfig } from './chat';
 import './styles.css';
 
 const root = createRoot(document.getElementById('root') as HTMLElement);
@@ -10,7 +11,7 @@ const root = createRoot(document.getElementById('root') as HTMLElement);
 async function start(): Promise<void> {
   const response = await fetch('config.json');
   if (!response.ok) throw new Error(`config.json: ${response.status}`);
-  const config = (await response.json()) as AppConfig;
+  const config = (await response.json()) as CognitoConfig & AgentConfig;
   const store = new SessionStore({ clientId: config.clientId });
   root.render(<App config={config} store={store} refresher={new TokenRefresher(config, store)} />);
 }

@@ -1,9 +1,7 @@
 // Cognito's answers as the browser reads them: which refusals are final, and how long tokens live.
 import { describe, expect, it } from 'vitest';
-import { config, jwt, sessionOf } from '../testing/fakes';
+import { config, jwt, NOW, sessionOf } from '../testing/fakes';
 import { CognitoClient } from './cognito';
-
-const NOW = 1_790_000_000_000;
 
 const refresh = (answer: Response) =>
   new CognitoClient(

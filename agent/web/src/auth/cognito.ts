@@ -1,15 +1,21 @@
 // Calls Cognito from the browser; its two operations here take no credentials but the token.
 // https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_GetTokensFromRefreshToken.html
-import type { AppConfig } from './config';
-import type { NewTokens, Session } from './session';
-import { claims, expiryOnArrival, isRecord } from './tokens';
+import { isRecord } from './json';
+import type { NewTokens, Session } from './storage';
+import { claims, expiryOnArrival } from './tokens';
+
+export type CognitoConfig = {
+  clientId: string;
+  /** Such as `https://cognito-idp.eu-central-1.amazonaws.com/`. */
+  cognitoEndpoint: string;
+};
 
 export const CALL_TIMEOUT_MS = 5_000;
 
 /**
  * Cognito's answers after which the refresh token is of no more use: the user or the client is gone
- * or may not sign in, the token is revoked, over, rotated away or none. All have status 400; with
- * another it is somebody's on the way, such as a firewall's.
+ * or may not sign in, the token is revoked, expired, rotated away or malformed. All have status 400;
+ * with another status the answer comes from something on the way, such as a firewall.
  */
 const FINAL_ERRORS = new Set([
   'InvalidParameterException',
@@ -22,18 +28,19 @@ const FINAL_ERRORS = new Set([
   'UserNotFoundException',
 ]);
 
+/** Asks Cognito for new tokens, and to revoke them; what goes wrong is an answer, never thrown. */
 export class CognitoClient {
-  readonly #config: AppConfig;
+  readonly #config: CognitoConfig;
   readonly #fetch: typeof fetch;
   readonly #now: () => number;
 
-  constructor(config: AppConfig, send: typeof fetch, now: () => number) {
+  constructor(config: CognitoConfig, send: typeof fetch, now: () => number) {
     this.#config = config;
     this.#fetch = send;
     this.#now = now;
   }
 
-  /** Asks for new tokens; says `refused` only where asking again is of no use. */
+  /** Ask for new tokens; return `refused` only where asking again is of no use. */
   async refresh(session: Session): Promise<NewTokens | 'refused' | 'unreachable'> {
     const body = { RefreshToken: session.refreshToken };
     try {
@@ -57,7 +64,7 @@ export class CognitoClient {
   }
 
   #tokens(answer: unknown, session: Session): NewTokens | 'refused' | 'unreachable' {
-    const result = isRecord(answer) ? answer['AuthenticationResult'] : null;
+    const result = isRecord(answer) ? answer.AuthenticationResult : null;
     if (!isRecord(result)) return 'unreachable';
     const { AccessToken, IdToken, RefreshToken, ExpiresIn } = result;
     if (typeof AccessToken !== 'string' || typeof IdToken !== 'string') return 'unreachable';
@@ -102,7 +109,7 @@ export class CognitoClient {
 }
 
 /**
- * Reads an error's name as AWS clients do, out of `namespace#Name:address`.
+ * Read an error's name as AWS clients do, out of `namespace#Name:address`.
  *
  * @param header - `x-amzn-errortype`, where the browser may read it.
  * @see https://smithy.io/2.0/aws/protocols/aws-json-1_1-protocol.html#operation-error-serialization

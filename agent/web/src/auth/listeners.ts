@@ -1,9 +1,9 @@
-// Calls what others have registered.
+// Calls functions that others have registered.
 
-/** Calls a listener; what it throws is its own trouble, and nobody else's. */
-export function hear(call: () => void): void {
+/** Call a listener; what it throws is reported, and stops neither the caller nor other listeners. */
+export function callListener(listener: () => void): void {
   try {
-    call();
+    listener();
   } catch (error) {
     globalThis.reportError?.(error);
   }

@@ -1,53 +1,53 @@
-// Lets one refresh run at a time, in this tab and in all others, without ever standing still.
+// Lets one refresh run at a time, in this tab and in all others.
 
-export type Locks = Pick<LockManager, 'request'>;
+export type WebLocks = Pick<LockManager, 'request'>;
 
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
-}
-
-/** Web Locks, or null where the browser has none. */
-export function webLocks(): Locks | null {
+/** Return the browser's Web Locks, or null where it has none. */
+export function webLocks(): WebLocks | null {
   return globalThis.navigator?.locks ?? null;
 }
 
-export class Turns {
+/** A lock that all tabs of an origin share by its name; one that never comes is done without. */
+export class CrossTabLock {
   readonly #name: string;
-  readonly #locks: Locks | null;
-  /** The turn within this tab, which needs no Web Locks. */
-  #queue: Promise<unknown> = Promise.resolve();
+  readonly #locks: WebLocks | null;
+  /** The last task of this tab; tasks within a tab need no Web Locks to follow each other. */
+  #lastInTab: Promise<unknown> = Promise.resolve();
 
-  constructor(name: string, locks: Locks | null) {
+  constructor(name: string, locks: WebLocks | null) {
     this.#name = name;
     this.#locks = locks;
   }
 
   /**
-   * Runs `work` once this tab and the others are done with theirs.
+   * Run `task` once the tasks of this tab and of the others are done.
    *
-   * @param patience - Settles when the other tabs have been waited for long enough: one that the
-   *     browser has frozen may hold the lock for good.
+   * @param waitedEnough - Settles when the other tabs have been waited for long enough: one that
+   *     the browser has frozen may hold the lock for good.
    */
-  take<T>(work: () => Promise<T>, patience: () => Promise<void>): Promise<T> {
-    const turn = this.#queue.then(() => this.#amongTabs(work, patience));
-    this.#queue = turn.catch(() => undefined);
-    return turn;
+  run<T>(task: () => Promise<T>, waitedEnough: () => Promise<void>): Promise<T> {
+    const result = this.#lastInTab.then(() => this.#runAmongTabs(task, waitedEnough));
+    this.#lastInTab = result.catch(() => undefined);
+    return result;
   }
 
-  async #amongTabs<T>(work: () => Promise<T>, patience: () => Promise<void>): Promise<T> {
+  async #runAmongTabs<T>(task: () => Promise<T>, waitedEnough: () => Promise<void>): Promise<T> {
     const locks = this.#locks;
-    if (!locks) return work();
-    let running: Promise<T> | undefined;
-    const once = (): Promise<T> => (running ??= work());
-    const withdrawn = new AbortController();
-    const locked = async (): Promise<T> =>
-      locks.request(this.#name, { signal: withdrawn.signal }, once);
-    const tired = patience().then(() => {
-      const outcome = once();
-      withdrawn.abort(); // does nothing to a lock that is held
-      return outcome;
+    if (!locks) return task();
+    let started: Promise<T> | undefined;
+    const runOnce = (): Promise<T> => {
+      started ??= task();
+      return started;
+    };
+    const request = new AbortController();
+    const withLock = async (): Promise<T> =>
+      locks.request(this.#name, { signal: request.signal }, runOnce);
+    const withoutLock = waitedEnough().then(() => {
+      const result = runOnce();
+      request.abort(); // does nothing to a lock that is held
+      return result;
     });
     // A browser that blocks cookies, or a sandboxed frame, has locks that refuse or do nothing.
-    return Promise.race([locked().then(once, once), tired]);
+    return Promise.race([withLock().then(runOnce, runOnce), withoutLock]);
   }
 }

@@ -1,13 +1,13 @@
 // Keeps an access token fresh, straight at Cognito and once for all tabs.
-import { CALL_TIMEOUT_MS, CognitoClient } from './cognito';
-import type { AppConfig } from './config';
-import { type Locks, pause, Turns, webLocks } from './locks';
-import { isSame, type NewTokens, type Session, type SessionStore, STORAGE_KEY } from './session';
+import { CALL_TIMEOUT_MS, CognitoClient, type CognitoConfig } from './cognito';
+import { CrossTabLock, type WebLocks, webLocks } from './locks';
+import { isSame, type SessionStore } from './session';
+import { type NewTokens, type Session, STORAGE_KEY } from './storage';
 import { claims, MAX_LIFE_MS } from './tokens';
 import { onWake } from './wake';
 
 const LONGEST_LEAD_MS = 5 * 60 * 1000;
-/** How far a clock may be set back, as it often is a little, before a token's end is in doubt. */
+/** How far a clock may be set back before a token's end is in doubt; small corrections are common. */
 const LEEWAY_MS = 60_000;
 
 /**
@@ -16,11 +16,11 @@ const LEEWAY_MS = 60_000;
  * period) Cognito takes the old refresh token again. The first to store wins, and the other one
  * takes over its tokens.
  */
-const LOCK_PATIENCE_MS = 3_000;
-/** As long where there is no token to go on with, unless another tab is asking right now. */
-const SHORT_PATIENCE_MS = 100;
+const LOCK_WAIT_MS = 3_000;
+/** The same where no token is left to go on with, unless another tab is asking right now. */
+const SHORT_LOCK_WAIT_MS = 100;
 
-/** How often one message asks, and how long it does so before the last call. */
+/** How often Cognito is asked for one message, and how long until no further try begins. */
 const TRIES = 3;
 const TRY_PAUSE_MS = 300;
 const TRY_AGAIN_WITHIN_MS = 6_000;
@@ -32,51 +32,53 @@ const TRY_AGAIN_WITHIN_MS = 6_000;
 const RETRY_PAUSES_MS = [1_000, 4_000, 15_000, 30_000];
 const LATER_RETRY_PAUSE_MS = 60_000;
 const WAKE_PAUSE_MS = 1_000;
-/** The least pause between refreshes nobody asked for, though tokens come that are over already. */
+/** The least pause between refreshes in the background, even if the new tokens have expired. */
 const REST_MS = 30_000;
 
-export type RefresherOptions = {
+type RefresherOptions = {
   fetch?: typeof fetch;
   now?: () => number;
   /** Web Locks; null where the browser has none. */
-  locks?: Locks | null;
+  locks?: WebLocks | null;
 };
 
 /** The access token has expired and Cognito cannot be asked for another right now. */
 export class SignInUnreachableError extends Error {
   override readonly name = 'SignInUnreachableError';
+  readonly code = 'sign_in_unreachable';
 
   constructor() {
-    super('You are still signed in, but this cannot be checked right now. Please try again soon.');
+    super('sign_in_unreachable');
   }
 }
 
+/** Gives out access tokens that last, refreshing the session's at Cognito when they are due. */
 export class TokenRefresher {
   readonly #store: SessionStore;
   readonly #now: () => number;
   readonly #cognito: CognitoClient;
-  readonly #turns: Turns;
-  /** What is being asked for now, by the token that was refused. */
+  readonly #lock: CrossTabLock;
+  /** The refreshes under way, by the token that the agent has rejected; null if it has none. */
   readonly #underWay = new Map<string | null, Promise<string | null>>();
-  /** The refresh that got no answer last, and how often in a row. */
+  /** The last refresh, if it got no answer, and how many in a row have got none. */
   #unanswered: { rejected: string | null; times: number } | null = null;
-  /** Who wants the token kept fresh. */
+  /** One entry for each `keepFresh` that has not been stopped. */
   readonly #keepers = new Set<unknown>();
-  /** Until then, no refresh that nobody waits for. */
+  /** When the next refresh in the background may begin, epoch ms. */
   #restUntil = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
 
-  constructor(config: AppConfig, store: SessionStore, options: RefresherOptions = {}) {
+  constructor(config: CognitoConfig, store: SessionStore, options: RefresherOptions = {}) {
     const { now = Date.now, locks = webLocks() } = options;
     const send = options.fetch ?? ((input, init) => globalThis.fetch(input, init));
     this.#store = store;
     this.#now = now;
     this.#cognito = new CognitoClient(config, send, now);
-    this.#turns = new Turns(`${STORAGE_KEY}:${config.clientId}`, locks);
+    this.#lock = new CrossTabLock(`${STORAGE_KEY}:${config.clientId}`, locks);
   }
 
   /**
-   * Returns an access token that is good for a while, or null if nobody is signed in (any more).
+   * Return an access token that is good for a while, or null if nobody is signed in (any more).
    *
    * Throws `SignInUnreachableError` if the last one has expired and Cognito cannot be reached.
    */
@@ -87,7 +89,7 @@ export class TokenRefresher {
   }
 
   /**
-   * Returns another access token than the one the agent has refused, or null.
+   * Return another access token than the one the agent has rejected, or null.
    *
    * Throws `SignInUnreachableError` if Cognito cannot be reached.
    */
@@ -95,47 +97,47 @@ export class TokenRefresher {
     return this.#refresh(rejectedAccessToken);
   }
 
-  /** Ends the session in every tab at once, and at Cognito if that can be reached. */
+  /** End the session in every tab at once, and at Cognito if that can be reached. */
   async signOut(): Promise<void> {
     const session = this.#store.signOut();
     if (session) await this.#cognito.revoke(session.refreshToken);
   }
 
-  /** Refreshes ahead of a token's end though nobody asks for it; returns how to stop that. */
+  /** Refresh in the background, ahead of each token's end; return how to stop that. */
   keepFresh(): () => void {
-    const plan = (): void => this.#plan();
-    const stopListening = this.#store.subscribe(plan);
+    const schedule = (): void => this.#schedule();
+    const stopListening = this.#store.subscribe(schedule);
     const stopWaking = onWake(() => {
       if (this.#unanswered) this.#unanswered.times = 0;
       this.#restUntil = Math.min(this.#restUntil, this.#now() + WAKE_PAUSE_MS);
-      plan();
+      schedule();
     });
-    this.#keepers.add(plan);
-    plan();
+    this.#keepers.add(schedule);
+    schedule();
     return () => {
-      this.#keepers.delete(plan);
+      this.#keepers.delete(schedule);
       stopListening();
       stopWaking();
       if (this.#keepers.size === 0) clearTimeout(this.#timer);
     };
   }
 
-  #plan(): void {
+  #schedule(): void {
     clearTimeout(this.#timer);
     const session = this.#store.read();
     if (!session || !(this.#keepers.size > 0 || this.#unanswered)) return;
     const { rejected, times } = this.#unanswered ?? { rejected: null, times: 0 };
-    // Enough, until the next message or until the page wakes up.
+    // Tried often enough, until the next message or until the page wakes up.
     if (times > RETRY_PAUSES_MS.length && !this.#isUsable(session, rejected)) return;
     const dueAt = this.#unanswered ? 0 : this.#dueAt(session);
     const restUntil = Math.min(this.#restUntil, this.#now() + LATER_RETRY_PAUSE_MS);
     const wait = Math.max(dueAt, restUntil) - this.#now();
-    this.#timer = setTimeout(() => void this.#refreshUnasked(rejected), wait);
+    this.#timer = setTimeout(() => void this.#refreshInBackground(rejected), wait);
   }
 
-  async #refreshUnasked(rejected: string | null): Promise<void> {
+  async #refreshInBackground(rejected: string | null): Promise<void> {
     await this.#refresh(rejected).catch(() => null);
-    this.#plan();
+    this.#schedule();
   }
 
   #dueAt(session: Session): number {
@@ -156,47 +158,47 @@ export class TokenRefresher {
   #refresh(rejected: string | null): Promise<string | null> {
     const underWay = this.#underWay.get(rejected);
     if (underWay) return underWay;
-    const turn = this.#turns
-      .take(
-        () => this.#refreshInTurn(rejected),
-        () => this.#patience(rejected),
+    const refresh = this.#lock
+      .run(
+        () => this.#refreshLocked(rejected),
+        () => this.#waitForOtherTabs(rejected),
       )
       .finally(() => this.#underWay.delete(rejected));
-    this.#underWay.set(rejected, turn);
-    return turn;
+    this.#underWay.set(rejected, refresh);
+    return refresh;
   }
 
-  async #patience(rejected: string | null): Promise<void> {
+  async #waitForOtherTabs(rejected: string | null): Promise<void> {
     const session = this.#store.read();
     if (!session || this.#isFresh(session, rejected)) return;
-    if (this.#isUsable(session, rejected)) return pause(LOCK_PATIENCE_MS);
-    await pause(SHORT_PATIENCE_MS);
+    if (this.#isUsable(session, rejected)) return pause(LOCK_WAIT_MS);
+    await pause(SHORT_LOCK_WAIT_MS);
     const askedUntil = this.#store.shared.askedUntil - this.#now();
     await pause(Math.min(Math.max(askedUntil, 0), CALL_TIMEOUT_MS));
   }
 
-  async #refreshInTurn(rejected: string | null): Promise<string | null> {
+  async #refreshLocked(rejected: string | null): Promise<string | null> {
     // Read again: another tab may have refreshed, or signed out, while this one waited.
-    const begun = this.#store.read();
-    if (!begun || this.#isFresh(begun, rejected)) {
+    const before = this.#store.read();
+    if (!before || this.#isFresh(before, rejected)) {
       if (this.#unanswered?.rejected === rejected) this.#unanswered = null;
-      return begun?.accessToken ?? null;
+      return before?.accessToken ?? null;
     }
 
     const { lastSignOut } = this.#store.shared;
-    const answer = await this.#ask(begun, rejected);
-    if (answer === 'unreachable') return this.#goOn(rejected);
+    const answer = await this.#ask(before, rejected);
+    if (answer === 'unreachable') return this.#usableToken(rejected);
     if (answer === 'refused') {
-      if (isSame(this.#store.read(), begun)) this.#store.expire();
+      if (isSame(this.#store.read(), before)) this.#store.expire();
     } else {
-      if (this.#store.renew(begun, answer)) return answer.accessToken;
-      // Their user has signed out: so are these. Not if another tab has renewed the same session,
-      // whose tokens share an `origin_jti` with these and may be revoked with them.
+      if (this.#store.renew(before, answer)) return answer.accessToken;
+      // The user has signed out meanwhile, so these tokens end too. Not if another tab has renewed
+      // the same session: its tokens share an `origin_jti` with these and may be revoked with them.
       const signedOut = this.#store.shared.lastSignOut !== lastSignOut;
-      const replaced = this.#store.read()?.sub !== begun.sub;
+      const replaced = this.#store.read()?.sub !== before.sub;
       if (signedOut || replaced) void this.#cognito.revoke(answer.refreshToken);
     }
-    return this.#refreshInTurn(rejected); // for who is signed in by now, if anybody is
+    return this.#refreshLocked(rejected); // for whoever is signed in by now
   }
 
   async #ask(
@@ -209,7 +211,7 @@ export class TokenRefresher {
       this.#store.shared.askedUntil = this.#now() + CALL_TIMEOUT_MS;
       const answer = await this.#cognito.refresh(session);
       this.#store.shared.askedUntil = 0;
-      this.#note(answer !== 'unreachable', rejected);
+      this.#noteAnswer(answer !== 'unreachable', rejected);
       if (answer !== 'unreachable' || attempt === tries) return answer;
       if (this.#now() - begunAt > TRY_AGAIN_WITHIN_MS) return answer;
       await pause(TRY_PAUSE_MS * attempt);
@@ -217,18 +219,22 @@ export class TokenRefresher {
     }
   }
 
-  #note(answered: boolean, rejected: string | null): void {
+  #noteAnswer(answered: boolean, rejected: string | null): void {
     const times = (this.#unanswered?.times ?? 0) + 1;
     this.#unanswered = answered ? null : { rejected, times };
     const pauseMs = RETRY_PAUSES_MS[times - 1] ?? LATER_RETRY_PAUSE_MS;
     this.#restUntil = this.#now() + (answered ? REST_MS : pauseMs);
-    if (!answered) this.#plan();
+    if (!answered) this.#schedule();
   }
 
-  #goOn(rejected: string | null): string | null {
+  #usableToken(rejected: string | null): string | null {
     const session = this.#store.read();
     if (!session) return null;
     if (!this.#isUsable(session, rejected)) throw new SignInUnreachableError();
     return session.accessToken;
   }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
 }

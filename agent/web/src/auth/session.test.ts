@@ -1,9 +1,34 @@
 // The session survives what a browser's storage does, and tells who changed.
 import { describe, expect, it, vi } from 'vitest';
-import { FakeStorage, jwt, sessionOf } from '../testing/fakes';
-import { type SessionChange, SessionStore, STORAGE_KEY } from './session';
 
-const NOW = 1_790_000_000_000;
+import {
+  blockedStorage,
+  denied,
+  FakeStorage,
+  jwt,
+  NOW,
+  sessionOf,
+  storeElsewhere,
+  tellStored,
+} from '../testing/fakes';
+import { type SessionChange, SessionStore } from './session';
+import { STORAGE_KEY } from './storage';
+
+function signedIn() {
+  const storage = new FakeStorage();
+  const store = new SessionStore({ storage });
+  store.save(sessionOf('ada', NOW));
+  return { storage, store };
+}
+
+/** Two tabs of one browser, the storage of the one full whenever the test says so. */
+function twoTabs() {
+  const storage = new FakeStorage();
+  const full = new FakeStorage(storage.items);
+  const here = new SessionStore({ storage: full });
+  const other = new SessionStore({ storage });
+  return { storage, full, here, other };
+}
 
 describe('SessionStore', () => {
   it('keeps a session over a reload', () => {
@@ -55,12 +80,7 @@ describe('SessionStore', () => {
   });
 
   it('signs out though the storage takes neither the mark nor the removal', () => {
-    const storage = new FakeStorage();
-    const store = new SessionStore({ storage });
-    store.save(sessionOf('ada', NOW));
-    const denied = () => {
-      throw new DOMException('denied', 'SecurityError');
-    };
+    const { storage, store } = signedIn();
     Object.assign(storage, { setItem: denied, removeItem: denied });
     expect(store.signOut()?.sub).toBe('ada');
     expect(store.read()).toBeNull();
@@ -98,9 +118,7 @@ describe('SessionStore', () => {
   });
 
   it('works where touching localStorage throws', () => {
-    const spy = vi.spyOn(globalThis, 'localStorage', 'get').mockImplementation(() => {
-      throw new DOMException('denied', 'SecurityError');
-    });
+    const spy = vi.spyOn(globalThis, 'localStorage', 'get').mockImplementation(denied);
     const store = new SessionStore();
     store.save(sessionOf('ada', NOW));
     expect(spy).toHaveBeenCalled();
@@ -108,15 +126,7 @@ describe('SessionStore', () => {
   });
 
   it('works where each use of the storage throws', () => {
-    const denied = () => {
-      throw new DOMException('denied', 'SecurityError');
-    };
-    const storage = Object.assign(new FakeStorage(), {
-      getItem: denied,
-      setItem: denied,
-      removeItem: denied,
-    });
-    const store = new SessionStore({ storage });
+    const store = new SessionStore({ storage: blockedStorage() });
     expect(store.read()).toBeNull();
     store.save(sessionOf('ada', NOW));
     expect([store.read()?.sub, store.persistent]).toEqual(['ada', false]);
@@ -125,13 +135,11 @@ describe('SessionStore', () => {
   });
 
   it('is signed out when another tab empties the whole storage', () => {
-    const storage = new FakeStorage();
-    const store = new SessionStore({ storage });
-    store.save(sessionOf('ada', NOW));
+    const { storage, store } = signedIn();
     const reasons: unknown[] = [];
     const stop = store.subscribe((change) => reasons.push(change.signedOutReason));
     storage.clear();
-    globalThis.dispatchEvent(new StorageEvent('storage', { key: null }));
+    tellStored(null);
     stop();
     expect(reasons).toEqual(['other-tab']);
   });
@@ -141,16 +149,11 @@ describe('SessionStore', () => {
     const store = new SessionStore({ storage });
     const changes: SessionChange[] = [];
     const stop = store.subscribe((change) => changes.push(change));
-    const elsewhere = (session: object | null) => {
-      if (session) storage.setItem(STORAGE_KEY, JSON.stringify(session));
-      else storage.removeItem(STORAGE_KEY);
-      globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
-    };
     store.save(sessionOf('ada', NOW));
-    elsewhere(sessionOf('ada', NOW, { accessToken: 'newer' }));
-    elsewhere(sessionOf('grace', NOW));
-    elsewhere(null);
-    elsewhere(null);
+    storeElsewhere(storage, sessionOf('ada', NOW, { accessToken: 'newer' }));
+    storeElsewhere(storage, sessionOf('grace', NOW));
+    storeElsewhere(storage, null);
+    storeElsewhere(storage, null);
     store.save(sessionOf('ada', NOW));
     store.expire();
     stop();
@@ -219,9 +222,7 @@ describe('SessionStore', () => {
     ['pageshow', globalThis],
     ['visibilitychange', document],
   ])('hears at %s what other tabs did while this one slept', (event, target) => {
-    const storage = new FakeStorage();
-    const store = new SessionStore({ storage });
-    store.save(sessionOf('ada', NOW));
+    const { storage, store } = signedIn();
     const heard: unknown[] = [];
     const stop = store.subscribe((change) =>
       heard.push([change.current?.sub, change.fromOtherTab]),
@@ -236,11 +237,8 @@ describe('SessionStore', () => {
   });
 
   it("leaves another tab's session alone where the storage is full", () => {
-    const storage = new FakeStorage();
-    const other = new SessionStore({ storage });
-    const full = new FakeStorage(storage.items);
+    const { full, here, other } = twoTabs();
     full.failing = true;
-    const here = new SessionStore({ storage: full });
     other.save(sessionOf('grace', NOW));
     here.save(sessionOf('ada', NOW));
     expect([here.read()?.sub, other.read()?.sub]).toEqual(['ada', 'grace']);
@@ -249,10 +247,7 @@ describe('SessionStore', () => {
   });
 
   it('that goes on in memory hears of the sign-out in another tab', () => {
-    const storage = new FakeStorage();
-    const full = new FakeStorage(storage.items);
-    const other = new SessionStore({ storage });
-    const here = new SessionStore({ storage: full });
+    const { full, here, other } = twoTabs();
     other.save(sessionOf('ada', NOW));
     full.failing = true;
     here.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
@@ -266,10 +261,7 @@ describe('SessionStore', () => {
   });
 
   it("that goes on in memory does not put its session in another's place", () => {
-    const storage = new FakeStorage();
-    const full = new FakeStorage(storage.items);
-    const other = new SessionStore({ storage });
-    const here = new SessionStore({ storage: full });
+    const { full, here, other } = twoTabs();
     full.failing = true;
     here.save(sessionOf('ada', NOW));
     full.failing = false;
@@ -279,9 +271,7 @@ describe('SessionStore', () => {
   });
 
   it('signs out for good where only the session itself filled the storage', () => {
-    const storage = new FakeStorage();
-    const store = new SessionStore({ storage });
-    store.save(sessionOf('ada', NOW));
+    const { storage, store } = signedIn();
     const written = storage.getItem(STORAGE_KEY) ?? '';
     storage.beforeSet = () => {
       if (storage.items.has(STORAGE_KEY)) throw new DOMException('full', 'QuotaExceededError');
@@ -351,9 +341,9 @@ describe('SessionStore', () => {
       here.save(of('here', 'ada'));
       const heard: unknown[] = [];
       const stop = there.subscribe(({ current }) => heard.push(current?.sub));
-      globalThis.dispatchEvent(new StorageEvent('storage', { key: STORAGE_KEY }));
+      tellStored();
       new SessionStore({ storage, clientId: 'there' }).save(of('there', 'grace'));
-      globalThis.dispatchEvent(new StorageEvent('storage', { key: `${STORAGE_KEY}:there` }));
+      tellStored(`${STORAGE_KEY}:there`);
       stop();
       expect(heard).toEqual(['grace']);
     });

@@ -1,20 +1,14 @@
 // Keeps who is signed in: in localStorage, so that it survives a reload and all tabs share it.
-import { hear } from './listeners';
-import { type Kept, localStorageOrNull, parse, SharedStorage } from './storage';
+import { callListener } from './listeners';
+import {
+  type KeptSession,
+  localStorageOrNull,
+  type NewTokens,
+  parseSession,
+  type Session,
+  SharedStorage,
+} from './storage';
 import { onWake } from './wake';
-
-export { STORAGE_KEY } from './storage';
-
-export type Session = {
-  idToken: string;
-  accessToken: string;
-  refreshToken: string;
-  /** When the access token ends, epoch ms on this computer's clock. */
-  expiresAt: number;
-  guestId: string;
-  email: string;
-  sub: string;
-};
 
 export type SessionChange = {
   previous: Session | null;
@@ -27,19 +21,17 @@ export type SessionChange = {
   signedOutReason: SignedOutReason | null;
 };
 
-export type SignedOutReason = 'expired' | 'user' | 'other-tab';
+type SignedOutReason = 'expired' | 'user' | 'other-tab';
 
-export type SessionListener = (change: SessionChange) => void;
+type SessionListener = (change: SessionChange) => void;
 
-/** What a refresh changes. */
-export type NewTokens = Pick<Session, 'idToken' | 'accessToken' | 'refreshToken' | 'expiresAt'>;
-
-export type SessionStoreOptions = {
+type SessionStoreOptions = {
   /** The app client whose sessions these are: another deployment may share the origin. */
   clientId?: string;
   storage?: Storage | null;
 };
 
+/** The session of whoever is signed in, shared by all tabs, and the news of its changes. */
 export class SessionStore {
   /** What is shared with the other tabs beside the session itself. */
   readonly shared: SharedStorage;
@@ -47,12 +39,13 @@ export class SessionStore {
   /** Stands in for a storage that is full or switched off. */
   #inMemory: string | null = null;
   #useMemory: boolean;
-  /** The sign-ins that have ended here: a storage may keep them all the same. */
+  /** The ids of sign-ins that have ended here: a storage may keep them all the same. */
   readonly #ended = new Set<string>();
-  /** What this tab itself has put into the storage last. */
+  /** The text that this tab itself has put into the storage last. */
   #written: string | null = null;
-  /** What the listeners were told last. */
+  /** The session that the listeners were told of last. */
   #known: Session | null;
+  /** Changes that the listeners have still to be told of. */
   readonly #untold: SessionChange[] = [];
   #telling = false;
   #stopWaking: () => void = () => undefined;
@@ -69,24 +62,24 @@ export class SessionStore {
     return !this.#useMemory;
   }
 
-  /** Returns the session, whose access token may have expired: then it is to be refreshed. */
+  /** Return the session; its access token may have expired. */
   read(): Session | null {
     return this.#kept()?.session ?? null;
   }
 
-  /** Signs somebody in. */
+  /** Sign a guest in. */
   save(session: Session): void {
     const text = JSON.stringify({ ...session, signInId: crypto.randomUUID() });
     if (!this.#write(text)) {
-      // A reload would bring back what this tab had saved before. What another tab has saved is
-      // the session of who uses that one.
+      // A reload would bring back what this tab had saved before. What another tab has saved stays:
+      // it is the session of whoever uses that tab.
       if (this.#written !== null && this.#written === this.shared.read()) this.shared.remove();
       this.#keepInMemory(text);
     }
     this.#tell(false);
   }
 
-  /** Puts new tokens into the session `before`; false if that is over or another's by now. */
+  /** Put new tokens into the session `before`; return false if that has ended or was replaced. */
   renew(before: Session, tokens: NewTokens): boolean {
     const { lastSignOut } = this.shared;
     const kept = this.#kept();
@@ -106,13 +99,13 @@ export class SessionStore {
     return true;
   }
 
-  /** Signs out because Cognito takes the session's tokens no more. */
+  /** Sign out because Cognito no longer accepts the session's tokens. */
   expire(): void {
     this.#end('expired');
   }
 
   /**
-   * Signs out whom this tab shows, and nobody who has signed in since in another one.
+   * Sign out the guest whom this tab shows, and nobody who has signed in since in another tab.
    *
    * Returns the session whose tokens are to be revoked.
    */
@@ -124,32 +117,32 @@ export class SessionStore {
     return shown;
   }
 
-  /** Returns the session that has ended, with what another tab's refresh stored at the last. */
+  /** End the session; return it with the last tokens that another tab's refresh stored. */
   #end(reason: 'expired' | 'user'): Session | null {
     const kept = this.#kept();
-    // First the mark: of any refresh, either this sees the tokens or that one sees the mark.
+    // The mark comes first: then either this sees a refresh's tokens, or that refresh the mark.
     const signInId = kept?.signInId ?? crypto.randomUUID();
     const marked = reason !== 'user' || !kept || this.shared.markSignedOut(signInId);
-    const stored = parse(this.shared.read());
+    const stored = parseSession(this.shared.read());
     const ended = this.#useMemory ? kept : kept && stored;
     this.#inMemory = null;
     this.#useMemory = !this.shared.exists;
     // A tab that has gone on in memory may have missed that somebody else has signed in.
     if (!kept || !stored || kept.session.sub === stored.session.sub) this.shared.remove();
     if (!marked) this.shared.markSignedOut(signInId); // a full storage may have room for it now
-    const left = parse(this.shared.read())?.signInId;
+    const left = parseSession(this.shared.read())?.signInId;
     if (reason === 'user' || signInId === left) this.#ended.add(signInId);
     this.#tell(false, reason);
     return ended?.session ?? null;
   }
 
-  /** Tells what has happened in other tabs, if the browser has not got round to it yet. */
+  /** Tell of what other tabs have done, if the browser has not told it yet. */
   readonly catchUp = (): void => {
-    if (this.#isSignedOut(parse(this.shared.read()))) this.shared.remove();
+    if (this.#isSignedOut(parseSession(this.shared.read()))) this.shared.remove();
     this.#tell(true, 'other-tab');
   };
 
-  /** Calls back on every change, in whichever tab; returns how to stop it. */
+  /** Call back on every change, in whichever tab; return how to stop it. */
   subscribe(listener: SessionListener): () => void {
     if (this.#listeners.size === 0) {
       this.#known = this.read();
@@ -180,28 +173,28 @@ export class SessionStore {
     // A listener that changes the session itself: the others hear of the first change first.
     if (this.#telling) return;
     this.#telling = true;
-    for (let change; (change = this.#untold.shift()); ) this.#tellAll(change);
+    for (let next = this.#untold.shift(); next; next = this.#untold.shift()) this.#tellAll(next);
     this.#telling = false;
   }
 
   #tellAll(change: SessionChange): void {
     for (const listener of [...this.#listeners]) {
-      if (this.#listeners.has(listener)) hear(() => listener(change)); // unless just taken away
+      if (this.#listeners.has(listener)) callListener(() => listener(change)); // it may have left
     }
   }
 
-  #kept(): Kept | null {
-    // Forgotten for good: the mark that ends it is about the last sign-out alone.
-    if (this.#useMemory && this.#isSignedOut(parse(this.#inMemory))) {
+  #kept(): KeptSession | null {
+    // Forget it now: the mark names only the last sign-out, and the next one overwrites it.
+    if (this.#useMemory && this.#isSignedOut(parseSession(this.#inMemory))) {
       this.#inMemory = null;
       this.#useMemory = !this.shared.exists;
     }
-    const kept = parse(this.#useMemory ? this.#inMemory : this.shared.read());
+    const kept = parseSession(this.#useMemory ? this.#inMemory : this.shared.read());
     return this.#isSignedOut(kept) ? null : kept;
   }
 
-  /** Another tab's refresh may write after the sign-out: that is no session any more. */
-  #isSignedOut(kept: Kept | null): boolean {
+  /** Tell whether the sign-in has ended: another tab's refresh may write after the sign-out. */
+  #isSignedOut(kept: KeptSession | null): boolean {
     const signInId = kept?.signInId ?? null;
     if (signInId === null) return false;
     return this.#ended.has(signInId) || signInId === this.shared.lastSignOut;
@@ -221,7 +214,7 @@ export class SessionStore {
   }
 }
 
-/** Says whether a session holds the same tokens still. */
+/** Tell whether a session still holds the same tokens. */
 export function isSame(session: Session | null, before: Session): boolean {
   return session?.refreshToken === before.refreshToken && session.sub === before.sub;
 }

@@ -1,13 +1,27 @@
 // Where a session is kept: localStorage, which may be blocked, full, or another deployment's too.
-import type { Session } from './session';
-import { clientOf, isRecord } from './tokens';
+import { parseRecord } from './json';
+import { clientOf } from './tokens';
 
 export const STORAGE_KEY = 'booking_session';
 
-/** A session as it is kept: with its sign-in's id, and with what a newer page may keep there. */
-export type Kept = { session: Session; signInId: string | null; fields: Record<string, unknown> };
+export type Session = {
+  idToken: string;
+  accessToken: string;
+  refreshToken: string;
+  /** When the access token ends, epoch ms on this computer's clock. */
+  expiresAt: number;
+  guestId: string;
+  email: string;
+  sub: string;
+};
 
-/** What the tabs of one deployment share; nothing here throws. */
+/** What a refresh changes. */
+export type NewTokens = Pick<Session, 'idToken' | 'accessToken' | 'refreshToken' | 'expiresAt'>;
+
+/** A session as it is kept: with its sign-in's id, and with what a newer page may keep there. */
+export type KeptSession = { session: Session; signInId: string | null; fields: object };
+
+/** What the tabs of one deployment share, in a storage that may fail; nothing here throws. */
 export class SharedStorage {
   readonly #storage: Storage | null;
   readonly #clientId: string | null;
@@ -28,13 +42,13 @@ export class SharedStorage {
     return this.#storage !== null;
   }
 
-  /** The session as text. */
+  /** Return the session's text. */
   read(): string | null {
     const text = this.#get(STORAGE_KEY);
     return text === null || this.#isForeign(text) ? this.#get(this.#ownKey) : text;
   }
 
-  /** Says whether that is kept now. */
+  /** Keep the session's text; tell whether the storage took it. */
   write(text: string): boolean {
     const taken = this.#isForeign(this.#get(STORAGE_KEY));
     if (!this.#set(taken ? this.#ownKey : STORAGE_KEY, text)) return false;
@@ -52,7 +66,7 @@ export class SharedStorage {
     return this.#get(this.#signedOutKey);
   }
 
-  /** Says whether that could be written. */
+  /** Keep the id of the sign-in that has ended; tell whether the storage took it. */
   markSignedOut(signInId: string): boolean {
     return this.#set(this.#signedOutKey, signInId);
   }
@@ -67,16 +81,16 @@ export class SharedStorage {
     else this.#remove(this.#askedUntilKey);
   }
 
-  /** Says whether a storage event may be about the session. */
+  /** Tell whether a storage event may be about the session. */
   isAboutSession(event: StorageEvent): boolean {
     // A null key stands for `localStorage.clear()`.
     return [STORAGE_KEY, this.#ownKey, this.#signedOutKey, null].includes(event.key);
   }
 
-  /** Says whether a session is another deployment's, which this one is to leave alone. */
+  /** Tell whether a session is another deployment's, which this one is to leave alone. */
   #isForeign(text: string | null): boolean {
     if (this.#clientId === null) return false;
-    const session = parse(text)?.session;
+    const session = parseSession(text)?.session;
     const clientId = session ? clientOf(session.accessToken) : null;
     return clientId !== null && clientId !== this.#clientId;
   }
@@ -117,24 +131,14 @@ export function localStorageOrNull(): Storage | null {
 
 const TEXTS = ['idToken', 'accessToken', 'refreshToken', 'guestId', 'email', 'sub'] as const;
 
-/** Returns the session in what is kept, or null if that is none. */
-export function parse(text: string | null): Kept | null {
-  if (text === null) return null;
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    return null;
-  }
-  if (!isRecord(value)) return null;
-  const { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub } = value as Record<
-    keyof Session,
-    unknown
-  >;
+/** Return the session that a kept text holds, or null if it holds none. */
+export function parseSession(text: string | null): KeptSession | null {
+  const value = text === null ? null : parseRecord(text);
+  if (!value) return null;
+  const { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub, signInId } = value;
   const session = { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub };
   if (TEXTS.some((name) => typeof session[name] !== 'string' || session[name] === '')) return null;
   if (typeof expiresAt !== 'number' || !Number.isFinite(expiresAt) || expiresAt <= 0) return null;
-  const { signInId } = value;
   return {
     session: session as Session,
     signInId: typeof signInId === 'string' ? signInId : null,

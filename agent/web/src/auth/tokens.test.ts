@@ -1,10 +1,8 @@
 // What the browser reads of a token, and when it takes it to end.
 import { describe, expect, it } from 'vitest';
 
-import { jwt } from '../testing/fakes';
+import { jwt, NOW } from '../testing/fakes';
 import { claims, expiryOnArrival } from './tokens';
-
-const NOW = 1_790_000_000_000;
 
 describe('claims', () => {
   it('reads base64url and UTF-8', () => {

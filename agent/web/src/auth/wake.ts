@@ -1,16 +1,12 @@
 // Tells when a page may have slept: in the background, in the back/forward cache, off the network.
 
-/** Calls back whenever the page may have missed something; returns how to stop it. */
+/** Call back whenever the page may have missed something; return how to stop it. */
 export function onWake(listener: () => void): () => void {
-  const { document } = globalThis;
+  const stop = new AbortController();
+  const { signal } = stop;
   for (const event of ['pageshow', 'focus', 'online']) {
-    globalThis.addEventListener?.(event, listener);
+    globalThis.addEventListener?.(event, listener, { signal });
   }
-  document?.addEventListener('visibilitychange', listener);
-  return () => {
-    for (const event of ['pageshow', 'focus', 'online']) {
-      globalThis.removeEventListener?.(event, listener);
-    }
-    document?.removeEventListener('visibilitychange', listener);
-  };
+  globalThis.document?.addEventListener('visibilitychange', listener, { signal });
+  return () => stop.abort();
 }

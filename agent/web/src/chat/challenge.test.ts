@@ -1,19 +1,13 @@
 // What becomes of a login, by the tools' outputs.
 import { describe, expect, it } from 'vitest';
 
+import { codeSent } from '../testing/answers';
+import { NOW } from '../testing/fakes';
 import { type Challenge, nextChallenge } from './challenge';
 
-const NOW = 1_790_000_000_000;
 const START = 'initiate_cognito_login';
 const VERIFY = 'verify_cognito_otp';
-const sent = {
-  success: true,
-  destination: 'a***@e***.com',
-  code_length: 6,
-  expires_in_seconds: 300,
-  attempts_left: 3,
-  retry_after_seconds: 600,
-};
+const sent = { ...codeSent, retry_after_seconds: 600 };
 const pending = nextChallenge(null, START, sent, NOW) as Challenge;
 const failed = (error_code: string, more: object = {}) => ({ success: false, error_code, ...more });
 

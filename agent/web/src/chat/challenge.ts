@@ -1,5 +1,5 @@
-// Follows a login from the tools' outputs: whether a code is waited for, and what became of it.
-import { isRecord } from '../auth/tokens';
+// Follows a login by the tools' outputs: whether a code is waited for, and what became of it.
+import { readCodeSent, readLoginFailure } from './tool-outputs';
 
 /** A login that waits for a code, or one that has just ended without success. */
 export type Challenge = {
@@ -28,50 +28,25 @@ const NONE: Challenge = {
   errorCode: null,
 };
 
-/** Returns the login after a tool's output, or null if the output says nothing about it. */
+/** Return the login after a tool's output, or null if the output says nothing about it. */
 export function nextChallenge(
   before: Challenge | null,
   toolName: string,
   output: unknown,
   now: number,
 ): Challenge | null {
-  if (!isRecord(output)) return null;
-  if (toolName === 'initiate_cognito_login' && output['success'] === true) {
-    return sent(output, now);
+  const sent = readCodeSent(toolName, output);
+  if (sent) {
+    const { livesSeconds, ...login } = sent;
+    const open = login.attemptsLeft > 0 && livesSeconds > 0;
+    return { ...login, open, expiresAt: now + livesSeconds * 1000, errorCode: null };
   }
-  const errorCode = output['error_code'];
-  const isLogin = toolName === 'initiate_cognito_login' || toolName === 'verify_cognito_otp';
-  if (!isLogin || output['success'] !== false || typeof errorCode !== 'string') return null;
+  const failure = readLoginFailure(toolName, output);
+  if (!failure) return null;
+  const { errorCode, retryAfter, codeEntered } = failure;
   const known = before ?? NONE;
-  const attemptsLeft = whole(output['attempts_left'], 0, 10) ?? known.attemptsLeft;
-  const spent = toolName === 'verify_cognito_otp' && attemptsLeft === 0;
-  return {
-    ...known,
-    open: known.open && !spent && !ENDED.includes(errorCode),
-    attemptsLeft,
-    retryAfter: whole(output['retry_after_seconds'], 0, 86_400) ?? 0,
-    errorCode,
-  };
-}
-
-function sent(output: Record<string, unknown>, now: number): Challenge | null {
-  const codeLength = whole(output['code_length'], 4, 12);
-  const livesSeconds = whole(output['expires_in_seconds'], 0, 3_600);
-  const attemptsLeft = whole(output['attempts_left'], 0, 10);
-  const destination = output['destination'];
-  if (codeLength === null || livesSeconds === null || attemptsLeft === null) return null;
-  return {
-    open: attemptsLeft > 0 && livesSeconds > 0,
-    codeLength,
-    expiresAt: now + livesSeconds * 1000,
-    attemptsLeft,
-    destination: typeof destination === 'string' ? destination.slice(0, 320) : '',
-    retryAfter: whole(output['retry_after_seconds'], 0, 86_400) ?? 0,
-    errorCode: null,
-  };
-}
-
-function whole(value: unknown, least: number, most: number): number | null {
-  if (typeof value !== 'number' || !Number.isInteger(value)) return null;
-  return value >= least && value <= most ? value : null;
+  const attemptsLeft = failure.attemptsLeft ?? known.attemptsLeft;
+  const spent = codeEntered && attemptsLeft === 0;
+  const open = known.open && !spent && !ENDED.includes(errorCode);
+  return { ...known, open, attemptsLeft, retryAfter, errorCode };
 }

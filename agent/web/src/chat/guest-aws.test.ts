@@ -2,7 +2,9 @@
 import { BedrockAgentCoreClient } from '@aws-sdk/client-bedrock-agentcore';
 import { fromWebToken } from '@aws-sdk/credential-providers';
 import { describe, expect, it, vi } from 'vitest';
-import { config, streamOf } from '../testing/fakes';
+
+import { encode, streamOf } from '../testing/answers';
+import { config } from '../testing/fakes';
 import { callGuestRuntime } from './guest-aws';
 
 vi.mock('@aws-sdk/credential-providers', () => ({ fromWebToken: vi.fn() }));
@@ -13,7 +15,7 @@ const aws = {
   guestRuntimeArn: 'arn:aws:bedrock-agentcore:eu-central-1:123456789012:runtime/guest',
   guestRoleArn: 'arn:aws:iam::123456789012:role/guest',
 };
-const call = { body: '{"prompt":"Hello"}', sessionId: 's'.repeat(36), signal: null };
+const call = { body: '{"prompt":"Hello"}', chatId: 's'.repeat(36), signal: null };
 
 describe('callGuestRuntime', () => {
   it('gets guest credentials and streams the answer', async () => {
@@ -32,7 +34,7 @@ describe('callGuestRuntime', () => {
           statusCode: 200,
           contentType: 'text/event-stream',
           response: {
-            transformToWebStream: () => streamOf([new TextEncoder().encode('data: 1\n\n')]),
+            transformToWebStream: () => streamOf([encode('data: 1\n\n')]),
           },
         };
       } as never);
@@ -46,8 +48,8 @@ describe('callGuestRuntime', () => {
     );
     expect(send.mock.calls[0]?.[0].input).toMatchObject({
       agentRuntimeArn: aws.guestRuntimeArn,
-      runtimeSessionId: call.sessionId,
-      payload: new TextEncoder().encode(call.body),
+      runtimeSessionId: call.chatId,
+      payload: encode(call.body),
     });
   });
 

@@ -9,15 +9,15 @@ import {
 } from '@aws-sdk/client-bedrock-agentcore';
 import { fromWebToken } from '@aws-sdk/credential-providers';
 
-import type { AppConfig } from '../auth/config';
-import { isRecord } from '../auth/tokens';
+import { isRecord } from '../auth/json';
+import type { AgentConfig } from './config';
 
-export type GuestCall = { body: string; sessionId: string; signal: AbortSignal | null };
+type GuestCall = { body: string; chatId: string; signal: AbortSignal | null };
 
 let client: BedrockAgentCoreClient | null = null;
 
-/** Posts a message as a guest; what AWS refuses is a response with its status. */
-export async function callGuestRuntime(config: AppConfig, call: GuestCall): Promise<Response> {
+/** Post a message as a guest; what AWS refuses is a response with its status. */
+export async function callGuestRuntime(config: AgentConfig, call: GuestCall): Promise<Response> {
   client ??= new BedrockAgentCoreClient({
     region: config.region,
     credentials: () => guestCredentials(config),
@@ -25,7 +25,7 @@ export async function callGuestRuntime(config: AppConfig, call: GuestCall): Prom
   });
   const command = new InvokeAgentRuntimeCommand({
     agentRuntimeArn: config.guestRuntimeArn,
-    runtimeSessionId: call.sessionId,
+    runtimeSessionId: call.chatId,
     contentType: 'application/json',
     accept: 'text/event-stream',
     payload: new TextEncoder().encode(call.body),
@@ -39,30 +39,28 @@ export async function callGuestRuntime(config: AppConfig, call: GuestCall): Prom
     });
   } catch (error) {
     const status =
-      isRecord(error) && isRecord(error['$metadata'])
-        ? error['$metadata']['httpStatusCode']
-        : undefined;
+      isRecord(error) && isRecord(error.$metadata) ? error.$metadata.httpStatusCode : undefined;
     if (typeof status !== 'number' || status < 400) throw error;
     return new Response(null, { status });
   }
 }
 
-async function guestCredentials(config: AppConfig) {
+async function guestCredentials(config: AgentConfig) {
   if (!config.guestRoleArn) throw new Error('config.json has no guestRoleArn.');
   const identity = await identityPool(config, 'GetId', { IdentityPoolId: config.identityPoolId });
   const openId = await identityPool(config, 'GetOpenIdToken', {
-    IdentityId: identity['IdentityId'],
+    IdentityId: identity.IdentityId,
   });
   return fromWebToken({
     roleArn: config.guestRoleArn,
-    webIdentityToken: String(openId['Token']),
+    webIdentityToken: String(openId.Token),
     roleSessionName: 'guest',
     clientConfig: { region: config.region },
   })();
 }
 
 async function identityPool(
-  config: AppConfig,
+  config: AgentConfig,
   operation: 'GetId' | 'GetOpenIdToken',
   body: object,
 ): Promise<Record<string, unknown>> {

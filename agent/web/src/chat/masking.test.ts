@@ -1,9 +1,10 @@
 // What is taken for a token, in texts and in values.
 import { describe, expect, it } from 'vitest';
-import { jwt } from '../testing/fakes';
+
+import { jwt, NOW } from '../testing/fakes';
 import { holdsToken, isLikeToken, maskTokens, TextMask } from './masking';
 
-const JWT = jwt('ada', 1_790_000_000_000);
+const JWT = jwt('ada', NOW);
 const UNSIGNED = 'eyJhbGciOiJub25lIn0.e30.';
 const ENCRYPTED_DIRECTLY = 'eyJhbGciOiJkaXIifQ..iv.ciphertext.tag';
 const LONG_HEADER = `eyJ${'a'.repeat(3_000)}.payload.signature`;

@@ -1,7 +1,7 @@
-// Finds what looks like a token where none belongs: a belt beside the braces.
+// Finds what looks like a token where none belongs, in case the agent lets one through.
 
 const MASK = '[hidden]';
-/** A text is held back no further: what goes on for longer is no word. */
+/** The most of a text that is held back: what goes on for longer is no word. */
 const MAX_WORD = 100;
 
 // A token of Cognito is base64url parts with dots between, the first one a JSON object: `{"` and a
@@ -16,7 +16,7 @@ const BEGINNING = new RegExp(
   `(?:e|ey|eyJ(?:[\\w-]{0,${MAX_WORD - 1}}|[\\w-]{8,${MAX_WORD - 1}}\\.))$`,
 );
 
-/** Says whether a value that JSON can have holds a token anywhere, or a field that is for one. */
+/** Tell whether a JSON value holds a token anywhere, or a field with the name of one. */
 export function holdsToken(value: unknown): boolean {
   const json = JSON.stringify(value) ?? '';
   return FIELD.test(json) || isLikeToken(json);
@@ -26,35 +26,35 @@ export function isLikeToken(text: string): boolean {
   return TOKEN.test(text);
 }
 
-/** Puts a mask in the place of each token in a text. */
+/** Put a mask in the place of each token in a text. */
 export function maskTokens(text: string): string {
   const mask = new TextMask();
   return mask.next(text) + mask.rest();
 }
 
 /**
- * Does the same to a text that comes in pieces, between any of which a token may be split.
+ * Masks the tokens of a text that comes in pieces, between any of which a token may be split.
  *
- * Holds back from `eyJ` on until it is clear what that is, and thus hardly ever anything.
+ * What begins with `eyJ` is held back until it is clear whether it is a token; hardly any text is.
  */
 export class TextMask {
-  /** What the text ends with, if that may be a token's beginning. */
+  /** The end of the text, if that may be a token's beginning. */
   #beginning = '';
-  /** How much of it was shown, before it looked like that. */
+  /** How many characters of it were shown before it looked like that. */
   #shown = 0;
   #inToken: boolean;
 
-  /** @param inToken - A text before this one ended within what may go on here. */
+  /** @param inToken - The text before this one ended within a token that may go on here. */
   constructor(inToken = false) {
     this.#inToken = inToken;
   }
 
-  /** Whether the text ends within what may be a token. */
+  /** Tell whether the text ends within what may be a token. */
   get inToken(): boolean {
     return this.#inToken || this.#beginning.startsWith('eyJ');
   }
 
-  /** Takes the next piece and returns what may be shown. */
+  /** Take the next piece and return what may be shown. */
   next(piece: string): string {
     const before = this.#beginning.slice(0, this.#shown);
     const text = this.#beginning + (this.#inToken ? piece.replace(/^[\w.-]+/, '') : piece);
@@ -72,7 +72,7 @@ export class TextMask {
     return masked.slice(from, to);
   }
 
-  /** Returns what was held back: the text has ended, and it was none. */
+  /** Return what was held back: the text has ended, and it was no token. */
   rest(): string {
     return this.#beginning.slice(this.#shown);
   }

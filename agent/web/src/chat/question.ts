@@ -5,32 +5,33 @@ const ADDRESS = /[^\s@<>,;]+@[^\s@<>,;]+/gu;
 const INTRODUCTION =
   /\b(?:and\s+)?(?:my\s+)?(?:e-?mail(?:\s+address)?|address)(?:\s+is|\s*:)?|\b(?:and\s+)?(?:my\s+)?name(?:'s|\s+is|\s*:)|\b(?:i'?m|i am|it'?s|it is|this is|here(?: you go| it is)?|use|yes|ok(?:ay)?|sure|please|thanks?)(?=[\s,.:!]|$)/giu;
 
+/** What an anonymous guest asked, and which of it is to be asked again once they are signed in. */
 export class QuestionMemory {
   #question: string | null = null;
   #latest: string | null = null;
-  /** The agent itself has told which message needs a sign-in; no guess beats that. */
+  /** The agent itself has told which message needs a sign-in, so none is guessed any more. */
   #known = false;
   #loginPending = false;
 
-  /** Notes what a visitor who is not signed in asks. */
+  /** Note what a visitor who is not signed in asks. */
   asked(text: string): void {
     this.#latest = text;
     if (!this.#loginPending && !this.#known && isQuestion(text)) this.#question = text;
   }
 
-  /** The agent has asked for a sign-in because of the latest message. */
+  /** Note that the agent has asked for a sign-in because of the latest message. */
   neededSignIn(): void {
     if (this.#latest === null || !isQuestion(this.#latest)) return;
     this.#question = this.#latest;
     this.#known = true;
   }
 
-  /** From now on messages are about the code. */
+  /** Note that from now on messages are about the code. */
   loginBegan(): void {
     this.#loginPending = true;
   }
 
-  /** Returns the question, and forgets it. */
+  /** Return the question, and forget it. */
   take(): string | null {
     const question = this.#question;
     this.forget();
@@ -43,7 +44,7 @@ export class QuestionMemory {
   }
 }
 
-/** Says whether a message is more than an address, a name or a code. */
+/** Tell whether a message is more than an address, a name or a code. */
 export function isQuestion(text: string): boolean {
   const rest = text.normalize('NFKC').replace(ADDRESS, ' ').replace(INTRODUCTION, ' ');
   const words = rest.match(/\p{L}[\p{L}\p{M}'’-]*/gu) ?? [];

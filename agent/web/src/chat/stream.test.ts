@@ -1,28 +1,17 @@
 // The reading of an answer: how it ends, what passes, and that it neither hangs nor slows down.
 import type { UIMessageChunk } from 'ai';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { CANARY, delivery, jwt, streamOf } from '../testing/fakes';
-import { CUT_OFF, readChunks, SILENCE_MS, SILENT, type StreamHooks, TOO_LONG } from './stream';
 
-const NOW = 1_790_000_000_000;
+import { connection, encode, frames, streamOf, text, toolCall, whole } from '../testing/answers';
+import { CANARY, delivery, jwt, NOW } from '../testing/fakes';
+import { readChunks, SILENCE_MS, type StreamHooks } from './stream';
+
 const ACCESS_TOKEN = jwt('ada', NOW);
 /** Five parts, as a refresh token of Cognito has. */
 const REFRESH_TOKEN = `eyJjdHkiOiJKV1QiLCJlbmMiOiJBMjU2R0NNIn0.${'k'.repeat(342)}.iv.${CANARY}.tag`;
 
-const encode = (text: string) => new TextEncoder().encode(text);
-const frames = (chunks: unknown[]) => chunks.map((c) => `data: ${JSON.stringify(c)}\n\n`).join('');
-const text = (...deltas: string[]) => [
-  { type: 'text-start', id: 'text-1' },
-  ...deltas.map((delta) => ({ type: 'text-delta', id: 'text-1', delta })),
-  { type: 'text-end', id: 'text-1' },
-];
-const call = { type: 'tool-input-available', toolCallId: 'a', toolName: 'lookup', input: {} };
-const output = (value: unknown) => ({
-  type: 'tool-output-available',
-  toolCallId: 'a',
-  output: value,
-});
-const whole = (chunks: unknown[]) => frames([{ type: 'start' }, ...chunks, { type: 'finish' }]);
+const [call] = toolCall('lookup', {}, 'a');
+const output = (value: unknown) => toolCall('lookup', value, 'a')[1];
 
 function hooks() {
   return {
@@ -30,19 +19,6 @@ function hooks() {
     onToolOutput: vi.fn<StreamHooks['onToolOutput']>(),
     onEnd: vi.fn<StreamHooks['onEnd']>(),
   };
-}
-
-/** Bytes that come when the test says so, on a connection that nobody closes. */
-function connection(cancel: () => void | Promise<void> = () => undefined) {
-  const cancelled = vi.fn(cancel);
-  let send = (_text: string): void => undefined;
-  const bytes = new ReadableStream<Uint8Array>({
-    start(controller) {
-      send = (sent) => controller.enqueue(encode(sent));
-    },
-    cancel: cancelled,
-  });
-  return { bytes, cancelled, send: (sent: string) => send(sent) };
 }
 
 async function all(bytes: ReadableStream<Uint8Array>, given = hooks()): Promise<UIMessageChunk[]> {
@@ -117,7 +93,7 @@ describe('an agent that hangs', () => {
     expect((await chunks).slice(-3)).toEqual([
       { type: 'text-delta', id: 'text-1', delta: 'Half' },
       { type: 'text-end', id: 'text-1' },
-      { type: 'error', errorText: SILENT },
+      { type: 'error', errorText: 'silent' },
     ]);
     expect(cancelled).toHaveBeenCalledOnce();
     expect(given.onEnd).toHaveBeenCalledOnce();
@@ -194,7 +170,7 @@ describe('frames', () => {
     send(frames([{ type: 'start' }]));
     const chunks = all(bytes);
     for (let times = 0; times < 11; times++) send(`data: ${'x'.repeat(100_000)}\n`);
-    expect((await chunks).at(-1)).toEqual({ type: 'error', errorText: TOO_LONG });
+    expect((await chunks).at(-1)).toEqual({ type: 'error', errorText: 'answer_too_long' });
     expect(cancelled).toHaveBeenCalledOnce();
   });
 
@@ -316,5 +292,5 @@ describe('a token that is no delivery', () => {
 
 it('says that an answer was cut off if its end is missing', async () => {
   const chunks = await all(streamOf([encode(frames([{ type: 'start' }]))]));
-  expect(chunks.at(-1)).toEqual({ type: 'error', errorText: CUT_OFF });
+  expect(chunks.at(-1)).toEqual({ type: 'error', errorText: 'answer_cut_off' });
 });

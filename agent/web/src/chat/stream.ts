@@ -1,13 +1,16 @@
 // Reads the agent's answer and lets through only chunks that a chat can show, and never a token.
 import type { UIMessageChunk } from 'ai';
-import { isRecord, isTokenDelivery } from '../auth/tokens';
+
+import { parseRecord } from '../auth/json';
+import { ChatError, type ChatErrorCode } from './errors';
 import { holdsToken, isLikeToken, maskTokens, TextMask } from './masking';
+import { isTokenDelivery } from './tool-outputs';
 
 const LINE_END = /\r\n|\n|\r/;
 const MAX_FRAME_CHARS = 1_000_000;
 const MAX_ANSWER_CHARS = 4_000_000;
 const MAX_ERROR_CHARS = 500;
-/** What nests deeper than any answer would overflow the stack of whoever walks through it. */
+/** Deeper than any answer nests; without a bound, walking through one could overflow the stack. */
 const MAX_LEVELS = 100;
 /**
  * How long the agent may say nothing at all.
@@ -17,12 +20,11 @@ const MAX_LEVELS = 100;
  */
 export const SILENCE_MS = 90_000;
 
-export const CUT_OFF = 'The answer was cut off. Please ask again.';
-export const TOO_LONG = 'The answer was too long and was cut off. Please ask for less at once.';
-export const SILENT = 'The assistant has not answered for too long. Please ask again.';
+/** The output that the chat sees of a tool whose own output it must not see. */
+export const WITHHELD = { success: false, error_code: 'AUTH_SERVICE_ERROR' };
 
 export type StreamHooks = {
-  /** Takes a token delivery; what it returns is shown as the tool's output instead. */
+  /** Takes a token delivery; returns the tool's output that the chat sees instead. */
   onTokens: (delivery: Record<string, unknown>) => unknown;
   onToolOutput: (toolName: string, output: unknown) => void;
   /** The answer has ended, in whatever way. */
@@ -32,10 +34,11 @@ export type StreamHooks = {
 type BytesReader = ReadableStreamDefaultReader<Uint8Array>;
 
 /**
- * Maps server-sent events to chunks.
+ * Map server-sent events to chunks.
  *
  * Chunks that are malformed, of a type that is not known here or without what they refer to
- * would make the chat fail: they are dropped. An answer without its end gets an `error` chunk.
+ * would make the chat fail: they are dropped. An answer without its end gets an `error` chunk,
+ * whose text is a `ChatErrorCode`.
  */
 export function readChunks(
   bytes: ReadableStream<Uint8Array>,
@@ -61,7 +64,7 @@ async function* answer(
   hooks: StreamHooks,
 ): AsyncGenerator<UIMessageChunk, void> {
   const filter = new ChunkFilter(hooks);
-  let trouble = CUT_OFF;
+  let trouble: ChatErrorCode = 'answer_cut_off';
   try {
     for await (const data of frames(reader)) {
       yield* filter.pass(data);
@@ -69,8 +72,7 @@ async function* answer(
     }
   } catch (error) {
     if (error instanceof Error && error.name === 'AbortError') throw error; // the visitor's wish
-    if (error instanceof AnswerTooLong) trouble = TOO_LONG;
-    if (error instanceof SilentError) trouble = SILENT;
+    if (error instanceof ChatError) trouble = error.code;
   } finally {
     hooks.onEnd();
   }
@@ -78,10 +80,7 @@ async function* answer(
   yield { type: 'error', errorText: trouble };
 }
 
-class AnswerTooLong extends Error {}
-class SilentError extends Error {}
-
-/** Yields the data of each event. https://html.spec.whatwg.org/multipage/server-sent-events.html */
+/** Yield the data of each event. https://html.spec.whatwg.org/multipage/server-sent-events.html */
 async function* frames(reader: BytesReader): AsyncGenerator<string, void> {
   let line: string[] = []; // in the pieces it came in, each of which is looked at once
   let data: string[] = [];
@@ -104,11 +103,12 @@ async function* frames(reader: BytesReader): AsyncGenerator<string, void> {
       data = [];
       inFrame = 0;
     }
-    if (total > MAX_ANSWER_CHARS || inFrame > MAX_FRAME_CHARS) throw new AnswerTooLong();
+    if (total > MAX_ANSWER_CHARS || inFrame > MAX_FRAME_CHARS)
+      throw new ChatError('answer_too_long');
   } // an event without its empty line is no event
 }
 
-/** Yields what arrives; throws if that is nothing for too long, and lets the connection go. */
+/** Yield the text that arrives; throw if none does for too long, and let the connection go. */
 export async function* texts(reader: BytesReader): AsyncGenerator<string, void> {
   const decoder = new TextDecoder();
   try {
@@ -126,7 +126,7 @@ export async function* texts(reader: BytesReader): AsyncGenerator<string, void> 
 async function inTime<T>(reading: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const silence = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new SilentError()), SILENCE_MS);
+    timer = setTimeout(() => reject(new ChatError('silent')), SILENCE_MS);
   });
   try {
     return await Promise.race([reading, silence]);
@@ -135,7 +135,7 @@ async function inTime<T>(reading: Promise<T>): Promise<T> {
   }
 }
 
-/** Ends the read under way, if any. Nobody waits until the connection is closed. */
+/** End the read under way, if any, without waiting until the connection is closed. */
 function letGo(reader: BytesReader): void {
   reader.cancel().catch(() => undefined);
 }
@@ -155,39 +155,33 @@ class ChunkFilter {
 
   pass(data: string): UIMessageChunk[] {
     if (this.finished) return [];
-    let value: unknown;
-    try {
-      value = JSON.parse(data);
-    } catch {
-      return [];
-    }
-    return isRecord(value) && !isTooDeep(value) ? this.#chunks(value) : [];
+    const value = parseRecord(data);
+    return value && !isTooDeep(value) ? this.#chunks(value) : [];
   }
 
   endTexts(): UIMessageChunk[] {
     return [...this.#openTexts.keys()].flatMap((id) => this.#endText(id));
   }
 
-  /** Builds each chunk anew, so that fields nobody knows do not pass either. */
+  /** Build each chunk anew, so that unknown fields do not pass either. */
   #chunks(value: Record<string, unknown>): UIMessageChunk[] {
-    switch (value['type']) {
+    const { type } = value;
+    switch (type) {
       case 'start':
-        return [{ type: 'start' }];
       case 'start-step':
-        return [{ type: 'start-step' }];
       case 'finish-step':
-        return [{ type: 'finish-step' }];
+        return [{ type }];
       case 'finish':
         this.finished = true;
         return [...this.endTexts(), { type: 'finish' }];
       case 'error':
-        return [{ type: 'error', errorText: sentence(value['errorText']) }];
+        return [{ type: 'error', errorText: errorText(value.errorText) }];
       case 'text-start':
-        return this.#startText(value['id']);
+        return this.#startText(value.id);
       case 'text-delta':
-        return this.#text(value['id'], value['delta']);
+        return this.#text(value.id, value.delta);
       case 'text-end':
-        return this.#endText(value['id']);
+        return this.#endText(value.id);
       case 'tool-input-available':
         return this.#toolInput(value);
       case 'tool-output-available':
@@ -235,10 +229,10 @@ class ChunkFilter {
     const toolName = isName(toolCallId) && this.#pendingTools.get(toolCallId);
     if (!isName(toolCallId) || !isName(toolName)) return [];
     this.#pendingTools.delete(toolCallId);
-    if (value['type'] === 'tool-output-error') {
-      return [{ type: 'tool-output-error', toolCallId, errorText: sentence(value['errorText']) }];
+    if (value.type === 'tool-output-error') {
+      return [{ type: 'tool-output-error', toolCallId, errorText: errorText(value.errorText) }];
     }
-    if (holdsToken(output)) output = { success: false, error_code: 'AUTH_SERVICE_ERROR' };
+    if (holdsToken(output)) output = WITHHELD;
     this.#hooks.onToolOutput(toolName, output);
     return [{ type: 'tool-output-available', toolCallId, output }];
   }
@@ -253,13 +247,14 @@ function isTooDeep(value: unknown): boolean {
   return false;
 }
 
-/** Says whether something can name a text, a tool or a call of one: the chat keeps names too. */
+/** Tell whether a value can name a text, a tool or a tool call; the chat keeps names too. */
 function isName(value: unknown): value is string {
   return typeof value === 'string' && !isLikeToken(value);
 }
 
-function sentence(text: unknown): string {
+/** Return the agent's own sentence about what went wrong, or a code if it has none. */
+function errorText(text: unknown): string {
   return typeof text === 'string' && text !== ''
     ? maskTokens(text).slice(0, MAX_ERROR_CHARS)
-    : 'Something went wrong. Please try again.';
+    : ('failed' satisfies ChatErrorCode);
 }

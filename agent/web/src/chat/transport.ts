@@ -1,47 +1,30 @@
 // Carries the chat between the page and the agent, and keeps tokens away from the page.
 import { DefaultChatTransport, type UIMessage, type UIMessageChunk } from 'ai';
-import type { AppConfig } from '../auth/config';
-import { hear } from '../auth/listeners';
-import type { TokenRefresher } from '../auth/refresh';
-import type { Session, SessionStore } from '../auth/session';
-import { isRecord, sessionFromDelivery } from '../auth/tokens';
-import { type Challenge, nextChallenge } from './challenge';
-import type { GuestCall } from './guest-aws';
-import { QuestionMemory } from './question';
-import { readChunks, SILENCE_MS, SILENT, texts } from './stream';
 
-const SESSION_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
+import { callListener } from '../auth/listeners';
+import type { TokenRefresher } from '../auth/refresh';
+import type { SessionStore } from '../auth/session';
+import type { Session } from '../auth/storage';
+import { type Challenge, nextChallenge } from './challenge';
+import type { AgentConfig } from './config';
+import { ChatError, type ChatErrorCode } from './errors';
+import { QuestionMemory } from './question';
+import { readChunks, SILENCE_MS, texts, WITHHELD } from './stream';
+import { needsSignIn, sessionFromDelivery } from './tool-outputs';
+
+/** AgentCore's name for it: what this header holds is the chat's id. */
+const CHAT_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
 /** The language a new guest's mails are to be in. */
 const LOCALE_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale';
-const MAX_PROMPT_CHARS = 8_000;
+export const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const MAX_REFUSAL_CHARS = 10_000;
-
-export const SIGNED_OUT = 'Your sign-in has ended. Ask again to go on, and sign in when asked.';
-const USER_CHANGED = 'Somebody else has signed in, in another tab. Please ask again.';
-const UNREACHABLE = 'The assistant cannot be reached. Check your connection and try again.';
-const NOT_ANSWERED = 'The assistant could not answer that. Please try again.';
-const TOO_LONG = `Your message is too long: ${MAX_PROMPT_CHARS} characters at most.`;
-const TOKENS_UNUSABLE = 'The sign-in did not arrive whole. Please ask for a new code.';
-const BY_CODE = new Map([
-  ['busy', 'The assistant is very busy. Please try again in a few seconds.'],
-  ['session_busy', 'The last message is still being answered. Please wait a moment.'],
-  ['keys_unavailable', 'Your sign-in cannot be checked right now. Please try again.'],
-  ['foreign_session', 'This chat could not go on, so a new one was begun. Please ask again.'],
-]);
-const BY_STATUS = new Map([
-  [429, 'The assistant is very busy. Please try again in a minute.'],
-  [503, 'The assistant is very busy. Please try again in a minute.'],
-]);
-
-/** Something the visitor can be told as it stands. */
-export class ChatError extends Error {
-  override readonly name = 'ChatError';
-}
+/** The agent's own refusals that a visitor is told about, by its names for them. */
+const REFUSALS: ChatErrorCode[] = ['busy', 'foreign_session', 'keys_unavailable', 'session_busy'];
 
 export type AgentTransport = DefaultChatTransport<UIMessage>;
 
 export type AgentTransportOptions = {
-  config: AppConfig;
+  config: AgentConfig;
   store: SessionStore;
   refresher: TokenRefresher;
   fetch?: typeof fetch;
@@ -52,14 +35,12 @@ export type AgentTransportOptions = {
    */
   onSignedIn?: (session: Session, pendingQuestion: string | null) => void;
   onChallenge?: (challenge: Challenge) => void;
-  /** Loads what calls a guest runtime on AWS. */
-  loadGuestCaller?: () => Promise<{
-    callGuestRuntime: (config: AppConfig, call: GuestCall) => Promise<Response>;
-  }>;
+  /** Loads the module that calls a guest runtime on AWS. */
+  loadGuestCaller?: () => Promise<typeof import('./guest-aws')>;
 };
 
 /**
- * Makes the transport for `useChat`.
+ * Make the transport for `useChat`; it fails with a `ChatError` or a `SignInUnreachableError`.
  *
  * A code goes beside the message, never in it:
  * `sendMessage({ text: 'Code entered' }, { body: { code } })` posts `{"prompt": "", "code": ...}`.
@@ -70,16 +51,16 @@ export function createAgentTransport(
   options: AgentTransportOptions,
   Base: typeof DefaultChatTransport = DefaultChatTransport,
 ): AgentTransport {
-  const link = new AgentLink(options);
+  const connection = new AgentConnection(options);
 
   class Transport extends Base<UIMessage> {
     protected override processResponseStream(
       stream: ReadableStream<Uint8Array>,
     ): ReadableStream<UIMessageChunk> {
-      return link.read(stream);
+      return connection.read(stream);
     }
 
-    /** An answer that was cut off is asked for again; the agent keeps none to resume. */
+    /** Resume nothing: an answer that was cut off is asked for again, the agent keeps none. */
     override async reconnectToStream(): Promise<null> {
       return null;
     }
@@ -87,14 +68,14 @@ export function createAgentTransport(
 
   return new Transport({
     api: options.config.guestEndpoint,
-    fetch: (_api: unknown, init?: RequestInit) => link.post(init ?? {}),
+    fetch: (_api: unknown, init?: RequestInit) => connection.post(init ?? {}),
     prepareSendMessagesRequest: ({ messages, body }) => ({
-      body: requestBody(messages, body?.['code']),
+      body: requestBody(messages, body?.code),
     }),
   });
 }
 
-/** The latest text alone: earlier answers and tool outputs are the agent's own business. */
+/** Return the latest message alone: the agent keeps what was said before. */
 function requestBody(messages: UIMessage[], code: unknown): { prompt: string; code?: string } {
   if (typeof code === 'string' && code !== '') return { prompt: '', code };
   const latest = messages.findLast((message) => message.role === 'user');
@@ -102,28 +83,28 @@ function requestBody(messages: UIMessage[], code: unknown): { prompt: string; co
     .map((part) => (part.type === 'text' ? part.text : ''))
     .join('')
     .toWellFormed();
-  if (prompt.length > MAX_PROMPT_CHARS) throw new ChatError(TOO_LONG);
+  if (prompt.length > MAX_PROMPT_CHARS) throw new ChatError('message_too_long');
   return { prompt };
 }
 
-/** One page's connection to the agent: its session id and the login it is in. */
-class AgentLink {
+/** One page's connection to the agent: the chat's id, who it is for, and the login it is in. */
+class AgentConnection {
   readonly #options: AgentTransportOptions;
   readonly #now: () => number;
   readonly #question = new QuestionMemory();
   readonly #guestAnswers = new WeakSet<ReadableStream<Uint8Array>>();
   #challenge: Challenge | null = null;
-  #sessionId = crypto.randomUUID();
-  #sessionSub: string | null;
+  #chatId = crypto.randomUUID();
+  #chatSub: string | null;
 
   constructor(options: AgentTransportOptions) {
     this.#options = options;
     this.#now = options.now ?? Date.now;
-    this.#sessionSub = options.store.read()?.sub ?? null;
+    this.#chatSub = options.store.read()?.sub ?? null;
     options.store.subscribe((change) => {
       const { current, previous, userChanged, fromOtherTab } = change;
       if (!userChanged) return;
-      this.#begin(current?.sub ?? null);
+      this.#beginChat(current?.sub ?? null);
       if (previous || fromOtherTab) this.#question.forget();
     });
   }
@@ -131,19 +112,21 @@ class AgentLink {
   async post(init: RequestInit): Promise<Response> {
     const body = String(init.body);
     const signal = init.signal ?? null;
-    const { store, refresher } = this.#options;
-    const shown = this.#sessionSub;
+    const { config, store, refresher } = this.#options;
+    const shown = this.#chatSub;
     store.catchUp();
     const before = store.read();
     const sub = before?.sub ?? null;
-    if (sub !== shown) this.#begin(sub); // the next message goes in their name
-    // What one visitor typed is not to be sent in another's name, nor is it a guest's.
-    if (shown !== null && !before) throw new ChatError(SIGNED_OUT);
-    if (sub !== shown) throw new ChatError(USER_CHANGED);
+    if (sub !== shown) this.#beginChat(sub); // the next message goes in their name
+    // A message is never sent in another's name, nor as an anonymous one if it was a guest's.
+    if (shown !== null && !before) throw new ChatError('sign_in_ended');
+    if (sub !== shown) throw new ChatError('user_changed');
     if (!before) return this.#postAsGuest(body, signal);
     let token = await refresher.accessToken();
     for (let refreshed = false; token !== null; refreshed = true) {
-      const response = await this.#postAsMember(body, signal, before, token);
+      if (store.read()?.sub !== sub) throw new ChatError('user_changed'); // while it refreshed
+      const headers = { authorization: `Bearer ${token}` };
+      const response = await this.#send(config.memberEndpoint, body, signal, headers);
       const refusal = await refusalOf(response, signal);
       if (!refusal) return response;
       if (!refusal.tokenRefused) throw this.#explain(refusal);
@@ -153,23 +136,21 @@ class AgentLink {
       }
       token = await refresher.forceRefresh(token);
     }
-    throw new ChatError(SIGNED_OUT);
+    throw new ChatError('sign_in_ended');
   }
 
   read(stream: ReadableStream<Uint8Array>): ReadableStream<UIMessageChunk> {
     const { store } = this.#options;
     const isGuests = this.#guestAnswers.has(stream);
     let signedIn: Session | null = null;
-    // Not once somebody has signed in, be it by this answer or in another tab.
-    const maySignIn = (): boolean => isGuests && !signedIn && this.#sessionSub === null;
+    // Not once somebody has signed in, by this answer or in another tab.
+    const maySignIn = (): boolean => isGuests && !signedIn && this.#chatSub === null;
     return readChunks(stream, {
       onTokens: (delivery) => {
         store.catchUp();
-        // Nobody signs in who is signed in; tokens that come all the same are no one's.
+        // Whoever is signed in cannot sign in: tokens that come all the same are dropped.
         const session = maySignIn() ? sessionFromDelivery(delivery, this.#now()) : null;
-        if (!session) {
-          return { success: false, error_code: 'AUTH_SERVICE_ERROR', message: TOKENS_UNUSABLE };
-        }
+        if (!session) return WITHHELD;
         signedIn = session;
         store.save(session);
         return { success: true, guest_id: session.guestId, email: session.email };
@@ -181,7 +162,7 @@ class AgentLink {
         const session = signedIn;
         if (!session || store.read()?.sub !== session.sub) return;
         const question = this.#question.take();
-        hear(() => this.#options.onSignedIn?.(session, question));
+        callListener(() => this.#options.onSignedIn?.(session, question));
       },
     });
   }
@@ -193,7 +174,7 @@ class AgentLink {
     let response: Response;
     if (config.guestRuntimeArn && config.identityPoolId) {
       const load = loadGuestCaller ?? (() => import('./guest-aws'));
-      const call = { body, sessionId: this.#sessionId };
+      const call = { body, chatId: this.#chatId };
       response = await reach(signal, async (either) =>
         (await load()).callGuestRuntime(config, { ...call, signal: either }),
       );
@@ -205,19 +186,6 @@ class AgentLink {
     if (refusal) throw this.#explain(refusal);
     if (response.body) this.#guestAnswers.add(response.body);
     return response;
-  }
-
-  async #postAsMember(
-    body: string,
-    signal: AbortSignal | null,
-    asker: Session,
-    accessToken: string,
-  ): Promise<Response> {
-    const session = this.#options.store.read();
-    // What one visitor asked is not to be sent in another's name.
-    if (!session || session.sub !== asker.sub) throw new ChatError(USER_CHANGED);
-    const headers = { authorization: `Bearer ${accessToken}` };
-    return this.#send(this.#options.config.memberEndpoint, body, signal, headers);
   }
 
   #send(
@@ -233,7 +201,7 @@ class AgentLink {
         headers: {
           'content-type': 'application/json',
           accept: 'text/event-stream',
-          [SESSION_ID_HEADER]: this.#sessionId,
+          [CHAT_ID_HEADER]: this.#chatId,
           ...headers,
         },
         body,
@@ -245,32 +213,31 @@ class AgentLink {
   }
 
   #follow(toolName: string, output: unknown): void {
-    if (toolName === 'get_guest_profile' && isRecord(output) && output['signed_in'] === false) {
-      this.#question.neededSignIn();
-    }
+    if (needsSignIn(toolName, output)) this.#question.neededSignIn();
     const challenge = nextChallenge(this.#challenge, toolName, output, this.#now());
     if (!challenge) return;
     this.#challenge = challenge;
     if (challenge.open) this.#question.loginBegan();
-    hear(() => this.#options.onChallenge?.(challenge));
+    callListener(() => this.#options.onChallenge?.(challenge));
   }
 
   #explain(refusal: Refusal): ChatError {
-    if (refusal.code === 'foreign_session') this.#begin(this.#sessionSub);
-    const text = BY_CODE.get(refusal.code ?? '') ?? BY_STATUS.get(refusal.status) ?? NOT_ANSWERED;
-    return new ChatError(text);
+    if (refusal.code === 'foreign_session') this.#beginChat(this.#chatSub);
+    const told = REFUSALS.find((code) => code === refusal.code);
+    const byStatus = [429, 503].includes(refusal.status) ? 'overloaded' : 'not_answered';
+    return new ChatError(told ?? byStatus);
   }
 
-  #begin(sub: string | null): void {
-    this.#sessionId = crypto.randomUUID();
-    this.#sessionSub = sub;
+  #beginChat(sub: string | null): void {
+    this.#chatId = crypto.randomUUID();
+    this.#chatSub = sub;
     this.#challenge = null;
   }
 }
 
 type Refusal = { status: number; code: string | null; tokenRefused: boolean };
 
-/** Returns why a response is no answer, or null; AgentCore may change the status of a refusal. */
+/** Return why a response is no answer, or null; AgentCore may change the status of a refusal. */
 async function refusalOf(response: Response, stop: AbortSignal | null): Promise<Refusal | null> {
   const isJson = (response.headers.get('content-type') ?? '').includes('application/json');
   if (response.ok && !isJson) return null;
@@ -289,7 +256,7 @@ async function refusalOf(response: Response, stop: AbortSignal | null): Promise<
   return { status, code, tokenRefused: status === 401 || code === 'invalid_token' };
 }
 
-/** Waits for an answer's head, until the visitor stops that or the agent is silent for too long. */
+/** Wait for an answer's head, until the visitor stops that or the agent is silent for too long. */
 async function reach(
   stop: AbortSignal | null,
   send: (signal: AbortSignal) => Promise<Response>,
@@ -301,9 +268,9 @@ async function reach(
     // Not everything on the way to AWS heeds a signal.
     return await Promise.race([send(either), aborted(either)]);
   } catch (error) {
-    if (giveUp.signal.aborted) throw new ChatError(SILENT);
+    if (giveUp.signal.aborted) throw new ChatError('silent');
     if (error instanceof Error && error.name === 'AbortError') throw error;
-    throw new ChatError(UNREACHABLE); // its own text may name what is none of the visitor's business
+    throw new ChatError('unreachable'); // its own text is not for visitors
   } finally {
     clearTimeout(timer);
   }

@@ -1,10 +1,12 @@
-// Stand-ins the tests share: tokens with a canary in them, a storage, and answers of the agent.
-import type { AppConfig } from '../auth/config';
-import type { Session } from '../auth/session';
+// Stand-ins that the tests share: tokens with a canary in them, storages and locks.
+import type { CognitoConfig } from '../auth/cognito';
+import { type Session, STORAGE_KEY } from '../auth/storage';
+import type { AgentConfig } from '../chat/config';
 
+export const NOW = 1_790_000_000_000;
 export const CANARY = 'canary7f3a';
 
-export const config: AppConfig = {
+export const config: CognitoConfig & AgentConfig = {
   region: 'eu-central-1',
   clientId: 'client',
   cognitoEndpoint: 'https://cognito.example.com/',
@@ -12,7 +14,7 @@ export const config: AppConfig = {
   memberEndpoint: 'https://member.example.com/invocations',
 };
 
-/** Makes a JWT that nobody signed; `at` is Cognito's clock, epoch ms. */
+/** Make a JWT that nobody signed; `at` is Cognito's clock, epoch ms. */
 export function jwt(sub: string, at: number, lifeSeconds = 900, salt = '', more = {}): string {
   const iat = Math.floor(at / 1000);
   const part = (value: object) => btoa(JSON.stringify(value)).replaceAll('=', '');
@@ -55,7 +57,7 @@ export class FakeStorage implements Storage {
   /** Called before a value is kept, as another tab may do something right then. */
   beforeSet: ((key: string) => void) | null = null;
 
-  /** @param items - Those of another tab's, for a storage that they share. */
+  /** @param items - Those of another tab's storage, to share them. */
   constructor(items = new Map<string, string>()) {
     this.items = items;
   }
@@ -98,22 +100,24 @@ export function fakeLocks(): Pick<LockManager, 'request'> {
   return { request: request as LockManager['request'] };
 }
 
+export function denied(): never {
+  throw new DOMException('denied', 'SecurityError');
+}
+
 /** A storage that throws at everything, as where cookies are blocked. */
 export function blockedStorage(): Storage {
-  const denied = () => {
-    throw new DOMException('denied', 'SecurityError');
-  };
   const methods = { getItem: denied, setItem: denied, removeItem: denied };
   return Object.assign(new FakeStorage(), methods);
 }
 
-export function streamOf<T>(items: Iterable<T>): ReadableStream<T> {
-  const iterator = items[Symbol.iterator]();
-  return new ReadableStream<T>({
-    pull(controller) {
-      const { done, value } = iterator.next();
-      if (done) controller.close();
-      else controller.enqueue(value);
-    },
-  });
+/** Put a session into the storage, or none, and tell of it, as another tab does. */
+export function storeElsewhere(storage: Storage, session: object | null): void {
+  if (session) storage.setItem(STORAGE_KEY, JSON.stringify(session));
+  else storage.removeItem(STORAGE_KEY);
+  tellStored();
+}
+
+/** Tell all tabs that something is stored, as the browser does in its own time. */
+export function tellStored(key: string | null = STORAGE_KEY): void {
+  globalThis.dispatchEvent(new StorageEvent('storage', { key }));
 }

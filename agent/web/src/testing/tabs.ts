@@ -1,17 +1,16 @@
 // A browser with several tabs in front of a Cognito that answers as it is told.
 import { expect, vi } from 'vitest';
 
-import { type Locks } from '../auth/locks';
+import type { WebLocks } from '../auth/locks';
 import { TokenRefresher } from '../auth/refresh';
-import { type Session, SessionStore } from '../auth/session';
-import { config, FakeStorage, fakeLocks, jwt, sessionOf } from './fakes';
+import { SessionStore } from '../auth/session';
+import type { Session } from '../auth/storage';
+import { config, FakeStorage, fakeLocks, jwt, NOW, sessionOf } from './fakes';
 
-export const START = 1_790_000_000_000;
-
-export type Call = { operation: string; body: Record<string, string>; url: string };
+type Call = { operation: string; body: Record<string, string>; url: string };
 export type Answer = () => Response | Promise<Response>;
 
-/** Needs fake timers: the clock is theirs, and `state.now` sets it. */
+/** Make a browser with one tab signed in; needs fake timers, whose clock `state.now` sets. */
 export function world(changes: Partial<Session> = {}, skew = 0) {
   const state = {
     skew,
@@ -51,19 +50,13 @@ export function world(changes: Partial<Session> = {}, skew = 0) {
         ...result,
       },
     });
-  const tab = (withLocks: boolean | Locks = true, tabStorage: Storage | null = storage) => {
+  const tab = (withLocks: boolean | WebLocks = true, tabStorage: Storage | null = storage) => {
     const store = new SessionStore({ storage: tabStorage, clientId: config.clientId });
     const options = { fetch: send, now, locks: withLocks === true ? locks : withLocks || null };
     return { store, refresher: new TokenRefresher(config, store, options) };
   };
-  const refused =
-    (type: string, status = 400) =>
-    () =>
-      Response.json({ __type: type }, { status });
-  /** Tells all tabs that something is stored, as the browser does in its own time. */
-  const told = (key: string | null = 'booking_session') =>
-    globalThis.dispatchEvent(new StorageEvent('storage', { key }));
+  const refused = (type: string) => () => Response.json({ __type: type }, { status: 400 });
   const first = tab();
-  first.store.save(sessionOf('ada', START, { accessToken: jwt('ada', START + skew), ...changes }));
-  return { state, storage, locks, calls, tab, granted, refused, told, ...first };
+  first.store.save(sessionOf('ada', NOW, { accessToken: jwt('ada', NOW + skew), ...changes }));
+  return { state, storage, locks, calls, tab, granted, refused, ...first };
 }

@@ -1,10 +1,7 @@
-// What the page must know of a deployment; none of it is secret.
+// What the chat must know of a deployment; none of it is secret.
 
-export type AppConfig = {
+export type AgentConfig = {
   region: string;
-  clientId: string;
-  /** Such as `https://cognito-idp.eu-central-1.amazonaws.com/`. */
-  cognitoEndpoint: string;
   /** Where anonymous messages are posted. */
   guestEndpoint: string;
   /** Where messages are posted with a bearer token. */
