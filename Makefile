@@ -74,8 +74,9 @@ e2e: setup page ## the chat page in a real Chromium; screenshots go to .local/sc
 	    exit 1; }
 	@$(PY) -m pytest tests/browser
 
-lint: $(VENV)/.dev ## ruff
+lint: $(VENV)/.dev agent/web/node_modules/.ready ## ruff; Biome for the page
 	@$(PY) -m ruff check . && $(PY) -m ruff format --check .
+	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm run --silent lint
 
 types: $(VENV)/.dev ## mypy, strict
 	@$(PY) -m mypy
