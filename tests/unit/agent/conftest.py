@@ -1,13 +1,28 @@
 """A sign-in on stand-ins for AWS, the same for all tests of the agent."""
 
-import pytest
+from collections.abc import Iterator
 
+import pytest
+from starlette.testclient import TestClient
+
+from agent.main import create_app
 from agent.sign_in.cognito import Cognito
 from agent.sign_in.guests import GuestStore
+from agent.sign_in.identity import KeySet, TokenVerifier
 from agent.sign_in.login import EmailOtpLogin
 from agent.sign_in.turns import EmailOtp
-from tests.support.fakes import CLIENT_ID, POOL_ID, Clock, FakeCognito, FakeDynamoDb, Signer
+from tests.support.fakes import (
+    CLIENT_ID,
+    ISSUER,
+    LOOPBACK,
+    POOL_ID,
+    Clock,
+    FakeCognito,
+    FakeDynamoDb,
+    Signer,
+)
 from tests.support.logins import Logins
+from tests.support.service import SETTINGS, Browser
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +69,16 @@ def login(flow: EmailOtpLogin) -> Logins:
 @pytest.fixture
 def email_otp(flow: EmailOtpLogin, guests: GuestStore, clock: Clock) -> EmailOtp:
     return EmailOtp(flow, guests, clock=clock)
+
+
+@pytest.fixture
+def verifier(signer: Signer, clock: Clock) -> TokenVerifier:
+    keys = KeySet(lambda: signer.jwks, clock)
+    return TokenVerifier(issuer=ISSUER, client_id=CLIENT_ID, keys=keys, clock=clock)
+
+
+@pytest.fixture
+def browser(email_otp: EmailOtp, verifier: TokenVerifier, clock: Clock) -> Iterator[Browser]:
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, clock=clock)
+    with TestClient(app, base_url=LOOPBACK) as http:
+        yield Browser(http)
