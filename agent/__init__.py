@@ -1,1 +1,1 @@
-"""The agent: a conversation in which a guest signs in with a code from her e-mail."""
+"""The agent: a guest signs in with a code by e-mail in the middle of a conversation."""

@@ -112,10 +112,9 @@ class Admission:
         """
         if access_token is None:
             return None, self._anonymous.take()
-        identity = await self._verifying.run(
-            lambda: self._verifier.verify_access_token(access_token)
-        )
-        place = self._members.take(identity.cognito_sub)
+        verify = self._verifier.verify_access_token
+        cognito_sub = await self._verifying.run(lambda: verify(access_token))
+        place = self._members.take(cognito_sub)
         try:
             if not await self._reads.run(lambda: self._is_signed_in(access_token)):
                 raise TokenError("sub", "signed out, disabled or deleted")
@@ -124,7 +123,7 @@ class Admission:
             if isinstance(error, ClientError | BotoCoreError):
                 raise KeysUnavailableError from None
             raise
-        return identity.cognito_sub, place
+        return cognito_sub, place
 
 
 def _parse(payload: object) -> tuple[str, str | None]:

@@ -10,7 +10,6 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Self, cast
 
 import jwt
@@ -49,13 +48,6 @@ class TokenError(Exception):
 
 class KeysUnavailableError(Exception):
     """The pool's keys cannot be fetched now, so this token can be neither trusted nor refused."""
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who sent the request."""
-
-    cognito_sub: str
 
 
 class KeySet:
@@ -167,14 +159,15 @@ class TokenVerifier:
             clock=clock,
         )
 
-    def verify_access_token(self, access_token: str) -> Identity:
-        """Return who the token was issued to.
+    def verify_access_token(self, access_token: str) -> str:
+        """Return the `sub` of whom the token was issued to.
 
         Raises:
             TokenError: The token is not a valid access token for this client.
             KeysUnavailableError: The pool's keys cannot be fetched now.
         """
-        return Identity(cognito_sub=self.verify(access_token, token_use="access")["sub"])  # noqa: S106
+        cognito_sub: str = self.verify(access_token, token_use="access")["sub"]  # noqa: S106
+        return cognito_sub
 
     def verify(self, encoded: str, *, token_use: str) -> dict[str, Any]:
         """Verify an access or an ID token and return its claims.

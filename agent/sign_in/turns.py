@@ -149,7 +149,7 @@ class EmailOtp:
         self.login.expect_code_from_before(self.chats.get(session_id, Chat).login)
 
 
-@dataclass(slots=True, repr=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Turn:
     """One message of a visitor, ready for an agent; made by `EmailOtp.turn`.
 

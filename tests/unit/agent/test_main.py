@@ -78,7 +78,7 @@ def test_tokens_are_in_the_verify_calls_output_alone(
     assert not any(session in json.dumps(chunks) for session in sessions)
 
 
-def test_every_error_code_reaches_the_guest_in_her_words(
+def test_every_error_code_reaches_the_guest_in_their_words(
     browser: Browser, cognito: FakeCognito, dynamodb: FakeDynamoDb, clock: Clock
 ) -> None:
     told = {}
