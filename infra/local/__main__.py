@@ -19,7 +19,7 @@ def _port(variable: str, default: int) -> int:
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command that was asked for."""
     parser = argparse.ArgumentParser(prog="python -m infra.local", description=__doc__)
     parser.add_argument("command", choices=["deploy", "serve", "chat", "stop"])
     command = parser.parse_args().command

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.local import ministack
-from infra.local.deployment import CREDENTIALS, environment_without_aws, write_whole
+from infra.local.deployment import CREDENTIALS, ministack_environment, write_whole
 from infra.local.ministack import HOST, ROOT, LocalError
 from infra.settings import LOCAL_REGION
 
@@ -21,31 +21,26 @@ End it with Ctrl-C; `make stop-local` ends MiniStack too.
 
 
 def agent_environment(directory: Path, outputs: Mapping[str, str]) -> dict[str, str]:
-    """The environment in which the agent works against a local deployment.
+    """Return the environment in which the agent works against a local deployment.
 
     It has the agent's role alone, through a profile that assumes it, so boto3 renews the
     credentials of an agent that runs for long.
 
     Args:
-        directory: the deployment's folder; the profile is written there.
-        outputs: what `deploy` returned.
+        directory: The deployment's folder; the profile is written there.
+        outputs: What `deploy` returned.
     """
     profile = (
         "[profile agent]\n"
         f"role_arn = {outputs['AgentRoleArn']}\n"
         "source_profile = root\n"
-        "[profile root]\n"
-        + "".join(f"{name.lower()} = {value}\n" for name, value in CREDENTIALS.items())
+        "[profile root]\n" + "".join(f"{name} = {value}\n" for name, value in CREDENTIALS.items())
     )
     config = directory.resolve() / "aws-config"
     write_whole(config, profile)
-    return environment_without_aws() | {
+    return ministack_environment(outputs["endpoint_url"]) | {
         "AWS_CONFIG_FILE": str(config),
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_PROFILE": "agent",
-        "AWS_REGION": outputs["region"],
-        "AWS_DEFAULT_REGION": outputs["region"],
-        "AWS_ENDPOINT_URL": outputs["endpoint_url"],
         "USER_POOL_ID": outputs["UserPoolId"],
         "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
         "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
@@ -54,12 +49,12 @@ def agent_environment(directory: Path, outputs: Mapping[str, str]) -> dict[str, 
 
 
 def bedrock_environment() -> dict[str, str]:
-    """What the agent needs beside that if `MODEL_ID` asks for a Bedrock model.
+    """Return what the agent needs beside that if `MODEL_ID` names a Bedrock model.
 
-    Such a model is AWS's own, where MiniStack's credentials open nothing.
+    Such a model runs in AWS, where MiniStack's credentials open nothing.
 
     Raises:
-        LocalError: there is no API key for it.
+        LocalError: There is no API key for it.
     """
     model_id = os.environ.get("MODEL_ID")
     if not model_id or model_id == "offline":
@@ -85,12 +80,12 @@ def serve(directory: Path, *, port: int, with_page: bool = False) -> None:
     """Become the agent's process.
 
     Args:
-        directory: the folder of the deployment it works with.
-        port: where it listens on loopback.
-        with_page: serve the chat page and the mailbox too.
+        directory: The folder of the deployment it works with.
+        port: Where it listens on loopback.
+        with_page: Serve the chat page and the mailbox too.
 
     Raises:
-        LocalError: nothing is deployed there, or the port is busy.
+        LocalError: Nothing is deployed there, or the port is busy.
     """
     running = ministack.find(directory)
     if running is None or not (directory / "outputs.json").exists():

@@ -23,7 +23,7 @@ from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION
 STACK = "EmailOtp"
 SENDER = "login@example.com"
 _CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+CREDENTIALS: Mapping[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
 _DEPLOYED_WELL = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
@@ -38,17 +38,17 @@ def deploy(
     """Deploy the stack with the CDK CLI into the MiniStack of a folder, starting it if need be.
 
     Args:
-        directory: where MiniStack's files, the outputs and the cloud assembly go.
-        port: where MiniStack listens on loopback.
-        context: settings of the stack, beside those a local deployment needs.
-        end_with_us: a MiniStack started here ends when this process does.
-        report: called with a line whenever there is progress.
+        directory: Where MiniStack's files, the outputs and the cloud assembly go.
+        port: Where MiniStack listens on loopback.
+        context: Settings of the stack, beside those a local deployment needs.
+        end_with_us: Whether a MiniStack started here ends when this process does.
+        report: Called with a line whenever there is progress.
 
     Returns:
         The stack's outputs, `endpoint_url` and `region`, as in `<directory>/outputs.json`.
 
     Raises:
-        LocalError: it did not work; the message says what to do.
+        LocalError: It did not work; the message says what to do.
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / "deploy.lock").open("w") as lock:
@@ -56,7 +56,7 @@ def deploy(
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise LocalError(f"another deployment into {directory} is running: wait") from error
-        running = _ministack(directory, port, end_with_us=end_with_us, report=report)
+        running = _find_or_start(directory, port, end_with_us=end_with_us, report=report)
         report("deploying the stack with the CDK CLI")
         outputs = _cdk_deploy(directory, running, context or {}, report)
         outputs |= {"endpoint_url": running.endpoint_url, "region": LOCAL_REGION}
@@ -72,13 +72,13 @@ def deployed(
     context: Mapping[str, str] | None = None,
     report: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[dict[str, str]]:
-    """A deployment of one's own that ends with the block, or with this process if that is first.
+    """Deploy into a MiniStack that ends with the block, or with this process if that ends first.
 
     Args:
-        directory: an empty folder for its files.
-        port: where MiniStack listens on loopback; a free port by default.
-        context: settings of the stack, beside those a local deployment needs.
-        report: called with a line whenever there is progress.
+        directory: An empty folder for its files.
+        port: Where MiniStack listens on loopback; a free port by default.
+        context: Settings of the stack, beside those a local deployment needs.
+        report: Called with a line whenever there is progress.
 
     Yields:
         What `deploy` returns.
@@ -95,16 +95,16 @@ def deployed(
         ministack.stop(directory)
 
 
-def _ministack(
+def _find_or_start(
     directory: Path, port: int, *, end_with_us: bool, report: Callable[[str], None]
 ) -> MiniStack:
-    """One to deploy into: the one that runs, if it runs where asked and is in good state."""
+    """Return the MiniStack that runs if its port and state are right, else start a new one."""
     running = ministack.find(directory)
     if running and running.port == port and running.is_healthy() and _stack_is_well(running):
         report(f"using MiniStack on {running.endpoint_url}")
         return running
     if running:
-        if running.port != port:  # else what runs would be lost for nothing
+        if running.port != port:  # or else what runs would be ended for nothing
             ministack.require_free_port(port, "MINISTACK_PORT")
         report(f"ending MiniStack on {running.endpoint_url}, to start it anew")
         ministack.stop(directory)
@@ -118,7 +118,7 @@ def _ministack(
 
 
 def _stack_is_well(running: MiniStack) -> bool:
-    """Whether a new deployment can go on top: not if one was cut off or failed half-way."""
+    """Return whether a new deployment can go on top: not if one was cut off or failed."""
     try:
         stacks = _client("cloudformation", running).describe_stacks(StackName=STACK)["Stacks"]
     except ClientError:
@@ -137,24 +137,10 @@ def _cdk_deploy(
     assembly, outputs_file = directory / "cdk.out", directory / "cdk-outputs.json"
     shutil.rmtree(assembly, ignore_errors=True)
     outputs_file.unlink(missing_ok=True)
-    settings = {
-        "local": "true",
-        "sender": SENDER,
-        "app_name": "Guest desk",
-        "create_sender_identity": "true",
-        "removal_policy": "destroy",
-        **context,
-    }
-    command = [str(NODE), str(_CDK), "deploy", STACK]
-    command += ["--app", f'"{sys.executable}" app.py', "--output", str(assembly.resolve())]
-    command += ["--outputs-file", str(outputs_file.resolve()), "--require-approval", "never"]
-    command += ["--method", "direct", "--progress", "events", "--no-color", "--no-notices"]
-    command += ["--no-version-reporting", "--no-lookups", "--ci"]
-    command += [f"--context={name}={value}" for name, value in settings.items()]
     log_path = directory / "cdk.log"
     with log_path.open("w") as log:
         process = subprocess.Popen(  # noqa: S603
-            command,
+            _cdk_command(assembly, outputs_file, context),
             cwd=ROOT,
             env=_cdk_environment(running),
             stdin=subprocess.DEVNULL,
@@ -180,15 +166,28 @@ def _cdk_deploy(
     return outputs
 
 
+def _cdk_command(assembly: Path, outputs_file: Path, context: Mapping[str, str]) -> list[str]:
+    settings = {
+        "local": "true",
+        "sender": SENDER,
+        "app_name": "Guest desk",
+        "create_sender_identity": "true",
+        "removal_policy": "destroy",
+        **context,
+    }
+    command = [str(NODE), str(_CDK), "deploy", STACK]
+    command += ["--app", f'"{sys.executable}" app.py', "--output", str(assembly.resolve())]
+    command += ["--outputs-file", str(outputs_file.resolve()), "--require-approval", "never"]
+    command += ["--method", "direct", "--progress", "events", "--no-color", "--no-notices"]
+    command += ["--no-version-reporting", "--no-lookups", "--ci"]
+    return command + [f"--context={name}={value}" for name, value in settings.items()]
+
+
 def _cdk_environment(running: MiniStack) -> dict[str, str]:
-    """The CLI sees MiniStack alone and asks the internet nothing."""
-    return environment_without_aws() | {
-        **CREDENTIALS,
-        "AWS_ENDPOINT_URL": running.endpoint_url,
-        "AWS_REGION": LOCAL_REGION,
-        "AWS_DEFAULT_REGION": LOCAL_REGION,
+    """Return an environment in which the CLI sees MiniStack alone and asks the internet nothing."""
+    return ministack_environment(running.endpoint_url) | {
+        **{name.upper(): value for name, value in CREDENTIALS.items()},
         "AWS_CONFIG_FILE": os.devnull,
-        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
         "AWS_EC2_METADATA_DISABLED": "true",
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_DISABLE_VERSION_CHECK": "true",
@@ -200,23 +199,27 @@ def _client(service: str, running: MiniStack) -> Any:
         service,
         endpoint_url=running.endpoint_url,
         region_name=LOCAL_REGION,
-        aws_access_key_id=CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}, proxies={}),
+        **CREDENTIALS,
     )
 
 
-def environment_without_aws() -> dict[str, str]:
-    """This process's environment without its AWS account and without proxies."""
+def ministack_environment(endpoint_url: str) -> dict[str, str]:
+    """Return this process's environment, with MiniStack for its AWS account and no proxy."""
     return {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("AWS_", "CDK_")) and not name.lower().endswith("_proxy")
+    } | {
+        "AWS_ENDPOINT_URL": endpoint_url,
+        "AWS_REGION": LOCAL_REGION,
+        "AWS_DEFAULT_REGION": LOCAL_REGION,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     }
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write a file so that nobody ever sees half of it."""
+    """Write a file so that no reader ever sees half of it."""
     unfinished = path.with_suffix(".unfinished")
     unfinished.write_text(text)
     unfinished.replace(path)

@@ -1,8 +1,6 @@
-"""Runs MiniStack behind a guard against web pages, under a lock that shows whether it lives.
+"""Runs MiniStack behind a guard against web pages, under a lock that shows whether it runs.
 
-Started with MiniStack's own Python.
-
-Usage: python -P guard.py <lock file> [until-stdin-closes]
+Usage, with MiniStack's own Python: python -P guard.py <lock file> [until-stdin-closes]
 """
 
 import fcntl
@@ -47,6 +45,6 @@ with open(sys.argv[1], "a+") as lock_file:
 
     from ministack import app  # type: ignore[import-not-found]
 
-    # It runs code, checks no signature and lets pages of any origin in.
+    # MiniStack runs code, checks no signature and answers web pages of any origin.
     app.app = LoopbackOnly(app.app)
     app.main()

@@ -1,4 +1,4 @@
-"""Starts, finds and ends MiniStack, the embedded AWS: at most one a folder, on loopback."""
+"""Starts, finds and ends MiniStack, the embedded AWS, on loopback: at most one for a folder."""
 
 import contextlib
 import fcntl
@@ -32,8 +32,8 @@ class MiniStack:
     """A running MiniStack.
 
     Attributes:
-        pid: its process, which leads a group of its own with the Lambdas it started.
-        port: where it listens on loopback.
+        pid: Its process, which leads a group of its own with the Lambdas it started.
+        port: Where it listens on loopback.
     """
 
     pid: int
@@ -41,11 +41,11 @@ class MiniStack:
 
     @property
     def endpoint_url(self) -> str:
-        """What `AWS_ENDPOINT_URL` has to be."""
+        """The value for `AWS_ENDPOINT_URL`."""
         return f"http://{HOST}:{self.port}"
 
     def is_healthy(self) -> bool:
-        """Whether it answers."""
+        """Return whether it answers."""
         try:
             return "version" in _get(f"{self.endpoint_url}/_ministack/health")
         except (OSError, ValueError):
@@ -53,10 +53,10 @@ class MiniStack:
 
 
 def find(directory: Path) -> MiniStack | None:
-    """The MiniStack that was started in a folder, if it still lives.
+    """Return the MiniStack that was started in a folder, if it still runs.
 
-    It holds a lock for as long as it lives, so a stale file or a reused process id cannot
-    be taken for it.
+    It holds a lock for as long as it runs, so neither an old file nor a process id that another
+    process has by now can be mistaken for it.
     """
     lock_path = _lock_path(directory)
     if not lock_path.exists():
@@ -75,12 +75,12 @@ def start(directory: Path, port: int, *, end_with_us: bool = False) -> MiniStack
     """Start MiniStack, with empty state, and wait until it answers.
 
     Args:
-        directory: where its log, lock and temporary files go.
-        port: where it is to listen on loopback.
-        end_with_us: it ends when this process does, however that happens.
+        directory: Where its log, lock and temporary files go.
+        port: Where it is to listen on loopback.
+        end_with_us: Whether it ends when this process does, however that happens.
 
     Raises:
-        LocalError: the port is busy, MiniStack is not installed or does not come up.
+        LocalError: The port is busy, or MiniStack is not installed or does not answer in time.
     """
     require_free_port(port, "MINISTACK_PORT")
     if not _PYTHON.exists():
@@ -130,8 +130,7 @@ def stop(directory: Path) -> bool:
         if time.monotonic() > deadline:
             _end_group(running.pid, signal.SIGKILL)
         time.sleep(0.05)
-    # Lambdas that outlived it.
-    _end_group(running.pid, signal.SIGKILL)
+    _end_group(running.pid, signal.SIGKILL)  # Lambdas that outlived it
     for process in [each for each in _ENDING_WITH_US if each.pid == running.pid]:
         _ENDING_WITH_US.remove(process)
         process.communicate()
@@ -139,7 +138,7 @@ def stop(directory: Path) -> bool:
 
 
 def mails(endpoint_url: str) -> list[dict[str, Any]]:
-    """The mails MiniStack's SES took, oldest first: `To Subject BodyText BodyHtml` and more."""
+    """Return the mails that SES took, oldest first: `To Subject BodyText BodyHtml` and more."""
     messages = _get(f"{endpoint_url}/_ministack/ses/messages")["messages"]
     return [message for account in messages.values() for message in account]
 
@@ -148,7 +147,7 @@ def require_free_port(port: int, variable: str) -> None:
     """Make sure that a loopback port can be bound.
 
     Raises:
-        LocalError: it cannot; the message names the port and the variable that picks another.
+        LocalError: It cannot; the message names the port and the variable that picks another.
     """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -162,7 +161,7 @@ def require_free_port(port: int, variable: str) -> None:
 
 
 def free_port() -> int:
-    """A loopback port nothing listens on."""
+    """Return a loopback port that nothing listens on."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -178,7 +177,7 @@ def _lock_path(directory: Path) -> Path:
 
 
 def _environment(home: Path, port: int) -> dict[str, str]:
-    """Nothing of the caller's: the Lambdas inherit all of it."""
+    """Return MiniStack's environment, without the caller's: the Lambdas inherit all of it."""
     return {
         "PATH": f"{_PYTHON.parent}:/usr/local/bin:/usr/bin:/bin",
         "HOME": str(home),
