@@ -14,9 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from infra.local import agent as local_agent
 from infra.local import deployment
 from infra.local.ministack import ROOT
 from tests.support.agent_process import Conversation, http, outputs_of, running_agent
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, new_address
 
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _GUESTS_AT_ONCE = 20
@@ -100,7 +99,7 @@ def _rows(stack: Deployment, directory: Path, url: str) -> Iterator[Row]:
 
 def _sign_in(stack: Deployment, url: str) -> tuple[float, dict[str, Any]]:
     """Sign a new guest in through the agent; seconds without reading the mail, and the event."""
-    address = f"guest-{uuid.uuid4().hex[:12]}@example.com"
+    address = new_address()
     guest = Conversation(url)
     started_at = time.perf_counter()
     guest.say(f"I'm Ada, {address}")
@@ -116,7 +115,7 @@ def _sign_in(stack: Deployment, url: str) -> tuple[float, dict[str, Any]]:
 
 
 def _bare_sign_in(stack: Deployment) -> float:
-    """The same calls of Cognito's, without an agent."""
+    """Make the same calls of Cognito's, without an agent; returns the seconds."""
     started_at = time.perf_counter()
     address = stack.new_user()
     challenge = stack.initiate(address)
@@ -141,7 +140,7 @@ def _first_chunk(url: str) -> float:
 
 
 def _refresh_p95(stack: Deployment, tokens: dict[str, Any]) -> float:
-    """The very request the browser makes, but for the browser."""
+    """Measure the very request that the browser makes, without the browser."""
 
     def refresh() -> None:
         response = http.post(
@@ -200,10 +199,7 @@ def _mapping() -> float:
 def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
     for handler, clients in _HANDLERS.items():
         function = "".join(word.capitalize() for word in handler.split("_"))
-        configuration = stack.client("lambda").get_function_configuration(
-            FunctionName=stack.outputs[f"{function}FunctionName"]
-        )
-        environment = configuration["Environment"]["Variables"] | {
+        environment = stack.function(function)["Environment"]["Variables"] | {
             "AWS_DEFAULT_REGION": stack.outputs["region"]
         }
         bundle = bundling.build(handler)
@@ -246,44 +242,20 @@ def _start(python: Path, code: str, folder: Path, environment: dict[str, str]) -
 def _under_load(stack: Deployment, url: str) -> Iterator[Row]:
     """Visitors chat, a message every two seconds; others begin to sign in in one instant."""
     over = threading.Event()
-    pings: list[float] = []
-    answers: list[float] = []
     failures: list[str] = []
-
-    def chat(_: int) -> None:
-        visitor = Conversation(url)
-        while not over.wait(random.uniform(1, 3)):  # noqa: S311 - no secret
-            started_at = time.perf_counter()
-            try:
-                visitor.say("When are you open?")
-            except Exception as error:
-                failures.append(type(error).__name__)
-            else:
-                answers.append(time.perf_counter() - started_at)
-
-    def sign_in(_: int) -> float | None:
-        try:
-            return _sign_in(stack, url)[0]
-        except Exception as error:
-            failures.append(str(error))
-            return None
-
-    def ping() -> None:
-        while not over.wait(0.05):
-            started_at = time.perf_counter()
-            http.get(f"{url}/ping").raise_for_status()
-            pings.append(time.perf_counter() - started_at)
-
     with ThreadPoolExecutor(_CHATTING + _SIGNING_IN + 1) as pool:
-        visitors = [pool.submit(ping), *(pool.submit(chat, n) for n in range(_CHATTING))]
+        pinging = pool.submit(_ping, url, over)
+        chatting = [pool.submit(_chat, url, over, failures) for _ in range(_CHATTING)]
         time.sleep(3)
-        signed_in = list(pool.map(sign_in, range(_SIGNING_IN)))
+        signing_in = [pool.submit(_sign_in, stack, url) for _ in range(_SIGNING_IN)]
+        wait(signing_in)
         over.set()
-        for visitor in visitors:
-            visitor.result()
+        pings = pinging.result()
+        answers = [seconds for visitor in chatting for seconds in visitor.result()]
+    failures += [str(error) for guest in signing_in if (error := guest.exception())]
     for failure in sorted(set(failures)):
         print(f"failed: {failure}", file=sys.stderr)
-    times = [seconds for seconds in signed_in if seconds is not None]
+    times = [guest.result()[0] for guest in signing_in if not guest.exception()]
     if not answers or not times:
         raise RuntimeError("nobody was answered, or nobody signed in")
     load = f"{_CHATTING} chatting, {_SIGNING_IN} signing in at once"
@@ -291,6 +263,26 @@ def _under_load(stack: Deployment, url: str) -> Iterator[Row]:
     yield Row(f"{load}: /ping, p95 of {len(pings)}", _p95(pings), "< 100 ms", 0.1)
     yield Row(f"{load}: an answer, p95", _p95(answers), told)
     yield Row(f"{load}: a sign-in, p95", _p95(times), f"{len(times)} signed in")
+
+
+def _ping(url: str, over: threading.Event) -> list[float]:
+    """Ping twenty times a second until it is over; returns how long each took."""
+    times = []
+    while not over.wait(0.05):
+        times.append(_timed(lambda: http.get(f"{url}/ping").raise_for_status()))
+    return times
+
+
+def _chat(url: str, over: threading.Event, failures: list[str]) -> list[float]:
+    """Ask about every two seconds until it is over; returns how long each answer took."""
+    visitor = Conversation(url)
+    times = []
+    while not over.wait(random.uniform(1, 3)):  # noqa: S311 - no secret
+        try:
+            times.append(_timed(lambda: visitor.say("When are you open?")))
+        except Exception as error:
+            failures.append(type(error).__name__)
+    return times
 
 
 def _p95(times: list[float]) -> float:

@@ -11,13 +11,13 @@ from tests.support.deployment import Deployment
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment that ends with the test run."""
+    """Deploy into a MiniStack that ends with the test run."""
     with deployment.deployed(tmp_path_factory.mktemp("stack")) as outputs:
         yield Deployment(outputs)
 
 
 @pytest.fixture(scope="session")
 def agent_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The agent's address, against that stack and under its role alone."""
+    """Run the agent against that stack, under its role alone."""
     with running_agent(tmp_path_factory.mktemp("agent"), stack.outputs) as url:
         yield url

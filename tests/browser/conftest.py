@@ -13,12 +13,10 @@ from tests.support.agent_process import running_agent
 from tests.support.deployment import Deployment
 from tests.support.guest import Guest
 
-SCREENSHOTS = ROOT / ".local" / "screenshots"
-
 
 @pytest.fixture(scope="session")
 def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
-    """Debian's Chromium where there is one; it looks for nothing outside this machine."""
+    """Take Debian's Chromium where there is one, and let it call nothing of its own accord."""
     return {
         **browser_type_launch_args,
         "executable_path": shutil.which("chromium"),
@@ -33,8 +31,16 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 
 
 @pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Make the folder for pictures of what the tests saw."""
+    folder = ROOT / ".local" / "screenshots"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def chat_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the chat page is."""
+    """Run the chat."""
     if not (ROOT / "agent" / "web" / "dist" / "index.html").exists():
         raise RuntimeError("the page is not built: run `make page`")
     directory = tmp_path_factory.mktemp("chat")
@@ -44,9 +50,13 @@ def chat_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 @pytest.fixture
 def new_tab(
-    context: BrowserContext, stack: Deployment, chat_url: str, request: pytest.FixtureRequest
+    context: BrowserContext,
+    stack: Deployment,
+    chat_url: str,
+    screenshots: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[[], Guest]]:
-    """Open the chat in a tab of one browser; the console of each must stay clean."""
+    """Open the chat in tabs of one browser; the console of each must stay clean."""
     console: list[str] = []
     tabs: list[Page] = []
 
@@ -62,20 +72,19 @@ def new_tab(
         return Guest(page, stack)
 
     yield open_tab
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     for number, page in enumerate(tabs):
-        page.screenshot(path=SCREENSHOTS / f"{request.node.name}-{number}.png")
+        page.screenshot(path=screenshots / f"{request.node.name}-{number}.png")
     assert not [line for line in console if "eyJ" in line or "Content Security" in line]
 
 
 @pytest.fixture
 def guest(new_tab: Callable[[], Guest]) -> Guest:
-    """A guest with one tab."""
+    """Open one tab for a guest."""
     return new_tab()
 
 
 @pytest.fixture(scope="session")
 def axe() -> str:
-    """The accessibility checker's script."""
+    """Read the accessibility checker's script."""
     script = ROOT / "agent" / "web" / "node_modules" / "axe-core" / "axe.min.js"
-    return Path(script).read_text("utf-8")
+    return script.read_text("utf-8")

@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, ClassVar, override
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import ClassVar, override
 
 import pytest
 from playwright.sync_api import Request, Route, expect
 
-from tests.browser.conftest import SCREENSHOTS
 from tests.support.deployment import Deployment, other_than
 from tests.support.guest import STORAGE_KEY, Guest
+from tests.support.http_server import QuietHandler, answering
 
 _AXE = "axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'best-practice']})"
 
@@ -443,7 +444,7 @@ def test_answer_cut_off_half_way_is_told_and_asked_for_again(guest: Guest) -> No
     guest.hears("There was no", times=0)
 
 
-class _BeginsAnAnswer(BaseHTTPRequestHandler):
+class _BeginsAnAnswer(QuietHandler):
     """Begins an answer; what becomes of it differs."""
 
     protocol_version = "HTTP/1.1"
@@ -466,9 +467,6 @@ class _BeginsAnAnswer(BaseHTTPRequestHandler):
 
     def go_on(self) -> None:
         raise NotImplementedError
-
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
 
 
 class _LosesTheConnection(_BeginsAnAnswer):
@@ -496,14 +494,10 @@ class _EndsButKeepsTheConnection(_FallsSilent):
 
 @contextmanager
 def _next_answer(guest: Guest, handler: type[_BeginsAnAnswer]) -> Iterator[None]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        url = f"http://127.0.0.1:{server.server_port}/invocations"
-        guest.page.route("**/invocations", lambda route: route.continue_(url=url), times=1)
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), handler)) as url:
+        instead = f"{url}/invocations"
+        guest.page.route("**/invocations", lambda route: route.continue_(url=instead), times=1)
         yield
-        server.shutdown()
-        thread.join()
 
 
 def test_connection_lost_in_mid_answer_is_told_and_the_question_asked_again(guest: Guest) -> None:
@@ -600,7 +594,9 @@ def test_new_code_that_is_refused_leaves_the_focus_where_to_type(guest: Guest) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_page_is_accessible_and_fits_a_small_screen(guest: Guest, axe: str, scheme: str) -> None:
+def test_page_is_accessible_and_fits_a_small_screen(
+    guest: Guest, axe: str, screenshots: Path, scheme: str
+) -> None:
     guest.page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
     guest.asks_for_code()
     for width in (360, 1280):
@@ -609,4 +605,4 @@ def test_page_is_accessible_and_fits_a_small_screen(guest: Guest, axe: str, sche
         guest.page.evaluate(axe)
         violations = guest.page.evaluate(_AXE)["violations"]
         assert [each["id"] for each in violations] == []
-        guest.page.screenshot(path=SCREENSHOTS / f"code-box-{scheme}-{width}.png")
+        guest.page.screenshot(path=screenshots / f"code-box-{scheme}-{width}.png")

@@ -1,5 +1,6 @@
 """The mail as a browser shows it."""
 
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -7,7 +8,6 @@ from playwright.sync_api import Page
 
 from email_otp.mailer import compose
 from email_otp.templates import TEXTS
-from tests.browser.conftest import SCREENSHOTS
 
 ASKED_AT = 1_795_600_452
 # A long one without a blank, as the sender's domain may be.
@@ -17,7 +17,7 @@ APP_NAME = "welcometothehotelattheharbourofthelittletown.example.com"
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("language", sorted(TEXTS))
 def test_mail_is_readable_on_a_small_screen(
-    page: Page, axe: str, language: str, scheme: Literal["light", "dark"]
+    page: Page, axe: str, screenshots: Path, language: str, scheme: Literal["light", "dark"]
 ) -> None:
     page.emulate_media(color_scheme=scheme)
     for width in (320, 1280):
@@ -31,5 +31,4 @@ def test_mail_is_readable_on_a_small_screen(
         page.evaluate(axe)
         violations = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa']})")["violations"]
         assert [each["id"] for each in violations] == []
-        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=SCREENSHOTS / f"mail-{language}-{scheme}-{width}.png")
+        page.screenshot(path=screenshots / f"mail-{language}-{scheme}-{width}.png")

@@ -1,8 +1,7 @@
 """T36: a page from elsewhere, open in the same browser, does and reads nothing on this machine."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ import pytest
 from playwright.sync_api import BrowserType, Page
 
 from tests.support.deployment import Deployment
+from tests.support.http_server import QuietHandler, answering
 
 NAME = "evil.example.com"
 # Each returns what it could read, or the error's name.
@@ -51,7 +51,7 @@ READ = """async ([address]) => {
 }"""
 
 
-class Elsewhere(BaseHTTPRequestHandler):
+class Elsewhere(QuietHandler):
     """The page."""
 
     def do_GET(self) -> None:
@@ -60,24 +60,19 @@ class Elsewhere(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(b"<!doctype html><title>Elsewhere</title><body>")
 
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
 
 @pytest.fixture
 def elsewhere(
     browser_type: BrowserType, browser_type_launch_args: dict[str, Any]
 ) -> Iterator[Page]:
-    """A page under a name that leads to this machine, as a name that was rebound would."""
+    """Open a page under a name that leads to this machine, as a name that was rebound would."""
     arguments = [*browser_type_launch_args["args"], f"--host-resolver-rules=MAP {NAME} 127.0.0.1"]
-    with ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as server:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    with answering(ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere)) as url:
         browser = browser_type.launch(**{**browser_type_launch_args, "args": arguments})
         page = browser.new_page()
-        page.goto(f"http://{NAME}:{server.server_address[1]}/")
+        page.goto(url.replace("127.0.0.1", NAME))
         yield page
         browser.close()
-        server.shutdown()
 
 
 def pools(stack: Deployment) -> list[str]:

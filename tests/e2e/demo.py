@@ -1,4 +1,4 @@
-"""The main job, end to end: a guest chats, signs in by e-mailed code and sees her own record.
+"""The main job, end to end: a guest chats, signs in by e-mailed code and sees their own record.
 
 `make demo` runs it: everything is real, on this machine alone. It exits 0 if all of it worked.
 """
@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import jwt
-
 from infra.local import deployment, ministack
 from tests.support.agent_process import Conversation, running_agent
 from tests.support.deployment import Deployment, code_in, other_than
@@ -23,7 +21,7 @@ _TOKENS = ("id_token", "access_token", "refresh_token")
 
 
 def main() -> None:
-    """Set the stage, play, and say how long it took."""
+    """Deploy, start the agent, play the guest, and print how long it took."""
     started_at = time.monotonic()
 
     def report(line: str) -> None:
@@ -52,7 +50,7 @@ def play(stack: Deployment, url: str) -> None:
         url: Where the agent answers.
 
     Raises:
-        AssertionError: something is not as it must be; the text says what.
+        AssertionError: Something is not as it must be; the text says what.
     """
     guest = Conversation(url)
     _say(guest, QUESTION)
@@ -70,17 +68,17 @@ def play(stack: Deployment, url: str) -> None:
         raise AssertionError("the stream brought no TokenDeliveryEvent")
     print("\nThe browser checks what it was given against the pool's public keys:")
     for name in ("id_token", "access_token"):
-        claims = _verified_claims(stack, event[name])
+        claims = stack.verified_claims(event[name])
         told = {key: claims[key] for key in ("token_use", "sub", "exp")}
         print(f"  {name}: signature and issuer are right, {told}")
         if claims["sub"] != event["cognito_sub"]:
-            raise AssertionError(f"the {name} is not hers")
+            raise AssertionError(f"the {name} is another guest's")
 
     member = Conversation(url, access_token=event["access_token"])
     print("\nThe browser asks again, in a new session, with `Authorization: Bearer`:")
     records = [each["guest"] for each in _say(member, QUESTION) if each.get("guest")]
     if [each["guest_id"] for each in records] != [event["guest_id"]]:
-        raise AssertionError("the agent did not show her own guest record")
+        raise AssertionError("the agent did not show the guest's own record")
     print(f"\nSign-in took {sign_in_seconds:.2f} s, the wrong code included.")
 
 
@@ -111,7 +109,7 @@ def _show_mail(mail: dict[str, Any]) -> None:
 
 
 def _short(value: Any) -> str:
-    """A tool's input or output on a line, tokens shortened."""
+    """Return a tool's input or output on one line, tokens shortened."""
     if isinstance(value, dict):
         value = {
             key: f"{text[:8]}... ({len(text)} characters)" if key in _TOKENS else text
@@ -127,19 +125,6 @@ def _wrapped(label: str, text: str) -> str:
         for line in text.splitlines()
     ]
     return label + "\n".join(lines).removeprefix(margin)
-
-
-def _verified_claims(stack: Deployment, raw: str) -> dict[str, Any]:
-    pool, region = stack.outputs["UserPoolId"], stack.outputs["region"]
-    keys = jwt.PyJWKClient(f"{stack.outputs['endpoint_url']}/{pool}/.well-known/jwks.json")
-    claims: dict[str, Any] = jwt.decode(
-        raw,
-        keys.get_signing_key_from_jwt(raw).key,
-        algorithms=["RS256"],
-        issuer=f"https://cognito-idp.{region}.amazonaws.com/{pool}",
-        options={"verify_aud": False},
-    )
-    return claims
 
 
 if __name__ == "__main__":

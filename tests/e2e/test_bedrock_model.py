@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,11 @@ import pytest
 
 from tests.support.agent_process import Conversation, running_agent, text_of
 from tests.support.deployment import Deployment
+from tests.support.http_server import QuietHandler, answering
 
 
 def _event(event_type: str, payload: dict[str, Any]) -> bytes:
-    """One message of an AWS event stream.
+    """Return one message of an AWS event stream.
 
     https://docs.aws.amazon.com/transcribe/latest/dg/event-stream.html
     """
@@ -57,7 +58,7 @@ class FakeBedrock(ThreadingHTTPServer):
     """Answers every call with the same words.
 
     Attributes:
-        requests: the path and body of each call.
+        requests: The path and body of each call.
         at_once: Calls that wait for each other, so that none is answered before all have come.
     """
 
@@ -69,7 +70,7 @@ class FakeBedrock(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: FakeBedrock
 
     def do_POST(self) -> None:
@@ -82,18 +83,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(ANSWER)
 
-    def log_message(self, *_: Any) -> None:
-        """Keep quiet."""
-
 
 @pytest.fixture
 def bedrock() -> Iterator[FakeBedrock]:
-    with FakeBedrock() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    server = FakeBedrock()
+    with answering(server):
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture

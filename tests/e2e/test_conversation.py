@@ -14,8 +14,15 @@ import httpx
 import pytest
 
 from agent.sign_in.outcomes import ErrorCode
-from infra.local.deployment import SENDER
-from tests.support.agent_process import Conversation, outputs_of, running_agent, text_of
+from tests.support.agent_process import (
+    Conversation,
+    ask_for_code,
+    outputs_of,
+    running_agent,
+    sign_in,
+    text_of,
+    tokens_in,
+)
 from tests.support.deployment import Deployment, other_than
 
 
@@ -30,13 +37,6 @@ def guest(agent_url: str) -> Conversation:
     return Conversation(agent_url)
 
 
-def ask_for_code(guest: Conversation, address: str) -> str:
-    """Say name and address; returns the answer, which says that a code was sent."""
-    chunks = guest.say(f"I'm Ada Lovelace, {address}")
-    assert outputs_of(chunks)[0]["success"] is True
-    return text_of(chunks)
-
-
 def ask_for_another_code(guest: Conversation, words: str, stack: Deployment, address: str) -> None:
     """Say the words after the cooldown; a new code is mailed."""
     stack.age_ledger(address, 31)
@@ -44,23 +44,8 @@ def ask_for_another_code(guest: Conversation, words: str, stack: Deployment, add
     assert "I have sent a 6-digit code" in text_of(guest.say(words))
 
 
-def tokens_in(chunks: list[dict[str, Any]]) -> dict[str, Any]:
-    """The `TokenDeliveryEvent`, which is all that the tools gave."""
-    (event,) = outputs_of(chunks)
-    assert event["event_type"] == "auth_tokens"
-    assert "You are signed in" in text_of(chunks)
-    return dict(event)
-
-
-def sign_in(stack: Deployment, url: str, address: str) -> dict[str, Any]:
-    """Sign in, in a new session; returns the `TokenDeliveryEvent`."""
-    guest = Conversation(url)
-    ask_for_code(guest, address)
-    return tokens_in(guest.say("", code=stack.code_mailed_to(address)))
-
-
 def assert_refused(chunks: list[dict[str, Any]], error_code: ErrorCode, words: str) -> None:
-    """The one tool call gave this error, and the guest was told so in these words."""
+    """Assert that the one tool call gave this error, and the guest was told so in these words."""
     (output,) = outputs_of(chunks)
     assert (output["success"], output["error_code"]) == (False, error_code)
     assert re.search(words, text_of(chunks)), text_of(chunks)
@@ -137,7 +122,7 @@ def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
     guest.say("", code=wrong)
     guest.say("", code=wrong)
     chunks = guest.say("", code=wrong)
-    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, "too many wrong tries.*new code")
+    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, 'too many wrong tries.*"new code"')
 
     ask_for_another_code(guest, "new code", stack, address)
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
@@ -152,10 +137,10 @@ def test_after_too_many_wrong_codes_the_wait_told_is_the_wait_that_is(
         chunks = guest.say("", code=wrong)
     told = outputs_of(chunks)[0]["retry_after_seconds"]
     assert 0 < told <= 30
-    assert f"A new code can be mailed in {told} seconds." in text_of(chunks)
+    assert f'Say "new code" to go on. A new mail can be sent in {told} seconds.' in text_of(chunks)
     chunks = guest.say("", code=wrong)
     assert_refused(
-        chunks, ErrorCode.NO_LOGIN_PENDING, "new code to go on.* A new code can be mailed in"
+        chunks, ErrorCode.NO_LOGIN_PENDING, '"new code" to go on. A new mail can be sent'
     )
 
     chunks = guest.say("new code")
@@ -283,14 +268,9 @@ def test_t23_changed_mind_about_the_address_makes_the_first_code_useless(
 def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
     guest: Conversation, stack: Deployment, address: str
 ) -> None:
-    # MiniStack keeps a deployed identity in the stores of both API versions.
-    stack.client("sesv2").delete_email_identity(EmailIdentity=SENDER)
-    stack.client("ses").delete_identity(Identity=SENDER)
-    try:
+    with stack.sender_not_verified():
         chunks = guest.say(f"I'm Ada, {address}")
-    finally:
-        stack.client("sesv2").create_email_identity(EmailIdentity=SENDER)
-    assert_refused(chunks, ErrorCode.ERR_EMAIL_DELIVERY_FAILED, "could not be sent")
+    assert_refused(chunks, ErrorCode.ERR_EMAIL_DELIVERY_FAILED, "could not send the e-mail")
 
     assert "I have sent a 6-digit code" in text_of(guest.say("Please try again"))
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
@@ -298,7 +278,7 @@ def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
 
 @contextmanager
 def agent_with(stack: Deployment, directory: Path, **changes: str) -> Iterator[Conversation]:
-    """A guest of a second agent, with other outputs of the stack in its environment."""
+    """Start an agent with other outputs of the stack in its environment; yields a guest of it."""
     with running_agent(directory, stack.outputs | changes) as url:
         yield Conversation(url)
 
@@ -320,8 +300,8 @@ def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
         chunks = guest.say("", code=stack.code_mailed_to(address))
         told = outputs_of(chunks)[0]["retry_after_seconds"]
         again = guest.say("new code")
-    assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "record could not be saved")
-    assert f"A new code can be mailed in {told} seconds" in text_of(chunks)
+    assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "could not save your guest record")
+    assert f'Say "new code" in {told} seconds' in text_of(chunks)
     assert_refused(again, ErrorCode.RATE_LIMITED, "try again in [0-9]+ seconds")
     assert 0 < outputs_of(again)[0]["retry_after_seconds"] <= told
     assert "eyJ" not in str(chunks)
@@ -345,7 +325,7 @@ def test_restart_in_mid_login_is_told_and_the_visitor_starts_again(
 def test_visitor_who_wants_to_sign_out_is_shown_how(
     guest: Conversation, stack: Deployment, address: str
 ) -> None:
-    event = sign_in(stack, guest.url, address)
+    event = sign_in(stack, Conversation(guest.url), address)
     for anyone in (guest, Conversation(guest.url, access_token=event["access_token"])):
         assert "sign-out button" in text_of(anyone.say("Please sign me out"))
 
@@ -369,10 +349,10 @@ def test_members_session_is_a_new_one_that_knows_nothing_of_the_guests(
     assert len(stack.mails_to(address)) == 1
 
 
-def test_second_sign_in_finds_the_same_guest_and_moves_her_last_login(
+def test_second_sign_in_finds_the_same_guest_and_moves_the_last_login(
     stack: Deployment, agent_url: str, address: str
 ) -> None:
-    first = sign_in(stack, agent_url, address)
+    first = sign_in(stack, Conversation(agent_url), address)
     stack.dynamodb.update_item(
         TableName=stack.outputs["GuestsTableName"],
         Key={"cognito_sub": {"S": first["cognito_sub"]}},
@@ -380,7 +360,7 @@ def test_second_sign_in_finds_the_same_guest_and_moves_her_last_login(
         ExpressionAttributeValues={":at": {"N": "1700000000"}},
     )
     stack.age_ledger(address, 31)
-    second = sign_in(stack, agent_url, address)
+    second = sign_in(stack, Conversation(agent_url), address)
 
     assert (second["guest_id"], second["cognito_sub"]) == (first["guest_id"], first["cognito_sub"])
     member = Conversation(agent_url, second["access_token"])
@@ -392,16 +372,11 @@ def test_second_sign_in_finds_the_same_guest_and_moves_her_last_login(
 def test_address_that_the_team_changed_is_the_guests_from_the_next_sign_in_on(
     stack: Deployment, agent_url: str, address: str
 ) -> None:
-    first = sign_in(stack, agent_url, address)
+    first = sign_in(stack, Conversation(agent_url), address)
     new = f"new-{address}"
-    changed = {"email": new, "email_verified": "true"}
-    stack.cognito.admin_update_user_attributes(
-        UserPoolId=stack.outputs["UserPoolId"],
-        Username=first["cognito_sub"],
-        UserAttributes=[{"Name": name, "Value": value} for name, value in changed.items()],
-    )
+    stack.change_user(first["cognito_sub"], email=new, email_verified="true")
     stack.age_ledger(new, 31)
-    second = sign_in(stack, agent_url, new)
+    second = sign_in(stack, Conversation(agent_url), new)
 
     assert (second["guest_id"], second["cognito_sub"]) == (first["guest_id"], first["cognito_sub"])
     assert second["email"] == new
@@ -409,12 +384,11 @@ def test_address_that_the_team_changed_is_the_guests_from_the_next_sign_in_on(
     assert outputs_of(member.say("Show me my profile"))[0]["guest"]["email"] == new
 
 
-def log_lines(stack: Deployment, function: str, since: float) -> list[dict[str, Any]]:
-    """What a trigger has logged since a time, epoch seconds; oldest first."""
-    name = stack.outputs[f"{function}FunctionName"]
-    configuration = stack.client("lambda").get_function_configuration(FunctionName=name)
+def log_lines(stack: Deployment, trigger: str, since: float) -> list[dict[str, Any]]:
+    """Return what a trigger has logged since a time, epoch seconds; oldest first."""
+    group = stack.function(trigger)["LoggingConfig"]["LogGroup"]
     events = stack.client("logs").filter_log_events(
-        logGroupName=configuration["LoggingConfig"]["LogGroup"], startTime=int(since * 1000)
+        logGroupName=group, startTime=int(since * 1000)
     )["events"]
     return [json.loads(each["message"]) for each in events if each["message"].startswith("{")]
 
@@ -446,10 +420,10 @@ def test_one_correlation_id_leads_from_the_agents_log_to_the_triggers(
     (correlation_id,) = {line["correlation_id"] for line in lines[:3]}
     assert not [line for line in lines[3:] if "correlation_id" in line]
 
-    def told(function: str, key: str) -> list[Any]:
+    def told(trigger: str, key: str) -> list[Any]:
         return [
             line[key]
-            for line in log_lines(stack, function, started_at)
+            for line in log_lines(stack, trigger, started_at)
             if line.get("correlation_id") == correlation_id
         ]
 

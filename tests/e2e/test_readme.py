@@ -15,9 +15,8 @@ import pytest
 from agent.service.offline_model import OfflineModel
 from agent.sign_in.outcomes import ErrorCode
 from infra.local import agent as local_agent
+from infra.local.ministack import ROOT
 from tests.support.deployment import Deployment
-
-_ROOT = Path(__file__).parents[2]
 
 _SYNTHESISE = """
 import json, sys
@@ -30,16 +29,15 @@ print(json.dumps(sorted(each["Type"] for each in resources.values())))
 
 
 def section(title: str) -> str:
-    """The text of a section of README."""
-    found = re.search(
-        rf"^## {title}$(.*?)^## ", (_ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
-    )
+    """Return the text of a section of README."""
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(rf"^## {title}$(.*?)^## ", readme, re.MULTILINE | re.DOTALL)
     assert found
     return found[1]
 
 
 def python_block(title: str) -> str:
-    """The only block of Python in a section."""
+    """Return the only block of Python in a section."""
     (block,) = re.findall(r"^```python\n(.*?)^```", section(title), re.MULTILINE | re.DOTALL)
     return str(block)
 
@@ -82,9 +80,9 @@ def test_pool_goes_into_any_stack_with_the_files_that_readme_names(tmp_path: Pat
         folder = str(source.parent)
         (tmp_path / source.parent).mkdir(parents=True, exist_ok=True)
         if name.endswith("/"):
-            shutil.copytree(_ROOT / source, tmp_path / source)
+            shutil.copytree(ROOT / source, tmp_path / source)
         else:
-            shutil.copyfile(_ROOT / source, tmp_path / source)
+            shutil.copyfile(ROOT / source, tmp_path / source)
 
     synthesised = subprocess.run(
         [sys.executable, "-c", _SYNTHESISE],

@@ -1,14 +1,14 @@
 """README's console section: the shared test events, invoked on the deployed functions."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.local.ministack import ROOT
 from tests.support.deployment import Deployment, code_in, other_than
 
-_EVENTS = Path(__file__).resolve().parents[1] / "events"
+_EVENTS = ROOT / "tests" / "events"
 
 
 def _event(name: str) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_create_event_mails_once_and_its_parameters_make_the_verify_events_work(
         assert right["response"]["answerCorrect"] is True
 
 
-def test_unknown_user_gets_the_same_shape_and_her_mail_goes_to_the_simulator(
+def test_unknown_user_gets_the_same_shape_and_the_mail_goes_to_the_simulator(
     stack: Deployment,
 ) -> None:
     """T15: what Cognito's PreventUserExistenceErrors sends, which MiniStack does not."""

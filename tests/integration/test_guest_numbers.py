@@ -10,7 +10,7 @@ from tests.support.deployment import Deployment
 
 
 def store(stack: Deployment, *numbers: str, drawn_by_all: Barrier | None = None) -> GuestStore:
-    """The guests, with the numbers to draw; with a barrier, none is drawn before all draw."""
+    """Return the guests, with the numbers to draw; with a barrier, all draw at once."""
     left = iter(numbers)
 
     def draw(_now: int) -> str:
@@ -23,23 +23,20 @@ def store(stack: Deployment, *numbers: str, drawn_by_all: Barrier | None = None)
 
 
 def new_numbers(count: int) -> list[str]:
-    """Numbers that no other test has."""
+    """Return numbers that no other test has."""
     return [f"GST-2027-{secrets.token_hex(3).upper()}-{number}" for number in range(count)]
 
 
 def claims(stack: Deployment, numbers: list[str]) -> list[bool]:
-    """Whether each number is claimed."""
-    table = stack.outputs["GuestsTableName"]
-    keys = [{"cognito_sub": {"S": f"guest_id#{number}"}} for number in numbers]
-    return ["Item" in stack.dynamodb.get_item(TableName=table, Key=key) for key in keys]
+    """Return whether each number is claimed."""
+    return [stack.guest_item(f"guest_id#{number}") != {} for number in numbers]
 
 
 def test_t40_clash_takes_another_number(stack: Deployment) -> None:
     """T40: the number is claimed before; its item stays as it is, and is no guest."""
     taken, free = new_numbers(2)
-    table = stack.outputs["GuestsTableName"]
     claim = {"cognito_sub": {"S": f"guest_id#{taken}"}, "claimed_at": {"N": "1"}}
-    stack.dynamodb.put_item(TableName=table, Item=claim)
+    stack.dynamodb.put_item(TableName=stack.outputs["GuestsTableName"], Item=claim)
     guests = store(stack, taken, free)
     sub = str(uuid.uuid4())
 
@@ -47,8 +44,7 @@ def test_t40_clash_takes_another_number(stack: Deployment) -> None:
 
     assert guest.guest_id == free
     assert guests.find(sub) == guest
-    key = {"cognito_sub": claim["cognito_sub"]}
-    assert stack.dynamodb.get_item(TableName=table, Key=key)["Item"] == claim
+    assert stack.guest_item(f"guest_id#{taken}") == claim
     assert guests.find(f"guest_id#{taken}") is None
 
 

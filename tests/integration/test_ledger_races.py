@@ -20,6 +20,7 @@ from email_otp.mailer import Mailer
 from email_otp.settings import CreateSettings
 from email_otp.user import User
 from infra.local import ministack
+from infra.local.deployment import CREDENTIALS
 from infra.settings import LOCAL_REGION
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ SETTINGS = CreateSettings(
 
 @pytest.fixture(scope="module")
 def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DynamoDBClient"]:
-    """DynamoDB of a MiniStack of our own, with an empty ledger."""
+    """Start a MiniStack of our own, with an empty ledger in its DynamoDB."""
     home = tmp_path_factory.mktemp("races")
     started = ministack.start(home, ministack.free_port(), end_with_us=True)
     try:
@@ -52,12 +53,11 @@ def dynamodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator["DynamoDBClie
             "dynamodb",
             endpoint_url=started.endpoint_url,
             region_name=LOCAL_REGION,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
             # Threads on two cores wait longer than a Lambda may; a retry would hide a lost race.
             config=Config(
                 read_timeout=60, retries={"total_max_attempts": 1}, max_pool_connections=100
             ),
+            **CREDENTIALS,
         )
         client.create_table(
             TableName=TABLE,
@@ -90,11 +90,11 @@ class OneKey(CodeKeys):
         pass
 
     def current(self) -> CodeKey:
-        """The only version."""
+        """Return the only version."""
         return KEY
 
     def version(self, version: str) -> CodeKey:
-        """The only version."""
+        """Return the only version."""
         assert version == KEY.version
         return KEY
 
@@ -118,42 +118,42 @@ class SignIns:
         self.answerer = Answerer(self.ledger, OneKey(), code_ttl_seconds=TTL_SECONDS)
 
     def start(self, user: User = ADA) -> Issued:
-        """A sign-in's first round."""
+        """Begin a sign-in."""
         return self.issuer.issue(lambda _: user, user_pool_id=self.user_pool_id)
 
     def challenge(self, user: User = ADA) -> Challenge:
-        """The challenge of a new sign-in."""
+        """Begin a sign-in; returns its challenge."""
         issued = self.start(user).challenge
         assert issued
         return issued
 
     def answer(self, challenge: Challenge, code: str, user: User = ADA) -> bool:
-        """An answer to a challenge."""
+        """Answer a challenge."""
         return self.answerer.is_correct(challenge, code, user)
 
     def item(self, user: User = ADA) -> dict[str, Any]:
-        """The user's ledger item."""
+        """Return the user's ledger item."""
         found = self.client.get_item(
             TableName=TABLE, Key={"sub": {"S": user.key}}, ConsistentRead=True
         )
         return found["Item"]
 
     def wrong_answers(self, user: User = ADA) -> int:
-        """How many wrong answers the ledger remembers, at most 10."""
+        """Return how many wrong answers the ledger remembers, at most 10."""
         item = self.item(user)
         return sum(int(item.get(f"w{i}", {"N": "0"})["N"]) > 0 for i in range(10))
 
 
 @pytest.fixture(autouse=True)
 def no_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics belong to a handler's one thread."""
+    """Count nothing: metrics belong to a handler's one thread."""
     for module in (answering, issuing):
         monkeypatch.setattr(module, "count", lambda _: None)
 
 
 @pytest.fixture
 def sign_ins(dynamodb: "DynamoDBClient") -> SignIns:
-    """Sign-ins on an empty ledger."""
+    """Make sign-ins on an empty ledger."""
     for item in dynamodb.scan(TableName=TABLE).get("Items", []):
         dynamodb.delete_item(TableName=TABLE, Key={"sub": item["sub"]})
     return SignIns(dynamodb)
@@ -172,7 +172,7 @@ def at_once[T](calls: list[Callable[[], T]]) -> list[T]:
 
 
 def wrong_codes(code: str, count: int) -> list[str]:
-    """Codes of the same length that are other ones."""
+    """Return other codes of the same length."""
     return [str((int(code) + i) % 10 ** len(code)).zfill(len(code)) for i in range(1, count + 1)]
 
 

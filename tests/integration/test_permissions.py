@@ -15,7 +15,7 @@ type Clients = Callable[[str], Any]
 
 
 def _clients_of(stack: Deployment, role_arn: str) -> Clients:
-    """Clients with the credentials of one role."""
+    """Return clients with the credentials of one role."""
     credentials = stack.client("sts").assume_role(RoleArn=role_arn, RoleSessionName="test")[
         "Credentials"
     ]
@@ -101,16 +101,10 @@ MAY = {
 
 @pytest.fixture(scope="module")
 def roles(stack: Deployment, agent: Clients) -> dict[str, Clients]:
-    """Clients by whose role they have."""
-    functions = {
-        name: stack.client("lambda").get_function_configuration(
-            FunctionName=stack.outputs[f"{name}FunctionName"]
-        )
-        for name in MAY
-        if name != "Agent"
-    }
+    """Return clients by whose role they have."""
+    triggers = MAY.keys() - {"Agent"}
     return {"Agent": agent} | {
-        name: _clients_of(stack, function["Role"]) for name, function in functions.items()
+        name: _clients_of(stack, stack.function(name)["Role"]) for name in triggers
     }
 
 

@@ -3,12 +3,11 @@
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
-import jwt
 import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.deployment import SENDER
-from tests.support.agent_process import Conversation, outputs_of
+from tests.support.agent_process import Conversation, sign_in
 from tests.support.deployment import Deployment, other_than
 
 
@@ -21,14 +20,7 @@ def test_right_code_gives_tokens_signed_by_the_pool(stack: Deployment) -> None:
         "AuthenticationResult"
     ]
 
-    pool, region = stack.outputs["UserPoolId"], stack.outputs["region"]
-    keys = jwt.PyJWKClient(f"{stack.outputs['endpoint_url']}/{pool}/.well-known/jwks.json")
-    claims = jwt.decode(
-        tokens["AccessToken"],
-        keys.get_signing_key_from_jwt(tokens["AccessToken"]).key,
-        algorithms=["RS256"],
-        issuer=f"https://cognito-idp.{region}.amazonaws.com/{pool}",
-    )
+    claims = stack.verified_claims(tokens["AccessToken"])
     assert claims["sub"] == stack.attributes(address)["sub"]
     assert claims["client_id"] == stack.outputs["UserPoolClientId"]
     assert claims["token_use"] == "access"
@@ -191,11 +183,7 @@ def test_changed_address_refuses_the_code_sent_to_the_old_one(stack: Deployment)
     sub = stack.attributes(address)["sub"]
     challenge = stack.initiate(sub)
     code = stack.code_mailed_to(address)
-    stack.cognito.admin_update_user_attributes(
-        UserPoolId=stack.outputs["UserPoolId"],
-        Username=sub,
-        UserAttributes=[{"Name": "email", "Value": f"other-{address}"}],
-    )
+    stack.change_user(sub, email=f"other-{address}")
 
     assert "AuthenticationResult" not in stack.respond(sub, challenge, code)
     assert stack.attributes(sub)["email_verified"] == "false"
@@ -204,14 +192,11 @@ def test_changed_address_refuses_the_code_sent_to_the_old_one(stack: Deployment)
 def test_mail_that_ses_refuses_is_told_and_sent_by_the_next_try(stack: Deployment) -> None:
     """T11: the sender is not verified; then it is, and the same challenge is mailed."""
     address = stack.new_user()
-    # MiniStack keeps a deployed identity in the stores of both API versions.
-    stack.client("sesv2").delete_email_identity(EmailIdentity=SENDER)
-    stack.client("ses").delete_identity(Identity=SENDER)
-    try:
-        with pytest.raises(ClientError, match="ERR_EMAIL_DELIVERY_FAILED"):
-            stack.initiate(address)
-    finally:
-        stack.client("sesv2").create_email_identity(EmailIdentity=SENDER)
+    with (
+        stack.sender_not_verified(),
+        pytest.raises(ClientError, match="ERR_EMAIL_DELIVERY_FAILED"),
+    ):
+        stack.initiate(address)
     assert stack.ledger_item(address)["delivery"] == {"S": "failed"}
 
     challenge = stack.initiate(address)
@@ -243,9 +228,7 @@ def test_t40_sign_in_corrects_the_language_that_a_stranger_picked(
     """T40: the owner's browser is German; whoever typed the address first had a Japanese one."""
     address = stack.new_user(locale="ja")
     german = {"X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale": "de"}
-    chat = Conversation(agent_url, extra_headers=german)
-    chat.say(f"I'm Ada, {address}")
-    assert outputs_of(chat.say("", code=stack.code_mailed_to(address)))[-1]["success"] is True
+    sign_in(stack, Conversation(agent_url, extra_headers=german), address)
     assert stack.attributes(address)["locale"] == "de"
 
 
@@ -282,9 +265,6 @@ def test_t40_wrong_answer_and_odd_language_change_none(stack: Deployment) -> Non
 def test_t40_number_is_claimed_in_the_guests_table(stack: Deployment, agent_url: str) -> None:
     """T40: by the agent's own role, on DynamoDB."""
     address = stack.new_user()
-    chat = Conversation(agent_url)
-    chat.say(f"I'm Ada, {address}")
-    (tokens,) = outputs_of(chat.say("", code=stack.code_mailed_to(address)))
-    key = {"cognito_sub": {"S": f"guest_id#{tokens['guest_id']}"}}
-    claim = stack.dynamodb.get_item(TableName=stack.outputs["GuestsTableName"], Key=key)["Item"]
+    event = sign_in(stack, Conversation(agent_url), address)
+    claim = stack.guest_item(f"guest_id#{event['guest_id']}")
     assert claim.keys() == {"cognito_sub", "claimed_at"}

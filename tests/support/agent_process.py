@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ import httpx
 
 from infra.local import agent as local_agent
 from infra.local import ministack
+from tests.support.deployment import Deployment
 
+SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 # One for all: making one reads the certificate authorities, which takes longer than an answer.
 http = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None))
 
 _START_SECONDS = 30
-_ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass
@@ -47,31 +48,54 @@ class Conversation:
             if response.is_error:
                 response.read()
                 response.raise_for_status()
-            for line in response.iter_lines():
-                if line:
-                    yield json.loads(line.removeprefix("data: "))
+            yield from chunks_in(response.iter_lines())
 
     def say(self, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
         """Say something; returns all the answer's chunks."""
         return list(self.stream(prompt, code))
 
     def headers(self) -> dict[str, str]:
-        """The headers a browser sends."""
-        headers = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": self.session_id}
-        headers |= self.extra_headers
+        """Return the headers a browser sends."""
+        headers = {SESSION_HEADER: self.session_id} | self.extra_headers
         if self.access_token:
             headers["Authorization"] = f"Bearer {self.access_token}"
         return headers
 
 
-def text_of(chunks: list[dict[str, Any]]) -> str:
-    """What the agent said."""
+def chunks_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Yield the chunks in the lines of a server-sent stream."""
+    for line in lines:
+        if line:
+            yield json.loads(line.removeprefix("data: "))
+
+
+def text_of(chunks: Iterable[dict[str, Any]]) -> str:
+    """Return what the agent said."""
     return "".join(chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta")
 
 
-def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
-    """The outputs of the tools it used."""
+def outputs_of(chunks: Iterable[dict[str, Any]]) -> list[Any]:
+    """Return the outputs of the tools it used."""
     return [chunk["output"] for chunk in chunks if chunk["type"] == "tool-output-available"]
+
+
+def ask_for_code(chat: Conversation, address: str) -> None:
+    """Say name and address; a code is mailed, or was just now."""
+    assert outputs_of(chat.say(f"I'm Ada Lovelace, {address}"))[0]["success"] is True
+
+
+def tokens_in(chunks: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the `TokenDeliveryEvent`, which is all that the tools gave."""
+    (event,) = outputs_of(chunks)
+    assert event["event_type"] == "auth_tokens"
+    assert "You are signed in" in text_of(chunks)
+    return dict(event)
+
+
+def sign_in(stack: Deployment, chat: Conversation, address: str) -> dict[str, Any]:
+    """Have a code mailed and enter it; returns the `TokenDeliveryEvent`."""
+    ask_for_code(chat, address)
+    return tokens_in(chat.say("", code=stack.code_mailed_to(address)))
 
 
 @contextlib.contextmanager
@@ -93,7 +117,7 @@ def running_agent(
     with (directory / "agent.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *filter(None, [argument])],
-            cwd=_ROOT,
+            cwd=ministack.ROOT,
             env=local_agent.agent_environment(directory, outputs)
             | {"PORT": str(port)}
             | dict(environment or {}),

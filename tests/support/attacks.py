@@ -1,11 +1,10 @@
-"""What an attacker has at hand: a model that obeys him, requests, tokens of his own making."""
+"""What an attacker has at hand: a model that obeys, any request, tokens of their own making."""
 
 import base64
 import hashlib
 import hmac
 import json
 import re
-import secrets
 import time
 import uuid
 from collections.abc import AsyncIterable
@@ -16,12 +15,11 @@ from botocore.exceptions import ClientError
 from strands.types.streaming import StreamEvent
 
 from agent.sign_in.settings import Settings
-from tests.support.agent_process import Conversation, outputs_of, text_of
-from tests.support.deployment import Deployment
+from tests.support.agent_process import SESSION_HEADER, Conversation, sign_in, text_of
+from tests.support.deployment import Deployment, new_address
 from tests.support.scripted_model import Call, ScriptedModel, reference_in
 
 PROFILE: Call = ("get_guest_profile", {})
-SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
 
 class Puppet(ScriptedModel):
@@ -57,17 +55,10 @@ class Member:
 
     def __init__(self, stack: Deployment, url: str) -> None:
         self.address = new_address()
-        chat = Conversation(url)
-        chat.say(f"I'm Ada Lovelace, {self.address}")
-        outputs = outputs_of(chat.say("", code=stack.code_mailed_to(self.address)))
-        (self.event,) = [each for each in outputs if each.get("event_type") == "auth_tokens"]
+        self.event = sign_in(stack, Conversation(url), self.address)
         self.access_token: str = self.event["access_token"]
         self.guest_id: str = self.event["guest_id"]
         self.sub: str = self.event["cognito_sub"]
-
-
-def new_address() -> str:
-    return f"guest-{secrets.token_hex(6)}@example.com"
 
 
 def post(

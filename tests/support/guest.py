@@ -1,16 +1,14 @@
 """What a guest does and sees in the page, by the names a screen reader would use."""
 
 import json
-import secrets
-import time
 from typing import Any
 
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, new_address
+from tests.support.waiting import wait_until
 
 STORAGE_KEY = "booking_session"
-_MAIL_SECONDS = 10
 
 
 class Guest:
@@ -19,7 +17,7 @@ class Guest:
     def __init__(self, page: Page, stack: Deployment) -> None:
         self.page = page
         self._stack = stack
-        self.address = f"guest-{secrets.token_hex(6)}@example.com"
+        self.address = new_address()
 
     @property
     def log(self) -> Locator:
@@ -42,11 +40,11 @@ class Guest:
         return self.page.get_by_role("form", name="Sign-in code")
 
     def button(self, name: str) -> Locator:
-        """The button of exactly this name."""
+        """Return the button of exactly this name."""
         return self.page.get_by_role("button", name=name, exact=True)
 
     def posted(self) -> list[str]:
-        """What this tab posts to the agent from now on."""
+        """Return a list that fills with what this tab posts to the agent from now on."""
         posts: list[str] = []
 
         def sent(request: Request) -> None:
@@ -57,7 +55,7 @@ class Guest:
         return posts
 
     def answer_is_cut_off(self, *chunks: dict[str, Any]) -> None:
-        """The next answer is these chunks, and no end."""
+        """Let the next answer be these chunks, and no end."""
         body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
         self.page.route(
             "**/invocations",
@@ -71,7 +69,7 @@ class Guest:
         self.button("Send").click()
 
     def hears(self, text: str, times: int = 1) -> None:
-        """The agent has said this, so many times."""
+        """Wait until the agent has said this, so many times."""
         expect(self.log.get_by_text(text)).to_have_count(times, timeout=15_000)
 
     def asks_for_code(self) -> str:
@@ -84,11 +82,8 @@ class Guest:
         return self.mailed_code()
 
     def mailed_code(self, mails: int = 1) -> str:
-        """Wait for the so-manieth mail; returns its code."""
-        deadline = time.monotonic() + _MAIL_SECONDS
-        while len(self._stack.mails_to(self.address)) < mails:
-            assert time.monotonic() < deadline, "no mail came"
-            time.sleep(0.05)
+        """Wait until so many mails have come; returns the code in the last."""
+        wait_until(lambda: len(self._stack.mails_to(self.address)) >= mails)
         return self._stack.code_mailed_to(self.address)
 
     def enters(self, code: str) -> None:
@@ -103,18 +98,18 @@ class Guest:
         self.hears("Here is your guest record")
 
     def is_signed_in(self, address: str | None = None) -> None:
-        """The page says who is signed in."""
+        """Wait until the page says who is signed in."""
         signed_in = self.page.get_by_text(f"Signed in as {address or self.address}")
         expect(signed_in.first).to_be_visible(timeout=15_000)
         expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
 
     def is_anonymous(self) -> None:
-        """The page shows nobody signed in, and keeps no session."""
+        """Wait until the page shows nobody signed in; it keeps no session then."""
         expect(self.page.get_by_role("button", name="Sign out")).to_be_hidden(timeout=15_000)
         assert self.session() is None
 
     def session(self) -> dict[str, Any] | None:
-        """What the browser keeps."""
+        """Return what the browser keeps."""
         text = self.page.evaluate("key => localStorage.getItem(key)", STORAGE_KEY)
         return json.loads(text) if text else None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
-from tests.support.attacks import SESSION_HEADER
+from tests.support.agent_process import SESSION_HEADER, chunks_in, outputs_of
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,11 @@ class Answer:
     @property
     def outputs(self) -> list[Any]:
         """The outputs of the tools that were used."""
-        chunks = [json.loads(line[6:]) for line in self.text.splitlines() if line]
-        return [chunk["output"] for chunk in chunks if chunk["type"] == "tool-output-available"]
+        return outputs_of(chunks_in(self.text.split("\n")))
 
 
 def request(session_id: str, prompt: str, *headers: tuple[str, str]) -> bytes:
-    """One whole `POST /invocations`."""
+    """Return one whole `POST /invocations`."""
     body = json.dumps({"prompt": prompt}).encode()
     lines = ["POST /invocations HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(body)}", f"{SESSION_HEADER}: {session_id}"]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,32 +15,37 @@ import uvicorn
 from strands.models import Model
 
 from agent.main import create_app
-from agent.service.settings import ServiceSettings
 from agent.sign_in.identity import TokenVerifier
-from agent.sign_in.turns import EmailOtp
+from agent.sign_in.login import connect
+from agent.sign_in.settings import Settings, load_settings
+from agent.sign_in.tools import EmailOtp
 from infra.local import agent as local_agent
 from infra.local import ministack
+from infra.local.deployment import CREDENTIALS
 from tests.support.deployment import Deployment
+from tests.support.http_server import QuietHandler, answering
 
 _START_SECONDS = 30
 
 
-def settings_of(stack: Deployment, directory: Path) -> ServiceSettings:
+def settings_of(stack: Deployment, directory: Path) -> Settings:
     """Return the agent's settings for a deployment."""
-    return ServiceSettings.load(local_agent.agent_environment(directory, stack.outputs))
+    return load_settings(local_agent.agent_environment(directory, stack.outputs))
 
 
-def email_otp_of(settings: ServiceSettings) -> EmailOtp:
+def root_session(settings: Settings) -> boto3.Session:
+    """Return a session with all permissions in MiniStack."""
+    return boto3.Session(region_name=settings.region, **CREDENTIALS)
+
+
+def email_otp_of(settings: Settings, session: boto3.Session | None = None) -> EmailOtp:
     """Return the sign-in on MiniStack's clients."""
-    session = boto3.Session(
-        aws_access_key_id="test", aws_secret_access_key="test", region_name=settings.region
-    )
-    return EmailOtp.connect(settings, session)
+    return EmailOtp(*connect(settings, session or root_session(settings)))
 
 
 @contextlib.contextmanager
 def serving(
-    settings: ServiceSettings,
+    settings: Settings,
     *,
     email_otp: EmailOtp | None = None,
     model: Model | None = None,
@@ -94,7 +99,7 @@ class KeyServer:
         key_server = self
         self.open.set()
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 key_server.fetches += 1
                 key_server.open.wait()
@@ -102,14 +107,5 @@ class KeyServer:
                 self.end_headers()
                 self.wfile.write(json.dumps({"keys": key_server.keys}).encode())
 
-            def log_message(self, *_: Any) -> None:
-                """Keep quiet."""
-
-        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-            thread.start()
-            try:
-                yield f"http://127.0.0.1:{server.server_address[1]}/jwks.json"
-            finally:
-                server.shutdown()
-                thread.join()
+        with answering(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as url:
+            yield f"{url}/jwks.json"

@@ -13,20 +13,18 @@ import pytest
 from agent.main import MAX_MODEL_CALLS_PER_TURN
 from agent.sign_in.stream import STREAM_FAILED
 from agent.sign_in.tools import EmailOtp
-from tests.support.agent_process import Conversation, outputs_of, text_of
+from tests.support.agent_process import SESSION_HEADER, Conversation, outputs_of, text_of
 from tests.support.attacks import (
     PROFILE,
-    SESSION_HEADER,
     Member,
     Puppet,
     bearer,
     call,
     has_user,
-    new_address,
     post,
     verify_what_was_typed,
 )
-from tests.support.deployment import Deployment, other_than
+from tests.support.deployment import Deployment, new_address, other_than
 from tests.support.leak_search import Secret, find_leaks
 from tests.support.scripted_model import Call, reference_in
 
@@ -90,6 +88,13 @@ def test_t18_address_in_another_case_is_the_same_guest(
     assert len(stack.mails_to(address)) == 1
 
 
+def have_code_mailed(stack: Deployment, puppet: Puppet, chat: Conversation, address: str) -> str:
+    """Have the model ask for a code; returns the one that was mailed."""
+    puppet.play(call("initiate_cognito_login", email=address))
+    chat.say(f"I'm Ada, {address}")
+    return stack.code_mailed_to(address)
+
+
 def wrong_answers(stack: Deployment, address: str) -> int:
     item = stack.ledger_item(address).items()
     times = [value["N"] for name, value in item if re.fullmatch(r"w\d+", name)]
@@ -102,9 +107,7 @@ def test_t19_made_up_codes_burn_no_attempt(
     """T19: neither invented references, nor digits, nor those of an earlier message."""
     address = new_address()
     chat = Conversation(puppet_url)
-    puppet.play(call("initiate_cognito_login", email=address))
-    chat.say(address)
-    code = stack.code_mailed_to(address)
+    code = have_code_mailed(stack, puppet, chat, address)
     puppet.play("I see.")
     chat.say(f"{code}, but wait")
     old_reference = reference_in(puppet.shown[-1][0])
@@ -126,9 +129,7 @@ def test_t19_repeated_and_parallel_verify_calls_answer_once(
     """T19: one typed code is one attempt, however often the model sends it."""
     address = new_address()
     chat = Conversation(puppet_url)
-    puppet.play(call("initiate_cognito_login", email=address))
-    chat.say(address)
-    code = stack.code_mailed_to(address)
+    code = have_code_mailed(stack, puppet, chat, address)
     puppet.play(
         lambda messages: verify_what_was_typed(messages) * 5,
         lambda messages: verify_what_was_typed(messages) * 5,
@@ -177,14 +178,14 @@ def test_t19_many_requests_for_codes_in_one_turn_mail_once(
 def test_t20_code_entered_in_another_chat_opens_nothing(stack: Deployment, agent_url: str) -> None:
     """T20: a pending login belongs to its chat; the guess from outside costs it nothing."""
     address = new_address()
-    hers, other = Conversation(agent_url), Conversation(agent_url)
-    hers.say(f"I'm {address}")
+    own, other = Conversation(agent_url), Conversation(agent_url)
+    own.say(f"I'm {address}")
     code = stack.code_mailed_to(address)
 
     (output,) = outputs_of(other.say("", code=code))
 
     assert output["error_code"] == "NO_LOGIN_PENDING"
-    assert outputs_of(hers.say("", code=code))[0]["event_type"] == "auth_tokens"
+    assert outputs_of(own.say("", code=code))[0]["event_type"] == "auth_tokens"
 
 
 def test_t20_code_for_one_address_opens_no_login_of_another(
@@ -205,7 +206,7 @@ def test_t20_code_for_one_address_opens_no_login_of_another(
 def test_t20_session_of_one_member_is_closed_to_all_others(
     agent_url: str, ada: Member, bob: Member
 ) -> None:
-    """T20: not to another member, not to someone anonymous; and hers goes on."""
+    """T20: not to another member, not to someone anonymous; and it goes on."""
     chat = Conversation(agent_url, access_token=ada.access_token)
     assert ada.guest_id in text_of(chat.say("Show my profile"))
 
@@ -265,11 +266,8 @@ def test_t21_model_that_repeats_all_it_was_given_tells_no_secret(
     stack: Deployment, puppet: Puppet, puppet_url: str
 ) -> None:
     """T21: it cannot tell what it never had, in the turn of the sign-in and after it."""
-    address = new_address()
     chat = Conversation(puppet_url)
-    puppet.play(call("initiate_cognito_login", email=address))
-    chat.say(f"I'm Ada, {address}")
-    code = stack.code_mailed_to(address)
+    code = have_code_mailed(stack, puppet, chat, new_address())
 
     def tell_all(messages: Any) -> str:
         return json.dumps([messages, puppet.shown], default=str)
@@ -312,9 +310,7 @@ def test_t22_code_in_any_spelling_is_kept_from_the_model_and_still_works(
     """T22: whatever a keyboard or a mail program makes of the digits."""
     address = new_address()
     chat = Conversation(puppet_url)
-    puppet.play(call("initiate_cognito_login", email=address))
-    chat.say(address)
-    code = stack.code_mailed_to(address)
+    code = have_code_mailed(stack, puppet, chat, address)
     puppet.play(verify_what_was_typed)
 
     chunks = chat.say(f"It is {SPELLINGS[spelling](code)} .")
@@ -333,11 +329,7 @@ def test_t23_address_changed_in_the_pool_after_the_mail_ends_the_login(
     chat = Conversation(agent_url)
     chat.say(f"I'm Ada, {address}")
     sub = stack.attributes(address)["sub"]
-    stack.cognito.admin_update_user_attributes(
-        UserPoolId=stack.outputs["UserPoolId"],
-        Username=sub,
-        UserAttributes=[{"Name": "email", "Value": f"other-{address}"}],
-    )
+    stack.change_user(sub, email=f"other-{address}")
 
     chunks = chat.say("", code=stack.code_mailed_to(address))
 
@@ -345,10 +337,7 @@ def test_t23_address_changed_in_the_pool_after_the_mail_ends_the_login(
     assert output["success"] is False
     assert text_of(chunks)
     assert stack.attributes(sub)["email_verified"] == "false"
-    guests = stack.dynamodb.get_item(
-        TableName=stack.outputs["GuestsTableName"], Key={"cognito_sub": {"S": sub}}
-    )
-    assert "Item" not in guests
+    assert stack.guest_item(sub) == {}
 
 
 def test_t23_visitor_who_names_another_address_needs_that_ones_code(

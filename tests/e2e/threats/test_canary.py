@@ -39,13 +39,14 @@ from agent.service.settings import ServiceSettings
 from agent.sign_in.observability import JsonFormatter
 from agent.sign_in.turns import EmailOtp
 from infra.local import agent as local_agent
+from tests.support.agent_process import SESSION_HEADER, chunks_in, outputs_of
 from tests.support.deployment import Deployment, other_than
 from tests.support.leak_search import Secret, encoded, find_leaks
 
-FUNCTIONS = {
-    "define logs": "DefineAuthChallengeFunctionName",
-    "create logs": "CreateAuthChallengeFunctionName",
-    "verify logs": "VerifyAuthChallengeResponseFunctionName",
+TRIGGERS = {
+    "define logs": "DefineAuthChallenge",
+    "create logs": "CreateAuthChallenge",
+    "verify logs": "VerifyAuthChallengeResponse",
 }
 TABLES = {"ledger": "OtpLedgerTableName", "guests": "GuestsTableName"}
 TALKATIVE = {
@@ -116,7 +117,7 @@ class Scene:
             "log records": lambda: self.records.kept,
             "stdout": (self.directory / "stdout").read_bytes,
             "stderr": (self.directory / "stderr").read_bytes,
-            **{place: self._log_reader(name) for place, name in FUNCTIONS.items()},
+            **{place: self._log_reader(trigger) for place, trigger in TRIGGERS.items()},
             **{place: self._table_reader(name) for place, name in TABLES.items()},
         }
 
@@ -129,8 +130,8 @@ class Scene:
         data = self.meters.get_metrics_data()
         return data.to_json() if data else ""
 
-    def _log_reader(self, output: str) -> Callable[[], object]:
-        group = _log_group(self.stack, self.stack.outputs[output])
+    def _log_reader(self, trigger: str) -> Callable[[], object]:
+        group = self.stack.function(trigger)["LoggingConfig"]["LogGroup"]
 
         def read() -> object:
             pages = self.stack.client("logs").get_paginator("filter_log_events")
@@ -229,7 +230,7 @@ PLACES = [
     "log records",
     "stdout",
     "stderr",
-    *FUNCTIONS,
+    *TRIGGERS,
     *TABLES,
 ]
 
@@ -288,7 +289,7 @@ def _read(played: Played, place: str) -> list[Any]:
 
 
 def _sign_in(scene: Scene, http: TestClient, way: str) -> None:
-    """Play one guest: a wrong code, the right one, then her record as a member."""
+    """Play one guest: a wrong code, the right one, then the guest record as a member."""
     address = f"canary-{uuid.uuid4().hex[:12]}@example.com"
     session_id = f"session-{uuid.uuid4()}"
     _say(scene, http, session_id, "Can you show me my profile?")
@@ -303,7 +304,7 @@ def _sign_in(scene: Scene, http: TestClient, way: str) -> None:
         _say(scene, http, session_id, f"It says {wrong[:3]} {wrong[3:]}")
         stream = _say(scene, http, session_id, f"Sorry, {code}")
     _say(scene, http, session_id, f"So {code} it was. What did I type?")
-    outputs = [c["output"] for c in _chunks(stream) if c["type"] == "tool-output-available"]
+    outputs = outputs_of(_chunks(stream))
     (event,) = [each for each in outputs if each.get("event_type") == "auth_tokens"]
     record = _say(
         scene, http, f"session-{uuid.uuid4()}", "Show me my profile", event["access_token"]
@@ -320,7 +321,7 @@ def _say(
     code: str | None = None,
 ) -> str:
     _turn_up_loggers()  # again before each request: somebody may do so while it runs
-    headers = {"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": session_id}
+    headers = {SESSION_HEADER: session_id}
     if access_token:
         headers["Authorization"] = f"Bearer {access_token}"
     payload = {"prompt": prompt} | ({"code": code} if code else {})
@@ -335,7 +336,7 @@ def _say(
 
 
 def _chunks(stream: str) -> list[dict[str, Any]]:
-    return [json.loads(frame.removeprefix("data: ")) for frame in stream.split("\n\n") if frame]
+    return list(chunks_in(stream.split("\n")))
 
 
 @contextlib.contextmanager
@@ -399,10 +400,9 @@ def _trace_into(scene: Scene, patch: pytest.MonkeyPatch) -> None:
 def _talkative_triggers(stack: Deployment) -> Iterator[None]:
     """Turn up the triggers' logs too; back to the stack's own settings afterwards."""
     functions = stack.client("lambda")
-    names = [stack.outputs[output] for output in FUNCTIONS.values()]
     before = {
-        name: functions.get_function_configuration(FunctionName=name)["Environment"]
-        for name in names
+        stack.outputs[f"{trigger}FunctionName"]: stack.function(trigger)["Environment"]
+        for trigger in TRIGGERS.values()
     }
     for name, environment in before.items():
         variables = environment["Variables"] | TALKATIVE
@@ -505,20 +505,21 @@ def _plant(scene: Scene, place: str, leak: str) -> Iterator[None]:
             case "stdout" | "stderr":
                 with _captured_output(scene.directory):
                     print(leak, file=getattr(sys, place))
-            case _ if place in FUNCTIONS:
-                _log_as_lambda(scene.stack, scene.stack.outputs[FUNCTIONS[place]], leak)
             case _:
-                _put_item(scene.stack, place, leak, undo)
+                _plant_in_aws(scene.stack, place, leak, undo)
         yield
 
 
-def _log_group(stack: Deployment, function: str) -> str:
-    configuration = stack.client("lambda").get_function_configuration(FunctionName=function)
-    return str(configuration["LoggingConfig"]["LogGroup"])
+def _plant_in_aws(stack: Deployment, place: str, leak: str, undo: contextlib.ExitStack) -> None:
+    if place in TRIGGERS:
+        _log_as_lambda(stack, TRIGGERS[place], leak)
+    else:
+        _put_item(stack, place, leak, undo)
 
 
-def _log_as_lambda(stack: Deployment, function: str, leak: str) -> None:
-    logs, group, stream = stack.client("logs"), _log_group(stack, function), uuid.uuid4().hex
+def _log_as_lambda(stack: Deployment, trigger: str, leak: str) -> None:
+    logs, stream = stack.client("logs"), uuid.uuid4().hex
+    group = stack.function(trigger)["LoggingConfig"]["LogGroup"]
     line = json.dumps({"level": "INFO", "planted": leak})
     logs.create_log_stream(logGroupName=group, logStreamName=stream)
     logs.put_log_events(

@@ -9,18 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.agent_process import Conversation, outputs_of, text_of
-from tests.support.attacks import (
-    SESSION_HEADER,
-    Member,
-    Puppet,
-    bearer,
-    call,
-    is_well,
-    new_address,
-    post,
-)
-from tests.support.deployment import Deployment
+from tests.support.agent_process import SESSION_HEADER, Conversation, outputs_of, text_of
+from tests.support.attacks import Member, Puppet, bearer, call, is_well, post
+from tests.support.deployment import Deployment, new_address
 
 
 @pytest.mark.parametrize("size", [9_000, 60_000, 1_000_000])

@@ -2,27 +2,26 @@
 
 import asyncio
 import threading
-import time
 import uuid
-from collections.abc import AsyncIterable, Callable, Iterator
+from collections.abc import AsyncIterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
-import boto3
 import pytest
 from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from agent.service.offline_model import OfflineModel
-from agent.service.settings import ServiceSettings
 from agent.sign_in.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
-from agent.sign_in.turns import EmailOtp
+from agent.sign_in.settings import Settings
+from agent.sign_in.tools import EmailOtp
 from tests.support.agent_process import Conversation, http, outputs_of
-from tests.support.attacks import Member, bearer, is_well, new_address, post
-from tests.support.deployment import Deployment
+from tests.support.attacks import Member, bearer, is_well, post
+from tests.support.deployment import Deployment, new_address
 from tests.support.raw_connection import RawConnection, request
-from tests.support.serving import serving
+from tests.support.serving import email_otp_of, root_session, serving
+from tests.support.waiting import wait_until
 
 SLOW_ANSWERS = 45  # more than the threads a Starlette service has for streams
 SLOW_SIGN_INS = 12
@@ -48,7 +47,7 @@ class SlowModel(OfflineModel):
         if messages[-1]["content"] == [{"text": "slowly"}]:
             self.answering += 1
             try:
-                while not self.go_on.is_set():
+                while not self.go_on.is_set():  # noqa: ASYNC110 - the test sets it, in a thread
                     await asyncio.sleep(0.05)
             finally:
                 self.answering -= 1
@@ -62,7 +61,7 @@ def model() -> SlowModel:
 
 
 @pytest.fixture
-def url(settings: ServiceSettings, email_otp: EmailOtp, model: SlowModel) -> Iterator[str]:
+def url(settings: Settings, email_otp: EmailOtp, model: SlowModel) -> Iterator[str]:
     with serving(settings, email_otp=email_otp, model=model) as url:
         yield url
         model.go_on.set()
@@ -75,15 +74,8 @@ def slow_answers(
     slow = [connections.enter_context(RawConnection(url)) for _ in range(count)]
     for connection in slow:
         connection.send(request(f"session-{uuid.uuid4()}", "slowly"))
-    until(lambda: model.answering == count)
+    wait_until(lambda: model.answering == count)
     return slow
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def sees_own_record(url: str, member: Member) -> bool:
@@ -108,7 +100,7 @@ def test_t38_browsers_that_left_hold_up_nobody(url: str, model: SlowModel) -> No
             connection.wait_for_answer()
     assert http.get(f"{url}/ping").status_code == 200
     assert is_well(url)
-    until(lambda: model.answering == 0)  # though nobody let it go on
+    wait_until(lambda: model.answering == 0)  # though nobody let it go on
 
 
 def test_t38_flood_of_visitors_is_told_busy_and_the_agent_recovers(
@@ -123,11 +115,11 @@ def test_t38_flood_of_visitors_is_told_busy_and_the_agent_recovers(
         assert sees_own_record(url, ada)
         wrong = post(url, {"prompt": "When are you open?"}, bearer("no token"))
         assert wrong.status_code == 401
-    until(lambda: post(url, {"prompt": "When are you open?"}).status_code == 200)
+    wait_until(lambda: post(url, {"prompt": "When are you open?"}).status_code == 200)
 
 
 def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
-    stack: Deployment, settings: ServiceSettings, ada: Member
+    stack: Deployment, settings: Settings, ada: Member
 ) -> None:
     """T38: nobody else's record waits for them, and none of them fails."""
     held = threading.Semaphore(0)
@@ -137,13 +129,11 @@ def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
         held.release()
         go_on.wait(15)
 
-    session = boto3.Session(
-        aws_access_key_id="test", aws_secret_access_key="test", region_name=settings.region
-    )
+    session = root_session(settings)
     session.events.register("before-send.cognito-idp.AdminInitiateAuth", hold)
     addresses = [new_address() for _ in range(SLOW_SIGN_INS)]
     with (
-        serving(settings, email_otp=EmailOtp.connect(settings, session)) as url,
+        serving(settings, email_otp=email_otp_of(settings, session)) as url,
         ThreadPoolExecutor(SLOW_SIGN_INS) as pool,
     ):
         sign_ins = [

@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.sign_in.settings import Settings
-from agent.sign_in.turns import EmailOtp
-from tests.support.attacks import SESSION_HEADER, claims_of, new_address
-from tests.support.deployment import Deployment
+from agent.sign_in.tools import EmailOtp
+from tests.support.agent_process import SESSION_HEADER
+from tests.support.attacks import claims_of
+from tests.support.deployment import Deployment, new_address
 from tests.support.fakes import Signer
 from tests.support.raw_connection import Answer, RawConnection, request
 
@@ -32,14 +33,14 @@ class Callers:
     guest_ids: dict[str, str]
 
     def request(self, who: Who) -> bytes:
-        """Their question, in a chat of its own."""
+        """Return their question, in a chat of its own."""
         headers = []
         if who != "guest":
             headers = [("Authorization", f"Bearer {self.access_tokens[who]}")]
         return request(f"session-{uuid.uuid4()}", QUESTION, *headers)
 
     def check(self, who: Who, answer: Answer) -> None:
-        """The answer is theirs and nobody else's."""
+        """Check that the answer is theirs and nobody else's."""
         if who == "refused":
             assert (answer.status, "invalid_token" in answer.text) == (401, True)
         else:

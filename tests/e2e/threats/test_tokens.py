@@ -12,21 +12,12 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import serialization
 
 from agent.sign_in.settings import Settings
-from tests.support.agent_process import Conversation, outputs_of, running_agent, text_of
-from tests.support.attacks import (
-    Member,
-    Puppet,
-    assemble,
-    bearer,
-    call,
-    claims_of,
-    new_address,
-    post,
-    refused,
-)
-from tests.support.deployment import Deployment
+from tests.support.agent_process import Conversation, outputs_of, running_agent, sign_in, text_of
+from tests.support.attacks import Member, Puppet, assemble, bearer, call, claims_of, post, refused
+from tests.support.deployment import Deployment, new_address
 from tests.support.fakes import Clock, Signer
 from tests.support.serving import KeyServer
+from tests.support.waiting import wait_until
 
 
 def test_t25_good_token_of_the_tests_key_is_taken(
@@ -226,7 +217,7 @@ def test_t27_flood_of_unknown_keys_fetches_once_a_minute(
 def test_t27_known_keys_go_on_working_while_the_endpoint_keeps_a_flood_waiting(
     signed_url: str, settings: Settings, signer: Signer, key_server: KeyServer, key_clock: Clock
 ) -> None:
-    """T27: the tools too, which read her guest record here."""
+    """T27: the tools too, which read a guest record here."""
     known = signer.sign(claims_of(settings))
     assert post(signed_url, {"prompt": "Hi"}, bearer(known)).status_code == 200
     key_clock.now += 61
@@ -238,8 +229,7 @@ def test_t27_known_keys_go_on_working_while_the_endpoint_keeps_a_flood_waiting(
             waiting = [
                 pool.submit(post, signed_url, {"prompt": "Hi"}, bearer(each)) for each in forged
             ]
-            while key_server.fetches == before:
-                time.sleep(0.01)
+            wait_until(lambda: key_server.fetches > before)
             answer = post(signed_url, {"prompt": "Show my profile"}, bearer(known))
             assert answer.status_code == 200
             assert '"signed_in"' in answer.text
@@ -262,7 +252,7 @@ def test_t27_known_keys_go_on_working_while_the_endpoint_keeps_a_flood_waiting(
 def test_t28_prompt_never_reads_another_guest(
     agent_url: str, ada: Member, bob: Member, prompt: str
 ) -> None:
-    """T28: whatever she says, a member sees her own record."""
+    """T28: whatever they say, members see their own record."""
     for name in (bob.sub, bob.address, bob.guest_id):
         chat = Conversation(agent_url, access_token=ada.access_token)
         chunks = chat.say(prompt.format(name))
@@ -287,12 +277,12 @@ def test_t28_payload_and_headers_name_nobody(agent_url: str, ada: Member, bob: M
         ("Cookie", f"access_token={bob.access_token}"),
     ]
 
-    hers = post(agent_url, payload, [*bearer(ada.access_token), *tricks])
-    nobodys = post(agent_url, payload, tricks)
+    of_ada = post(agent_url, payload, [*bearer(ada.access_token), *tricks])
+    of_nobody = post(agent_url, payload, tricks)
 
-    assert ada.guest_id in hers.text
-    assert '"signed_in": false' in nobodys.text
-    for response in (hers, nobodys):
+    assert ada.guest_id in of_ada.text
+    assert '"signed_in": false' in of_nobody.text
+    for response in (of_ada, of_nobody):
         assert bob.guest_id not in response.text
         assert bob.address not in response.text
 
@@ -383,9 +373,7 @@ def assert_two_first_logins_at_once_make_one_guest(
     events = [each for each in outputs if each.get("event_type") == "auth_tokens"]
     assert len(events) == 1
     stack.age_ledger(address, 31)
-    again = Conversation(urls[0])
-    again.say(f"I'm Ada, {address}")
-    (event,) = outputs_of(again.say("", code=stack.code_mailed_to(address)))
+    event = sign_in(stack, Conversation(urls[0]), address)
 
     assert event["guest_id"] == events[0]["guest_id"]
     pages = stack.dynamodb.get_paginator("scan").paginate(
@@ -422,7 +410,7 @@ def test_t30_two_first_logins_in_two_processes_make_one_guest(
 def test_twenty_guests_at_once_all_sign_in_and_none_is_mixed_up(
     stack: Deployment, agent_url: str
 ) -> None:
-    """T30: each gets her own record, and a guest number that nobody else has."""
+    """T30: each gets their own record, and a guest number that nobody else has."""
     addresses = [new_address() for _ in range(20)]
     chats = {address: Conversation(agent_url) for address in addresses}
     with ThreadPoolExecutor(20) as pool:

@@ -15,7 +15,7 @@ TWO_NAMES = ("127.0.0.1", "localhost")
 
 @pytest.fixture(scope="module")
 def chat(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """The chat with a page of two files, and a secret beside its folder."""
+    """Run the chat with a page of two files, and a secret beside its folder."""
     directory = tmp_path_factory.mktemp("chat")
     page = directory / "dist"
     (page / "assets").mkdir(parents=True)

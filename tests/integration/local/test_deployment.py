@@ -55,11 +55,8 @@ def test_deployment_after_one_cut_off_works_and_a_third_updates_it(tmp_path: Pat
 
         second = deployment.deploy(tmp_path, port=port, context={"code_length": "8"})
         assert second == first
-        stack = Deployment(second)
-        environment = stack.client("lambda").get_function_configuration(
-            FunctionName=second["CreateAuthChallengeFunctionName"]
-        )["Environment"]["Variables"]
-        assert environment["CODE_LENGTH"] == "8"
+        environment = Deployment(second).function("CreateAuthChallenge")["Environment"]
+        assert environment["Variables"]["CODE_LENGTH"] == "8"
     finally:
         ministack.stop(tmp_path)
 

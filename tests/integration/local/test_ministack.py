@@ -15,6 +15,7 @@ import pytest
 
 from infra.local import ministack
 from infra.local.ministack import ROOT, LocalError, MiniStack
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def is_listening(port: int) -> bool:
 
 
 def listening_at(pid: int) -> list[tuple[str, int]]:
-    """The addresses, in the kernel's own hexadecimal, and ports where a process listens."""
+    """Return the addresses, in the kernel's own hexadecimal, and ports where a process listens."""
     links = [
         os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.is_symlink()
     ]
@@ -43,10 +44,7 @@ def listening_at(pid: int) -> list[tuple[str, int]]:
 
 
 def wait_until_ended(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while is_listening(port):
-        assert time.monotonic() < deadline, "MiniStack is still there"
-        time.sleep(0.05)
+    wait_until(lambda: not is_listening(port), seconds=10)
 
 
 def test_what_was_started_is_found_healthy_and_on_loopback_alone(
