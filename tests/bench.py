@@ -28,7 +28,7 @@ from infra import bundling
 from infra.local import agent as local_agent
 from infra.local import deployment
 from infra.local.ministack import ROOT
-from tests.support.agent_process import Conversation, http, outputs_of, running_agent
+from tests.support.agent_process import Chat, http, outputs_of, running_agent
 from tests.support.deployment import Deployment, new_address
 
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
@@ -100,7 +100,7 @@ def _rows(stack: Deployment, directory: Path, url: str) -> Iterator[Row]:
 def _sign_in(stack: Deployment, url: str) -> tuple[float, dict[str, Any]]:
     """Sign a new guest in through the agent; seconds without reading the mail, and the event."""
     address = new_address()
-    guest = Conversation(url)
+    guest = Chat(url)
     started_at = time.perf_counter()
     guest.say(f"I'm Ada, {address}")
     asked = time.perf_counter() - started_at
@@ -127,13 +127,13 @@ def _bare_sign_in(stack: Deployment) -> float:
 
 
 def _first_chunk(url: str) -> float:
-    conversation = Conversation(url)
+    chat = Chat(url)
     started_at = time.perf_counter()
     with http.stream(
         "POST",
-        f"{conversation.url}/invocations",
+        f"{chat.url}/invocations",
         json={"prompt": "Hello"},
-        headers=conversation.headers(),
+        headers=chat.headers(),
     ) as response:
         next(response.iter_raw())
         return time.perf_counter() - started_at
@@ -275,7 +275,7 @@ def _ping(url: str, over: threading.Event) -> list[float]:
 
 def _chat(url: str, over: threading.Event, failures: list[str]) -> list[float]:
     """Ask about every two seconds until it is over; returns how long each answer took."""
-    visitor = Conversation(url)
+    visitor = Chat(url)
     times = []
     while not over.wait(random.uniform(1, 3)):  # noqa: S311 - no secret
         try:

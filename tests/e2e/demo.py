@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.local import deployment, ministack
-from tests.support.agent_process import Conversation, running_agent
+from tests.support.agent_process import Chat, running_agent
 from tests.support.deployment import Deployment, code_in, other_than
 
 ADDRESS = "ada@example.com"
@@ -52,7 +52,7 @@ def play(stack: Deployment, url: str) -> None:
     Raises:
         AssertionError: Something is not as it must be; the text says what.
     """
-    guest = Conversation(url)
+    guest = Chat(url)
     _say(guest, QUESTION)
     sign_in_started_at = time.monotonic()
     _say(guest, f"I'm Ada Lovelace, {ADDRESS}")
@@ -74,7 +74,7 @@ def play(stack: Deployment, url: str) -> None:
         if claims["sub"] != event["cognito_sub"]:
             raise AssertionError(f"the {name} is another guest's")
 
-    member = Conversation(url, access_token=event["access_token"])
+    member = Chat(url, access_token=event["access_token"])
     print("\nThe browser asks again, in a new session, with `Authorization: Bearer`:")
     records = [each["guest"] for each in _say(member, QUESTION) if each.get("guest")]
     if [each["guest_id"] for each in records] != [event["guest_id"]]:
@@ -82,11 +82,11 @@ def play(stack: Deployment, url: str) -> None:
     print(f"\nSign-in took {sign_in_seconds:.2f} s, the wrong code included.")
 
 
-def _say(conversation: Conversation, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
+def _say(chat: Chat, prompt: str, code: str | None = None) -> list[dict[str, Any]]:
     """Say something and print the answer as it arrives; returns the tools' outputs."""
     print(f"\n  guest  {prompt or f'[code box] {code}'}")
     outputs, text = [], ""
-    for chunk in conversation.stream(prompt, code):
+    for chunk in chat.stream(prompt, code):
         match chunk["type"]:
             case "text-delta":
                 text += chunk["delta"]

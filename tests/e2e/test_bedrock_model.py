@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.agent_process import Conversation, running_agent, text_of
+from tests.support.agent_process import Chat, running_agent, text_of
 from tests.support.deployment import Deployment
 from tests.support.http_server import QuietHandler, answering
 
@@ -103,7 +103,7 @@ def url(stack: Deployment, bedrock: FakeBedrock, tmp_path: Path) -> Iterator[str
 
 def test_model_id_picks_a_bedrock_model_beside_ministack(url: str, bedrock: FakeBedrock) -> None:
     """With the role's credentials here: an API key travels over TLS alone."""
-    answer = Conversation(url).say("When is breakfast?")
+    answer = Chat(url).say("When is breakfast?")
     assert text_of(answer) == "Hello from Bedrock"
     ((path, body),) = bedrock.requests
     assert path == "/model/example.model-v1/converse-stream"
@@ -121,7 +121,7 @@ def test_t38_slow_answers_of_bedrock_wait_for_no_other(url: str, bedrock: FakeBe
     bedrock.at_once = threading.Barrier(45)
 
     def ask(_: int) -> str:
-        return text_of(Conversation(url).say("When is breakfast?"))
+        return text_of(Chat(url).say("When is breakfast?"))
 
     with ThreadPoolExecutor(45) as visitors:
         assert list(visitors.map(ask, range(45))) == ["Hello from Bedrock"] * 45

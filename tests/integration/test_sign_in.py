@@ -7,7 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.deployment import SENDER
-from tests.support.agent_process import Conversation, sign_in
+from tests.support.agent_process import Chat, sign_in
 from tests.support.deployment import Deployment, other_than
 
 
@@ -228,7 +228,7 @@ def test_t40_sign_in_corrects_the_language_that_a_stranger_picked(
     """T40: the owner's browser is German; whoever typed the address first had a Japanese one."""
     address = stack.new_user(locale="ja")
     german = {"X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale": "de"}
-    sign_in(stack, Conversation(agent_url, extra_headers=german), address)
+    sign_in(stack, Chat(agent_url, extra_headers=german), address)
     assert stack.attributes(address)["locale"] == "de"
 
 
@@ -265,6 +265,6 @@ def test_t40_wrong_answer_and_odd_language_change_none(stack: Deployment) -> Non
 def test_t40_number_is_claimed_in_the_guests_table(stack: Deployment, agent_url: str) -> None:
     """T40: by the agent's own role, on DynamoDB."""
     address = stack.new_user()
-    event = sign_in(stack, Conversation(agent_url), address)
+    event = sign_in(stack, Chat(agent_url), address)
     claim = stack.guest_item(f"guest_id#{event['guest_id']}")
     assert claim.keys() == {"cognito_sub", "claimed_at"}

@@ -25,7 +25,7 @@ _START_SECONDS = 30
 
 
 @dataclass
-class Conversation:
+class Chat:
     """One chat of one browser: a session id, and a bearer token once signed in."""
 
     url: str
@@ -79,7 +79,7 @@ def outputs_of(chunks: Iterable[dict[str, Any]]) -> list[Any]:
     return [chunk["output"] for chunk in chunks if chunk["type"] == "tool-output-available"]
 
 
-def ask_for_code(chat: Conversation, address: str) -> None:
+def ask_for_code(chat: Chat, address: str) -> None:
     """Say name and address; a code is mailed, or was just now."""
     assert outputs_of(chat.say(f"I'm Ada Lovelace, {address}"))[0]["success"] is True
 
@@ -92,7 +92,7 @@ def tokens_in(chunks: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(event)
 
 
-def sign_in(stack: Deployment, chat: Conversation, address: str) -> dict[str, Any]:
+def sign_in(stack: Deployment, chat: Chat, address: str) -> dict[str, Any]:
     """Have a code mailed and enter it; returns the `TokenDeliveryEvent`."""
     ask_for_code(chat, address)
     return tokens_in(chat.say("", code=stack.code_mailed_to(address)))

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from strands.types.streaming import StreamEvent
 
 from agent.sign_in.settings import Settings
-from tests.support.agent_process import SESSION_HEADER, Conversation, sign_in, text_of
+from tests.support.agent_process import SESSION_HEADER, Chat, sign_in, text_of
 from tests.support.deployment import Deployment, new_address
 from tests.support.scripted_model import Call, ScriptedModel, reference_in
 
@@ -55,7 +55,7 @@ class Member:
 
     def __init__(self, stack: Deployment, url: str) -> None:
         self.address = new_address()
-        self.event = sign_in(stack, Conversation(url), self.address)
+        self.event = sign_in(stack, Chat(url), self.address)
         self.access_token: str = self.event["access_token"]
         self.guest_id: str = self.event["guest_id"]
         self.sub: str = self.event["cognito_sub"]
@@ -73,7 +73,7 @@ def bearer(access_token: str) -> list[tuple[str, str]]:
 
 
 def is_well(url: str) -> bool:
-    return "7:00" in text_of(Conversation(url).say("When are you open?"))
+    return "7:00" in text_of(Chat(url).say("When are you open?"))
 
 
 def has_user(stack: Deployment, address: str) -> bool:

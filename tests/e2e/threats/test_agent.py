@@ -13,7 +13,7 @@ import pytest
 from agent.main import MAX_MODEL_CALLS_PER_TURN
 from agent.sign_in.stream import STREAM_FAILED
 from agent.sign_in.tools import EmailOtp
-from tests.support.agent_process import SESSION_HEADER, Conversation, outputs_of, text_of
+from tests.support.agent_process import SESSION_HEADER, Chat, outputs_of, text_of
 from tests.support.attacks import (
     PROFILE,
     Member,
@@ -48,7 +48,7 @@ def test_t18_model_cannot_ask_for_a_code_for_what_the_visitor_did_not_type(
 ) -> None:
     """T18: not another address, a part of one, a display name or a letter that looks alike."""
     domain = f"{secrets.token_hex(6)}@example.com"
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     puppet.play(call("initiate_cognito_login", email=wanted.format(domain), name="Bob"))
 
     (output,) = outputs_of(chat.say(f"I'm ada-{domain}"))
@@ -64,10 +64,10 @@ def test_t18_what_a_visitor_typed_in_another_chat_does_not_count(
 ) -> None:
     """T18: typed means typed in this chat."""
     address = new_address()
-    Conversation(puppet_url).say(address)
+    Chat(puppet_url).say(address)
     puppet.play(call("initiate_cognito_login", email=address))
 
-    (output,) = outputs_of(Conversation(puppet_url).say("Hello"))
+    (output,) = outputs_of(Chat(puppet_url).say("Hello"))
 
     assert output["error_code"] == "INVALID_EMAIL"
     assert not has_user(stack, address)
@@ -80,7 +80,7 @@ def test_t18_address_in_another_case_is_the_same_guest(
     address = new_address()
     puppet.play(call("initiate_cognito_login", email=address.upper()))
 
-    (output,) = outputs_of(Conversation(puppet_url).say(f"I am {address.title()}"))
+    (output,) = outputs_of(Chat(puppet_url).say(f"I am {address.title()}"))
 
     assert output["success"] is True
     assert stack.attributes(address)["email"] == address
@@ -88,7 +88,7 @@ def test_t18_address_in_another_case_is_the_same_guest(
     assert len(stack.mails_to(address)) == 1
 
 
-def have_code_mailed(stack: Deployment, puppet: Puppet, chat: Conversation, address: str) -> str:
+def have_code_mailed(stack: Deployment, puppet: Puppet, chat: Chat, address: str) -> str:
     """Have the model ask for a code; returns the one that was mailed."""
     puppet.play(call("initiate_cognito_login", email=address))
     chat.say(f"I'm Ada, {address}")
@@ -106,7 +106,7 @@ def test_t19_made_up_codes_burn_no_attempt(
 ) -> None:
     """T19: neither invented references, nor digits, nor those of an earlier message."""
     address = new_address()
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     code = have_code_mailed(stack, puppet, chat, address)
     puppet.play("I see.")
     chat.say(f"{code}, but wait")
@@ -128,7 +128,7 @@ def test_t19_repeated_and_parallel_verify_calls_answer_once(
 ) -> None:
     """T19: one typed code is one attempt, however often the model sends it."""
     address = new_address()
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     code = have_code_mailed(stack, puppet, chat, address)
     puppet.play(
         lambda messages: verify_what_was_typed(messages) * 5,
@@ -147,7 +147,7 @@ def test_t19_repeated_and_parallel_verify_calls_answer_once(
 
 def test_t19_model_that_loops_is_stopped(puppet: Puppet, puppet_url: str) -> None:
     """T19: a turn ends, and the next one works."""
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     puppet.play()
     puppet.forever = [PROFILE] * 3
 
@@ -167,7 +167,7 @@ def test_t19_many_requests_for_codes_in_one_turn_mail_once(
     calls = [("initiate_cognito_login", {"email": address}) for address in addresses] * 2
     puppet.play(calls, calls)
 
-    outputs = outputs_of(Conversation(puppet_url).say(" ".join(addresses)))
+    outputs = outputs_of(Chat(puppet_url).say(" ".join(addresses)))
 
     assert len(outputs) == 12
     assert [each["success"] for each in outputs].count(True) == 1
@@ -178,7 +178,7 @@ def test_t19_many_requests_for_codes_in_one_turn_mail_once(
 def test_t20_code_entered_in_another_chat_opens_nothing(stack: Deployment, agent_url: str) -> None:
     """T20: a pending login belongs to its chat; the guess from outside costs it nothing."""
     address = new_address()
-    own, other = Conversation(agent_url), Conversation(agent_url)
+    own, other = Chat(agent_url), Chat(agent_url)
     own.say(f"I'm {address}")
     code = stack.code_mailed_to(address)
 
@@ -193,7 +193,7 @@ def test_t20_code_for_one_address_opens_no_login_of_another(
 ) -> None:
     """T20: two chats, two addresses; the codes are not interchangeable."""
     addresses = [new_address(), new_address()]
-    chats = [Conversation(agent_url), Conversation(agent_url)]
+    chats = [Chat(agent_url), Chat(agent_url)]
     for chat, address in zip(chats, addresses, strict=True):
         chat.say(f"I'm {address}")
     first, second = (stack.code_mailed_to(address) for address in addresses)
@@ -207,7 +207,7 @@ def test_t20_session_of_one_member_is_closed_to_all_others(
     agent_url: str, ada: Member, bob: Member
 ) -> None:
     """T20: not to another member, not to someone anonymous; and it goes on."""
-    chat = Conversation(agent_url, access_token=ada.access_token)
+    chat = Chat(agent_url, access_token=ada.access_token)
     assert ada.guest_id in text_of(chat.say("Show my profile"))
 
     for headers in (bearer(bob.access_token), []):
@@ -220,8 +220,8 @@ def test_t20_session_of_one_member_is_closed_to_all_others(
 
 
 def test_t20_anonymous_session_does_not_become_a_members(agent_url: str, ada: Member) -> None:
-    """T20: nobody plants a conversation in which another then signs in."""
-    chat = Conversation(agent_url)
+    """T20: nobody plants a chat in which another then signs in."""
+    chat = Chat(agent_url)
     chat.say("Hello")
 
     response = post(agent_url, {"prompt": "Hi"}, bearer(ada.access_token), chat.session_id)
@@ -231,7 +231,7 @@ def test_t20_anonymous_session_does_not_become_a_members(agent_url: str, ada: Me
 
 def test_two_session_ids_in_one_request_open_no_foreign_chat(agent_url: str, ada: Member) -> None:
     """T20: the second header does not slip past the check of the first."""
-    chat = Conversation(agent_url, access_token=ada.access_token)
+    chat = Chat(agent_url, access_token=ada.access_token)
     chat.say("My profile")
     response = post(agent_url, {"prompt": "What did I ask?"}, [(SESSION_HEADER, chat.session_id)])
     assert ada.guest_id not in response.text
@@ -251,7 +251,7 @@ def test_t21_asked_for_secrets_the_agent_tells_none(
 ) -> None:
     """T21: while a code is out."""
     address = new_address()
-    chat = Conversation(agent_url)
+    chat = Chat(agent_url)
     chat.say(f"I'm Ada, {address}")
 
     told = text_of(chat.say(prompt))
@@ -266,7 +266,7 @@ def test_t21_model_that_repeats_all_it_was_given_tells_no_secret(
     stack: Deployment, puppet: Puppet, puppet_url: str
 ) -> None:
     """T21: it cannot tell what it never had, in the turn of the sign-in and after it."""
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     code = have_code_mailed(stack, puppet, chat, new_address())
 
     def tell_all(messages: Any) -> str:
@@ -309,7 +309,7 @@ def test_t22_code_in_any_spelling_is_kept_from_the_model_and_still_works(
 ) -> None:
     """T22: whatever a keyboard or a mail program makes of the digits."""
     address = new_address()
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     code = have_code_mailed(stack, puppet, chat, address)
     puppet.play(verify_what_was_typed)
 
@@ -326,7 +326,7 @@ def test_t23_address_changed_in_the_pool_after_the_mail_ends_the_login(
 ) -> None:
     """T23: the code proves the address it went to, and that is no longer the user's."""
     address = new_address()
-    chat = Conversation(agent_url)
+    chat = Chat(agent_url)
     chat.say(f"I'm Ada, {address}")
     sub = stack.attributes(address)["sub"]
     stack.change_user(sub, email=f"other-{address}")
@@ -345,7 +345,7 @@ def test_t23_visitor_who_names_another_address_needs_that_ones_code(
 ) -> None:
     """T23: the first address's code signs nobody in any more, least of all the second."""
     first, second = new_address(), new_address()
-    chat = Conversation(agent_url)
+    chat = Chat(agent_url)
     chat.say(f"I'm Ada, {first}")
     chat.say(f"Sorry, it is {second}")
     old, new = stack.code_mailed_to(first), stack.code_mailed_to(second)
@@ -370,7 +370,7 @@ def test_t24_model_that_fails_tells_nothing_and_the_next_request_works(
     def fail(_messages: Any) -> str:
         return _raise()  # type: ignore[no-any-return]
 
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     for steps, breaks_off in (
         ([RuntimeError("canary")], False),
         ([fail], False),
@@ -392,7 +392,7 @@ def test_t24_tool_that_fails_tells_neither_the_visitor_nor_the_model(
     puppet: Puppet, puppet_url: str, email_otp: EmailOtp, ada: Member
 ) -> None:
     """T24: both get one fixed sentence."""
-    chat = Conversation(puppet_url, access_token=ada.access_token)
+    chat = Chat(puppet_url, access_token=ada.access_token)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(email_otp.guests, "find", _raise)
         puppet.play([PROFILE])
@@ -415,7 +415,7 @@ def test_t24_failure_before_the_stream_is_a_fixed_text(
     assert "canary" not in response.text
 
     puppet.play("fine")
-    assert text_of(Conversation(puppet_url).say("Hello")) == "fine"
+    assert text_of(Chat(puppet_url).say("Hello")) == "fine"
 
 
 def test_t24_calls_to_tools_that_are_not_there_are_survived(
@@ -430,7 +430,7 @@ def test_t24_calls_to_tools_that_are_not_there_are_survived(
     ]
     puppet.play(calls, "done")
 
-    chunks = Conversation(puppet_url).say("Hello")
+    chunks = Chat(puppet_url).say("Hello")
 
     assert chunks[-1] == {"type": "finish"}
     shown = json.dumps([c for c in chunks if c["type"].startswith("tool-output")])

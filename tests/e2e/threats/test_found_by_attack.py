@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.agent_process import SESSION_HEADER, Conversation, outputs_of, text_of
+from tests.support.agent_process import SESSION_HEADER, Chat, outputs_of, text_of
 from tests.support.attacks import Member, Puppet, bearer, call, is_well, post
 from tests.support.deployment import Deployment, new_address
 
@@ -53,7 +53,7 @@ def test_second_request_of_a_session_waits_for_the_first_to_end(
         go_on.wait(10)
         return {"success": True}
 
-    chat = Conversation(puppet_url)
+    chat = Chat(puppet_url)
     address = new_address()
     puppet.play(call("initiate_cognito_login", email=address), "first")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
@@ -113,7 +113,7 @@ def test_odd_json_is_read_as_the_object_it_is(agent_url: str, body: str) -> None
 
 def test_code_while_nothing_is_pending_is_told_so(agent_url: str) -> None:
     """T37: in the code box."""
-    chunks = Conversation(agent_url).say("", code="123456")
+    chunks = Chat(agent_url).say("", code="123456")
     assert outputs_of(chunks)[0]["error_code"] == "NO_LOGIN_PENDING"
 
 

@@ -16,7 +16,7 @@ from agent.service.offline_model import OfflineModel
 from agent.sign_in.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
 from agent.sign_in.settings import Settings
 from agent.sign_in.tools import EmailOtp
-from tests.support.agent_process import Conversation, http, outputs_of
+from tests.support.agent_process import Chat, http, outputs_of
 from tests.support.attacks import Member, bearer, is_well, post
 from tests.support.deployment import Deployment, new_address
 from tests.support.raw_connection import RawConnection, request
@@ -79,7 +79,7 @@ def slow_answers(
 
 
 def sees_own_record(url: str, member: Member) -> bool:
-    chat = Conversation(url, access_token=member.access_token)
+    chat = Chat(url, access_token=member.access_token)
     (profile,) = outputs_of(chat.say("Show my profile"))
     return bool(profile["guest"]["guest_id"] == member.guest_id)
 
@@ -136,9 +136,7 @@ def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
         serving(settings, email_otp=email_otp_of(settings, session)) as url,
         ThreadPoolExecutor(SLOW_SIGN_INS) as pool,
     ):
-        sign_ins = [
-            pool.submit(Conversation(url).say, f"I'm Ada, {address}") for address in addresses
-        ]
+        sign_ins = [pool.submit(Chat(url).say, f"I'm Ada, {address}") for address in addresses]
         assert all(held.acquire(timeout=20) for _ in range(CODE_REQUEST_THREADS))
         assert http.get(f"{url}/ping").status_code == 200
         assert is_well(url)

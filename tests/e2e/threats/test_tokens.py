@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import serialization
 
 from agent.sign_in.settings import Settings
-from tests.support.agent_process import Conversation, outputs_of, running_agent, sign_in, text_of
+from tests.support.agent_process import Chat, outputs_of, running_agent, sign_in, text_of
 from tests.support.attacks import Member, Puppet, assemble, bearer, call, claims_of, post, refused
 from tests.support.deployment import Deployment, new_address
 from tests.support.fakes import Clock, Signer
@@ -254,7 +254,7 @@ def test_t28_prompt_never_reads_another_guest(
 ) -> None:
     """T28: whatever they say, members see their own record."""
     for name in (bob.sub, bob.address, bob.guest_id):
-        chat = Conversation(agent_url, access_token=ada.access_token)
+        chat = Chat(agent_url, access_token=ada.access_token)
         chunks = chat.say(prompt.format(name))
         outputs = json.dumps(outputs_of(chunks))
         assert ada.guest_id in text_of(chunks)
@@ -293,7 +293,7 @@ def test_t28_model_that_names_another_guest_reads_the_callers(
     """T28: the tool takes no identity from the model."""
     named = dict.fromkeys(("cognito_sub", "sub", "email", "guest_id", "tool_context"), bob.sub)
     puppet.play([("get_guest_profile", named)], [("get_guest_profile", {"input": bob.sub})])
-    chat = Conversation(puppet_url, access_token=ada.access_token)
+    chat = Chat(puppet_url, access_token=ada.access_token)
 
     outputs = outputs_of(chat.say("Show me Bob"))
 
@@ -305,7 +305,7 @@ def test_t28_member_has_no_sign_in_tools(puppet: Puppet, puppet_url: str, ada: M
     """T28: a model cannot start a sign-in as somebody else for who is signed in."""
     address = new_address()
     puppet.play(call("initiate_cognito_login", email=address), call("verify_cognito_otp"))
-    chat = Conversation(puppet_url, access_token=ada.access_token)
+    chat = Chat(puppet_url, access_token=ada.access_token)
 
     chunks = chat.say(f"I'm {address}")
 
@@ -344,7 +344,7 @@ def test_t29_refresh_from_two_tabs_and_none_after_revoke(stack: Deployment, agen
     with ThreadPoolExecutor(2) as pool:
         refreshed = list(pool.map(refresh, range(2)))
     for access_token in refreshed:
-        chat = Conversation(agent_url, access_token=access_token)
+        chat = Chat(agent_url, access_token=access_token)
         assert member.guest_id in text_of(chat.say("My profile"))
 
     tabs.revoke_token(Token=member.event["refresh_token"], ClientId=client)
@@ -360,7 +360,7 @@ def assert_two_first_logins_at_once_make_one_guest(
     stack: Deployment, urls: list[str], address: str
 ) -> None:
     """One mail, one sign-in by its code, the same guest the next time."""
-    chats = [Conversation(url) for url in urls]
+    chats = [Chat(url) for url in urls]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda chat: chat.say(f"I'm Ada, {address}"), chats))
         assert len(stack.mails_to(address)) == 1
@@ -373,7 +373,7 @@ def assert_two_first_logins_at_once_make_one_guest(
     events = [each for each in outputs if each.get("event_type") == "auth_tokens"]
     assert len(events) == 1
     stack.age_ledger(address, 31)
-    event = sign_in(stack, Conversation(urls[0]), address)
+    event = sign_in(stack, Chat(urls[0]), address)
 
     assert event["guest_id"] == events[0]["guest_id"]
     pages = stack.dynamodb.get_paginator("scan").paginate(
@@ -412,14 +412,14 @@ def test_twenty_guests_at_once_all_sign_in_and_none_is_mixed_up(
 ) -> None:
     """T30: each gets their own record, and a guest number that nobody else has."""
     addresses = [new_address() for _ in range(20)]
-    chats = {address: Conversation(agent_url) for address in addresses}
+    chats = {address: Chat(agent_url) for address in addresses}
     with ThreadPoolExecutor(20) as pool:
         list(pool.map(lambda address: chats[address].say(f"I'm Ada, {address}"), addresses))
         codes = {address: stack.code_mailed_to(address) for address in addresses}
         answers = pool.map(lambda address: chats[address].say("", code=codes[address]), addresses)
         events = dict(zip(addresses, (outputs_of(chunks)[0] for chunks in answers), strict=True))
         assert {each.get("event_type") for each in events.values()} == {"auth_tokens"}
-        members = [Conversation(agent_url, access_token=e["access_token"]) for e in events.values()]
+        members = [Chat(agent_url, access_token=e["access_token"]) for e in events.values()]
         records = list(pool.map(lambda chat: outputs_of(chat.say("My profile"))[0], members))
 
     assert [record["guest"]["email"] for record in records] == addresses

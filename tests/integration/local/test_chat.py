@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.agent_process import Conversation, outputs_of, running_agent, text_of
+from tests.support.agent_process import Chat, outputs_of, running_agent, text_of
 from tests.support.deployment import Deployment
 
 TWO_NAMES = ("127.0.0.1", "localhost")
@@ -78,7 +78,7 @@ def test_mailbox_shows_newest_mails_first_with_the_named_fields_alone(
 ) -> None:
     older, newer = stack.new_user(), stack.new_user()
     for address in (older, newer):
-        Conversation(_url(chat)).say(f"I'm {address}, show my bookings")
+        Chat(_url(chat)).say(f"I'm {address}, show my bookings")
 
     mails = chat.get("/mailbox").json()
 
@@ -138,7 +138,7 @@ def test_nothing_beside_the_page_is_served(chat: httpx.Client, path: str) -> Non
 
 
 def test_answers_stream_as_they_come(chat: httpx.Client) -> None:
-    conversation = Conversation(_url(chat))
+    conversation = Chat(_url(chat))
     with chat.stream(
         "POST",
         "/invocations",
@@ -154,7 +154,7 @@ def test_answers_stream_as_they_come(chat: httpx.Client) -> None:
 
 def test_agent_signs_in_behind_the_page(chat: httpx.Client, stack: Deployment) -> None:
     address = stack.new_user()
-    conversation = Conversation(_url(chat))
+    conversation = Chat(_url(chat))
     conversation.say(f"I'm {address}, show my bookings")
     mail = next(mail for mail in chat.get("/mailbox").json() if mail["to"] == address)
     code = next(line.strip() for line in mail["text"].splitlines() if line.strip().isdigit())

@@ -1,4 +1,4 @@
-"""Conversations as guests have them: over HTTP, with the running agent, MiniStack and mails."""
+"""Chats as guests have them: over HTTP, with the running agent, MiniStack and mails."""
 
 import json
 import re
@@ -15,7 +15,7 @@ import pytest
 
 from agent.sign_in.outcomes import ErrorCode
 from tests.support.agent_process import (
-    Conversation,
+    Chat,
     ask_for_code,
     outputs_of,
     running_agent,
@@ -33,11 +33,11 @@ def address() -> str:
 
 
 @pytest.fixture
-def guest(agent_url: str) -> Conversation:
-    return Conversation(agent_url)
+def guest(agent_url: str) -> Chat:
+    return Chat(agent_url)
 
 
-def ask_for_another_code(guest: Conversation, words: str, stack: Deployment, address: str) -> None:
+def ask_for_another_code(guest: Chat, words: str, stack: Deployment, address: str) -> None:
     """Say the words after the cooldown; a new code is mailed."""
     stack.age_ledger(address, 31)
     time.sleep(1.1)  # the agent knows a new code by when it expires, in seconds
@@ -57,7 +57,7 @@ def assert_refused(chunks: list[dict[str, Any]], error_code: ErrorCode, words: s
     [("Hello!", "Hello"), ("When is breakfast?", "Breakfast"), ("Is there parking?", "parking")],
 )
 def test_anonymous_question_is_answered_without_any_sign_in(
-    guest: Conversation, question: str, word: str
+    guest: Chat, question: str, word: str
 ) -> None:
     chunks = guest.say(question)
     assert word in text_of(chunks)
@@ -71,7 +71,7 @@ def test_anonymous_question_is_answered_without_any_sign_in(
 
 
 def test_personal_question_is_answered_by_asking_who_it_is(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     assert "your e-mail address and your name" in text_of(guest.say("Show me my bookings"))
     assert "your e-mail address" in text_of(guest.say("I'm Ada Lovelace"))
@@ -92,10 +92,10 @@ def test_personal_question_is_answered_by_asking_who_it_is(
     ids=["box", "box, spaced", "box and words", "typed", "typed in words", "typed with hyphens"],
 )
 def test_code_is_taken_by_code_box_and_typed(
-    guest: Conversation,
+    guest: Chat,
     stack: Deployment,
     address: str,
-    enter: Callable[[Conversation, str], list[dict[str, Any]]],
+    enter: Callable[[Chat, str], list[dict[str, Any]]],
 ) -> None:
     ask_for_code(guest, address)
     event = tokens_in(enter(guest, stack.code_mailed_to(address)))
@@ -104,7 +104,7 @@ def test_code_is_taken_by_code_box_and_typed(
 
 
 def test_wrong_code_costs_a_try_and_the_right_one_then_signs_in(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     code = stack.code_mailed_to(address)
@@ -115,7 +115,7 @@ def test_wrong_code_costs_a_try_and_the_right_one_then_signs_in(
 
 
 def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     wrong = other_than(stack.code_mailed_to(address))
@@ -129,7 +129,7 @@ def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
 
 
 def test_after_too_many_wrong_codes_the_wait_told_is_the_wait_that_is(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     wrong = other_than(stack.code_mailed_to(address))
@@ -151,10 +151,10 @@ def test_after_too_many_wrong_codes_the_wait_told_is_the_wait_that_is(
 
 
 def test_second_chat_is_told_that_its_code_may_be_used_already(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
-    second = Conversation(guest.url)
+    second = Chat(guest.url)
     second.say(f"I'm Ada, {address}")
     code = stack.code_mailed_to(address)
     tokens_in(guest.say("", code=code))
@@ -175,7 +175,7 @@ def test_second_chat_is_told_that_its_code_may_be_used_already(
     ],
 )
 def test_t13_address_that_no_code_can_go_to_is_told_why(
-    guest: Conversation, stack: Deployment, address: str, typed: str, words: str
+    guest: Chat, stack: Deployment, address: str, typed: str, words: str
 ) -> None:
     chunks = guest.say(f"I'm Ada, {typed.format(address)}")
     assert_refused(chunks, ErrorCode.INVALID_EMAIL, words)
@@ -183,14 +183,14 @@ def test_t13_address_that_no_code_can_go_to_is_told_why(
 
 
 def test_t13_address_with_something_unseen_in_it_gets_its_code(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, f"\ufeff{address.replace('@', '\u200b@')}\u2060")
     assert tokens_in(guest.say(stack.code_mailed_to(address)))["email"] == address
 
 
 def test_resend_within_the_cooldown_points_at_the_mail_already_sent(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     answer = text_of(guest.say("I didn't get it"))
@@ -201,7 +201,7 @@ def test_resend_within_the_cooldown_points_at_the_mail_already_sent(
 
 
 def test_resend_after_the_cooldown_mails_a_new_code(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     ask_for_another_code(guest, "I didn't get it", stack, address)
@@ -210,11 +210,11 @@ def test_resend_after_the_cooldown_mails_a_new_code(
 
 
 def test_second_chat_is_told_that_the_code_just_mailed_holds_and_when_to_ask_again(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     stack.age_ledger(address, 2)
-    second = Conversation(guest.url)
+    second = Chat(guest.url)
     chunks = second.say(f"I'm Ada, {address}")
     (joined,) = outputs_of(chunks)
     assert joined["new_mail"] is False
@@ -235,7 +235,7 @@ def test_second_chat_is_told_that_the_code_just_mailed_holds_and_when_to_ask_aga
 
 
 def test_t10_too_many_codes_are_refused_with_the_minutes_to_wait(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     for _ in range(4):
@@ -244,7 +244,7 @@ def test_t10_too_many_codes_are_refused_with_the_minutes_to_wait(
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))
     stack.age_ledger(address, 31)
 
-    chunks = Conversation(guest.url).say(f"I'm Ada, {address}")
+    chunks = Chat(guest.url).say(f"I'm Ada, {address}")
 
     assert_refused(chunks, ErrorCode.RATE_LIMITED, "try again in 10 minutes")
     assert 540 < outputs_of(chunks)[0]["retry_after_seconds"] <= 600
@@ -252,7 +252,7 @@ def test_t10_too_many_codes_are_refused_with_the_minutes_to_wait(
 
 
 def test_t23_changed_mind_about_the_address_makes_the_first_code_useless(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     first = f"old-{address}"
     ask_for_code(guest, first)
@@ -266,7 +266,7 @@ def test_t23_changed_mind_about_the_address_makes_the_first_code_useless(
 
 
 def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     with stack.sender_not_verified():
         chunks = guest.say(f"I'm Ada, {address}")
@@ -277,10 +277,10 @@ def test_t11_mail_that_cannot_be_sent_is_told_and_the_next_try_sends_it(
 
 
 @contextmanager
-def agent_with(stack: Deployment, directory: Path, **changes: str) -> Iterator[Conversation]:
+def agent_with(stack: Deployment, directory: Path, **changes: str) -> Iterator[Chat]:
     """Start an agent with other outputs of the stack in its environment; yields a guest of it."""
     with running_agent(directory, stack.outputs | changes) as url:
-        yield Conversation(url)
+        yield Chat(url)
 
 
 def test_t24_login_service_that_does_not_work_is_told_in_fixed_words(
@@ -309,12 +309,12 @@ def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
 
 
 def test_restart_in_mid_login_is_told_and_the_visitor_starts_again(
-    guest: Conversation, stack: Deployment, tmp_path: Path, address: str
+    guest: Chat, stack: Deployment, tmp_path: Path, address: str
 ) -> None:
     ask_for_code(guest, address)
     code = stack.code_mailed_to(address)
     with running_agent(tmp_path, stack.outputs) as url:
-        guest = Conversation(url, session_id=guest.session_id)
+        guest = Chat(url, session_id=guest.session_id)
         for chunks in (guest.say("", code=code), guest.say(code)):
             assert_refused(chunks, ErrorCode.NO_LOGIN_PENDING, "Tell me your e-mail address")
 
@@ -323,28 +323,28 @@ def test_restart_in_mid_login_is_told_and_the_visitor_starts_again(
 
 
 def test_visitor_who_wants_to_sign_out_is_shown_how(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
-    event = sign_in(stack, Conversation(guest.url), address)
-    for anyone in (guest, Conversation(guest.url, access_token=event["access_token"])):
+    event = sign_in(stack, Chat(guest.url), address)
+    for anyone in (guest, Chat(guest.url, access_token=event["access_token"])):
         assert "sign-out button" in text_of(anyone.say("Please sign me out"))
 
 
 def test_members_session_is_a_new_one_that_knows_nothing_of_the_guests(
-    guest: Conversation, stack: Deployment, address: str
+    guest: Chat, stack: Deployment, address: str
 ) -> None:
     ask_for_code(guest, address)
     event = tokens_in(guest.say("", code=stack.code_mailed_to(address)))
 
-    same = Conversation(guest.url, event["access_token"], guest.session_id)
+    same = Chat(guest.url, event["access_token"], guest.session_id)
     with pytest.raises(httpx.HTTPStatusError) as refused:
         same.say("Show me my profile")
     assert refused.value.response.json()["code"] == "foreign_session"
 
-    member = Conversation(guest.url, event["access_token"])
+    member = Chat(guest.url, event["access_token"])
     assert "new code" not in text_of(member.say("Please send it again"))
     assert event["guest_id"] in text_of(member.say("Show me my profile"))
-    stranger = Conversation(guest.url)
+    stranger = Chat(guest.url)
     assert "What are your e-mail address" in text_of(stranger.say("Please send the code again"))
     assert len(stack.mails_to(address)) == 1
 
@@ -352,7 +352,7 @@ def test_members_session_is_a_new_one_that_knows_nothing_of_the_guests(
 def test_second_sign_in_finds_the_same_guest_and_moves_the_last_login(
     stack: Deployment, agent_url: str, address: str
 ) -> None:
-    first = sign_in(stack, Conversation(agent_url), address)
+    first = sign_in(stack, Chat(agent_url), address)
     stack.dynamodb.update_item(
         TableName=stack.outputs["GuestsTableName"],
         Key={"cognito_sub": {"S": first["cognito_sub"]}},
@@ -360,10 +360,10 @@ def test_second_sign_in_finds_the_same_guest_and_moves_the_last_login(
         ExpressionAttributeValues={":at": {"N": "1700000000"}},
     )
     stack.age_ledger(address, 31)
-    second = sign_in(stack, Conversation(agent_url), address)
+    second = sign_in(stack, Chat(agent_url), address)
 
     assert (second["guest_id"], second["cognito_sub"]) == (first["guest_id"], first["cognito_sub"])
-    member = Conversation(agent_url, second["access_token"])
+    member = Chat(agent_url, second["access_token"])
     (shown,) = outputs_of(member.say("Show me my profile"))
     assert shown["guest"]["guest_since"] == "2023-11-14T22:13:20Z"
     assert shown["guest"]["last_login_at"] > "2026"
@@ -372,15 +372,15 @@ def test_second_sign_in_finds_the_same_guest_and_moves_the_last_login(
 def test_address_that_the_team_changed_is_the_guests_from_the_next_sign_in_on(
     stack: Deployment, agent_url: str, address: str
 ) -> None:
-    first = sign_in(stack, Conversation(agent_url), address)
+    first = sign_in(stack, Chat(agent_url), address)
     new = f"new-{address}"
     stack.change_user(first["cognito_sub"], email=new, email_verified="true")
     stack.age_ledger(new, 31)
-    second = sign_in(stack, Conversation(agent_url), new)
+    second = sign_in(stack, Chat(agent_url), new)
 
     assert (second["guest_id"], second["cognito_sub"]) == (first["guest_id"], first["cognito_sub"])
     assert second["email"] == new
-    member = Conversation(agent_url, second["access_token"])
+    member = Chat(agent_url, second["access_token"])
     assert outputs_of(member.say("Show me my profile"))[0]["guest"]["email"] == new
 
 
@@ -398,13 +398,13 @@ def test_one_correlation_id_leads_from_the_agents_log_to_the_triggers(
 ) -> None:
     started_at = time.time()
     with running_agent(tmp_path, stack.outputs) as url:
-        guest = Conversation(url)
+        guest = Chat(url)
         ask_for_code(guest, address)
         code = stack.code_mailed_to(address)
         guest.say("", code=other_than(code))
         guest.say("", code=code)
         with pytest.raises(httpx.HTTPStatusError):
-            Conversation(url, access_token="none").say("Hi")
+            Chat(url, access_token="none").say("Hi")
     lines = [
         line
         for line in map(json.loads, (tmp_path / "agent.log").read_text().splitlines())
