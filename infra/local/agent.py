@@ -11,6 +11,7 @@ from infra.local.deployment import CREDENTIALS, ministack_environment, write_who
 from infra.local.ministack import HOST, ROOT, LocalError
 from infra.settings import LOCAL_REGION
 
+OFFLINE = "offline"  # the MODEL_ID of the rule-based model
 _CHAT_GREETING = """
 The chat is at http://{host}:{port} in a few seconds. Open it in a browser and
   1. ask "Show my bookings",
@@ -44,7 +45,7 @@ def agent_environment(directory: Path, outputs: Mapping[str, str]) -> dict[str, 
         "USER_POOL_ID": outputs["UserPoolId"],
         "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
         "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
-        "MODEL_ID": "offline",
+        "MODEL_ID": OFFLINE,
     }
 
 
@@ -56,8 +57,8 @@ def bedrock_environment() -> dict[str, str]:
     Raises:
         LocalError: There is no API key for it.
     """
-    model_id = os.environ.get("MODEL_ID")
-    if not model_id or model_id == "offline":
+    model_id = os.environ.get("MODEL_ID") or OFFLINE
+    if model_id == OFFLINE:
         return {}
     api_key = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")
     if not api_key:

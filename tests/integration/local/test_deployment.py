@@ -115,7 +115,7 @@ def test_busy_port_costs_the_deployment_that_runs_nothing(tmp_path: Path) -> Non
     ministack.stop(tmp_path)
 
 
-def test_agent_environment_keeps_other_variables_but_no_aws_account_and_no_model(
+def test_agent_environment_keeps_other_variables_but_no_aws_account_and_no_bedrock_model(
     stack: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-real-one")
@@ -126,7 +126,7 @@ def test_agent_environment_keeps_other_variables_but_no_aws_account_and_no_model
     environment = local_agent.agent_environment(tmp_path, stack.outputs)
     assert "a-real-one" not in environment.values()
     assert environment["APP_NAME"] == "Harbour Inn"
-    assert not environment["MODEL_ID"]
+    assert environment["MODEL_ID"] == "offline"
     assert environment["USER_POOL_ID"] == stack.outputs["UserPoolId"]
 
 
@@ -136,6 +136,9 @@ def test_bedrock_model_is_asked_at_aws_with_an_api_key(monkeypatch: pytest.Monke
     monkeypatch.delenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", raising=False)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
     assert local_agent.bedrock_environment() == {}
+    for offline in ("", "offline"):
+        monkeypatch.setenv("MODEL_ID", offline)
+        assert local_agent.bedrock_environment() == {}
 
     monkeypatch.setenv("MODEL_ID", "some-model")
     with pytest.raises(ministack.LocalError, match="set AWS_BEARER_TOKEN_BEDROCK to an API key"):
