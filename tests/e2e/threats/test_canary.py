@@ -188,7 +188,7 @@ def test_t22_nothing_but_the_stream_holds_a_secret_after_two_sign_ins(played: Pl
 
 
 def test_t22_no_place_was_empty(played: Played) -> None:
-    """T22: a search in nothing would prove nothing."""
+    """T22: or else the search in it would prove nothing."""
     may_be_empty = {"agent state", "stderr"}
     empty = {place for place, size in played.sizes.items() if size < 100}
     assert empty <= may_be_empty
@@ -256,7 +256,7 @@ def test_t22_a_planted_leak_is_found_in_every_encoding(played: Played, place: st
 
 
 def test_t22_a_made_up_secret_is_found_nowhere(played: Played) -> None:
-    """T22: the search does not cry wolf."""
+    """T22: the search finds nothing that is not there."""
     places = list(played.scene.places())
     assert played.scene.find(places, [_made_up_code(""), _made_up_token("")]) == []
 
