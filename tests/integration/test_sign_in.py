@@ -24,6 +24,7 @@ def test_right_code_gives_tokens_signed_by_the_pool(stack: Deployment) -> None:
     assert claims["sub"] == stack.attributes(address)["sub"]
     assert claims["client_id"] == stack.outputs["UserPoolClientId"]
     assert claims["token_use"] == "access"
+    assert "aud" not in claims
 
 
 def test_first_sign_in_marks_the_address_as_verified(stack: Deployment) -> None:
