@@ -133,7 +133,6 @@ def _answer(
     said: list[str], tools: set[str], *, asked_before: bool
 ) -> str | tuple[str, dict[str, str]]:
     text = said[-1] if said else ""
-    addresses = [address for message in said for address in typed_addresses(message)]
     if "verify_cognito_otp" in tools and (reference := _REFERENCE.search(text)):
         return "verify_cognito_otp", {"code_reference": reference[1]}
     if _SECRETS.search(text):
@@ -143,18 +142,8 @@ def _answer(
         )
     if _SIGN_OUT.search(text):
         return "To sign out, use the sign-out button on the page. Your chat then starts afresh."
-    if "initiate_cognito_login" in tools:
-        typed_now = list(typed_addresses(text))
-        resend = asked_before and addresses and _RESEND.search(text)
-        other = asked_before and _OTHER_ADDRESS.search(text)
-        if typed_now or (resend and not other):
-            return "initiate_cognito_login", {"email": addresses[-1], "name": _name(said)}
-        if other:
-            return "No problem. Which e-mail address should I use instead?"
-        if misspelt := _misspelt_address(text):
-            return "initiate_cognito_login", {"email": misspelt, "name": _name(said)}
-        if _SIGN_IN.search(text) or re.search(r"(?i)\bcode\b", text):
-            return "Happy to send you a sign-in code. What are your e-mail address and your name?"
+    if "initiate_cognito_login" in tools and (step := _sign_in_step(said, asked_before)):
+        return step
     if _PERSONAL.search(text) and "get_guest_profile" in tools:
         return "get_guest_profile", {}
     for pattern, answer in _SMALL_TALK:
@@ -163,6 +152,22 @@ def _answer(
     if name := _name(said[-1:]):
         return f"Nice to meet you, {name}. To sign you in I also need your e-mail address."
     return _FALLBACK
+
+
+def _sign_in_step(said: list[str], asked_before: bool) -> str | tuple[str, dict[str, str]] | None:
+    text = said[-1] if said else ""
+    addresses = [address for message in said for address in typed_addresses(message)]
+    resend = asked_before and addresses and _RESEND.search(text)
+    other = asked_before and _OTHER_ADDRESS.search(text)
+    if any(typed_addresses(text)) or (resend and not other):
+        return "initiate_cognito_login", {"email": addresses[-1], "name": _name(said)}
+    if other:
+        return "No problem. Which e-mail address should I use instead?"
+    if misspelt := _misspelt_address(text):
+        return "initiate_cognito_login", {"email": misspelt, "name": _name(said)}
+    if _SIGN_IN.search(text) or re.search(r"(?i)\bcode\b", text):
+        return "Happy to send you a sign-in code. What are your e-mail address and your name?"
+    return None
 
 
 def _explain(tool_name: str, output: Mapping[str, Any]) -> str:

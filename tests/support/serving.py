@@ -15,10 +15,10 @@ import uvicorn
 from strands.models import Model
 
 from agent.main import create_app
+from agent.service.settings import ServiceSettings
+from agent.sign_in import EmailOtp
 from agent.sign_in.identity import TokenVerifier
-from agent.sign_in.login import connect
-from agent.sign_in.settings import Settings, load_settings
-from agent.sign_in.tools import EmailOtp
+from agent.sign_in.settings import Settings
 from infra.local import agent as local_agent
 from infra.local import ministack
 from infra.local.deployment import CREDENTIALS
@@ -28,9 +28,9 @@ from tests.support.http_server import QuietHandler, answering
 _START_SECONDS = 30
 
 
-def settings_of(stack: Deployment, directory: Path) -> Settings:
+def settings_of(stack: Deployment, directory: Path) -> ServiceSettings:
     """Return the agent's settings for a deployment."""
-    return load_settings(local_agent.agent_environment(directory, stack.outputs))
+    return ServiceSettings.load(local_agent.agent_environment(directory, stack.outputs))
 
 
 def root_session(settings: Settings) -> boto3.Session:
@@ -40,12 +40,12 @@ def root_session(settings: Settings) -> boto3.Session:
 
 def email_otp_of(settings: Settings, session: boto3.Session | None = None) -> EmailOtp:
     """Return the sign-in on MiniStack's clients."""
-    return EmailOtp(*connect(settings, session or root_session(settings)))
+    return EmailOtp.connect(settings, session or root_session(settings))
 
 
 @contextlib.contextmanager
 def serving(
-    settings: Settings,
+    settings: ServiceSettings,
     *,
     email_otp: EmailOtp | None = None,
     model: Model | None = None,

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from agent.service.settings import ServiceSettings
+from agent.sign_in import EmailOtp
 from agent.sign_in.identity import KeySet, TokenVerifier, fetch_jwks
-from agent.sign_in.settings import Settings
-from agent.sign_in.tools import EmailOtp
 from tests.support.attacks import Member, Puppet
 from tests.support.deployment import Deployment
 from tests.support.fakes import Clock, Signer
@@ -15,12 +15,12 @@ from tests.support.serving import KeyServer, email_otp_of, serving, settings_of
 
 
 @pytest.fixture(scope="session")
-def settings(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> ServiceSettings:
     return settings_of(stack, tmp_path_factory.mktemp("threats"))
 
 
 @pytest.fixture(scope="session")
-def email_otp(settings: Settings) -> EmailOtp:
+def email_otp(settings: ServiceSettings) -> EmailOtp:
     return email_otp_of(settings)
 
 
@@ -30,7 +30,7 @@ def puppet() -> Puppet:
 
 
 @pytest.fixture(scope="session")
-def puppet_url(settings: Settings, email_otp: EmailOtp, puppet: Puppet) -> Iterator[str]:
+def puppet_url(settings: ServiceSettings, email_otp: EmailOtp, puppet: Puppet) -> Iterator[str]:
     """Serve the agent with a model in an attacker's hands."""
     with serving(settings, email_otp=email_otp, model=puppet) as url:
         yield url
@@ -55,7 +55,7 @@ def key_clock() -> Clock:
 
 @pytest.fixture(scope="session")
 def signed_url(
-    settings: Settings, email_otp: EmailOtp, key_server: KeyServer, key_clock: Clock
+    settings: ServiceSettings, email_otp: EmailOtp, key_server: KeyServer, key_clock: Clock
 ) -> Iterator[str]:
     """Serve the agent, which trusts the tests' key instead of the pool's."""
     with key_server.running() as keys_url:

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from agent.main import MAX_MODEL_CALLS_PER_TURN
+from agent.service.conversations import MAX_MODEL_CALLS_PER_TURN
+from agent.sign_in import EmailOtp
 from agent.sign_in.stream import STREAM_FAILED
-from agent.sign_in.tools import EmailOtp
 from tests.support.agent_process import SESSION_HEADER, Chat, outputs_of, text_of
 from tests.support.attacks import (
     PROFILE,

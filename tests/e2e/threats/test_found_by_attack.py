@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.sign_in import ErrorCode, Refused
 from tests.support.agent_process import SESSION_HEADER, Chat, outputs_of, text_of
 from tests.support.attacks import Member, Puppet, bearer, call, is_well, post
 from tests.support.deployment import Deployment, new_address
@@ -48,16 +49,16 @@ def test_second_request_of_a_session_waits_for_the_first_to_end(
     """The first is answered as if nothing had been; the second is told to wait."""
     asked, go_on = threading.Event(), threading.Event()
 
-    def wait(*_: Any) -> dict[str, Any]:
+    def wait(*_: Any) -> Refused:
         asked.set()
         go_on.wait(10)
-        return {"success": True}
+        return Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
 
     chat = Chat(puppet_url)
     address = new_address()
     puppet.play(call("initiate_cognito_login", email=address), "first")
     with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
-        patch.setattr("agent.sign_in.tools._initiate", wait)
+        patch.setattr("agent.sign_in.turns.Turn._request_code", wait)
         first = pool.submit(chat.say, f"I'm {address}")
         assert asked.wait(10)
         second = post(puppet_url, {"prompt": "Me too"}, session_id=chat.session_id)

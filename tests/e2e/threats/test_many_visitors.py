@@ -13,9 +13,9 @@ from strands.types.content import Messages
 from strands.types.streaming import StreamEvent
 
 from agent.service.offline_model import OfflineModel
+from agent.service.settings import ServiceSettings
+from agent.sign_in import EmailOtp
 from agent.sign_in.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
-from agent.sign_in.settings import Settings
-from agent.sign_in.tools import EmailOtp
 from tests.support.agent_process import Chat, http, outputs_of
 from tests.support.attacks import Member, bearer, is_well, post
 from tests.support.deployment import Deployment, new_address
@@ -61,7 +61,7 @@ def model() -> SlowModel:
 
 
 @pytest.fixture
-def url(settings: Settings, email_otp: EmailOtp, model: SlowModel) -> Iterator[str]:
+def url(settings: ServiceSettings, email_otp: EmailOtp, model: SlowModel) -> Iterator[str]:
     with serving(settings, email_otp=email_otp, model=model) as url:
         yield url
         model.go_on.set()
@@ -119,7 +119,7 @@ def test_t38_flood_of_visitors_is_told_busy_and_the_agent_recovers(
 
 
 def test_t38_sign_ins_at_a_slow_cognito_hold_up_nobody(
-    stack: Deployment, settings: Settings, ada: Member
+    stack: Deployment, settings: ServiceSettings, ada: Member
 ) -> None:
     """T38: nobody else's record waits for them, and none of them fails."""
     held = threading.Semaphore(0)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from agent.sign_in import EmailOtp
 from agent.sign_in.settings import Settings
-from agent.sign_in.tools import EmailOtp
 from tests.support.agent_process import SESSION_HEADER
 from tests.support.attacks import claims_of
 from tests.support.deployment import Deployment, new_address
