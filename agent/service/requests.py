@@ -6,6 +6,8 @@ A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the 
 503 `keys_unavailable`, `busy` with `Retry-After`.
 """
 
+import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -28,8 +30,8 @@ _log = logging.getLogger(__name__)
 
 NOT_CHECKED = "The sign-in cannot be checked right now. Please try again."
 MAX_BODY_BYTES = 65_536
-MAX_DROPPED_BYTES = 16 * 1024 * 1024
-"""How much more of an over-long body is read, so that its sender comes to read why."""
+MAX_DROPPED_BYTES, DROPPING_SECONDS = 16 * 1024 * 1024, 30
+"""How much more of an over-long body is read, and how long, so that its sender reads why."""
 MAX_PROMPT_CHARS = 8_000
 MAX_CODE_CHARS = 64
 # The bounds AgentCore sets for a runtime session id.
@@ -219,10 +221,12 @@ async def _refuse_while_sent(receive: Receive, send: Send, *, more: bool) -> Non
     await send({"type": "http.response.start", "status": 413, "headers": refusal.raw_headers})
     await send({"type": "http.response.body", "body": refusal.body, "more_body": True})
     dropped = 0
-    while more and dropped < MAX_DROPPED_BYTES:
-        message = await receive()
-        dropped += len(message.get("body", b""))
-        more = message.get("more_body", False)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DROPPING_SECONDS):
+            while more and dropped < MAX_DROPPED_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                more = message.get("more_body", False)
     await send({"type": "http.response.body", "body": b""})
 
 

@@ -1,10 +1,14 @@
 """Found by attack: requests that no page sends, and the record of a guest who is gone."""
 
+import contextlib
+import http.client
+import json
 import socket
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -22,6 +26,18 @@ def test_huge_header_is_refused_and_the_service_stays_up(agent_url: str, size: i
         assert response.status_code in {400, 401, 431}
     except httpx.TransportError:
         assert size > 16_384  # more than h11 takes: the server hangs up, maybe in mid-answer
+    assert is_well(agent_url)
+
+
+@pytest.mark.parametrize("size", [70_000, 1_000_000, 10_000_000])
+def test_sender_of_too_much_reads_why_it_is_refused(agent_url: str, size: int) -> None:
+    """One who reads nothing before all is sent, as most do."""
+    with contextlib.closing(http.client.HTTPConnection(urlsplit(agent_url).netloc)) as connection:
+        headers = {"Content-Type": "application/json", SESSION_HEADER: "s" * 40}
+        connection.request("POST", "/invocations", b"x" * size, headers)
+        response = connection.getresponse()
+        assert response.status == 413
+        assert json.load(response)["code"] == "invalid_request"
     assert is_well(agent_url)
 
 

@@ -140,6 +140,24 @@ def test_sender_of_an_endless_body_who_leaves_is_left() -> None:
     assert not gone.handed_on
 
 
+def test_sender_of_an_endless_body_who_stops_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agent.service.requests.DROPPING_SECONDS", 0.05)
+
+    class Stopped(Connection):
+        async def receive(self) -> Message:
+            if self.received_before_the_answer:
+                await asyncio.sleep(60)
+            return await super().receive()
+
+    stopped = Stopped(
+        {"type": "http.request", "body": b" " * MAX_BODY_BYTES * 2, "more_body": True}
+    )
+    stopped.run()
+    assert stopped.sent[-1] == {"type": "http.response.body", "body": b""}
+
+
 def test_request_broken_off_in_its_body_is_not_answered() -> None:
     broken = Connection(
         {"type": "http.request", "body": b'{"prompt": "Hi"}', "more_body": True},
