@@ -99,6 +99,29 @@ def test_pool_goes_into_any_stack_with_the_files_that_readme_names(tmp_path: Pat
     assert {"AWS::Cognito::UserPool", "AWS::Cognito::UserPoolClient"} <= set(types)
 
 
+_IMPORT = """
+import sys
+from shop.login import EmailOtp, TokenDeliveryEvent, load_settings, ui_message_chunks
+assert "strands" not in sys.modules
+from shop.login import email_otp_tools
+print(*(tool.tool_name for tool in email_otp_tools()))
+assert not [name for name in sys.modules if name.partition(".")[0] == "agent"]
+"""
+
+
+def test_library_works_alone_under_any_name_and_its_face_loads_no_strands(tmp_path: Path) -> None:
+    assert "Copy the folder `agent/sign_in`, under any name" in section("In your own agent")
+    shutil.copytree(ROOT / "agent" / "sign_in", tmp_path / "shop" / "login")
+    imported = subprocess.run(
+        [sys.executable, "-c", _IMPORT], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert imported.stdout.split() == [
+        "initiate_cognito_login",
+        "verify_cognito_otp",
+        "get_guest_profile",
+    ], imported.stderr
+
+
 def test_every_error_code_and_outcome_of_the_agent_is_in_readme() -> None:
     assert "CODE_STILL_GOOD" in section("Test in the AWS console")
     for error_code in ErrorCode:
