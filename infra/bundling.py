@@ -1,4 +1,4 @@
-"""Builds what a trigger function ships: its handler, the shared package, Powertools, bytecode."""
+"""Builds what the trigger functions ship: `lambdas/`, Powertools, and the bytecode of both."""
 
 import hashlib
 import os
@@ -20,26 +20,24 @@ class BundlingError(Exception):
     """A bundle could not be built; the message says what went wrong and what to do."""
 
 
-def build(handler: str, *, sources: Path = _SOURCES, cache: Path = _CACHE) -> Path:
-    """Build a function's bundle, or find the one built before from the same sources.
+def build(*, sources: Path = _SOURCES, cache: Path = _CACHE) -> Path:
+    """Build the functions' bundle, or find the one built before from the same sources.
 
     The same sources give the same files byte for byte, so that CDK deploys only what changed.
 
     Args:
-        handler: module name of the handler, `define_auth_challenge` for example.
-        sources: folder with the handlers and the `email_otp` package.
-        cache: folder the bundles are kept in.
+        sources: The package `lambdas`, with the handlers and what they share.
+        cache: The folder that bundles are kept in.
 
     Returns:
         The bundle's folder.
 
     Raises:
-        BundlingError: a source is missing or the packages cannot be installed.
+        BundlingError: there are no sources, or the packages cannot be installed.
     """
-    module = sources / f"{handler}.py"
-    files = [module, *sorted(path for path in (sources / "email_otp").rglob("*") if _ships(path))]
-    if not module.is_file() or len(files) == 1:
-        raise BundlingError(f"{module} or the email_otp package beside it is missing: restore it")
+    files = sorted(path for path in sources.rglob("*") if _ships(path))
+    if not files:
+        raise BundlingError(f"{sources} has no sources: restore the folder")
     packages = _packages(cache)
     digest = hashlib.sha256(packages.name.encode())
     for file in files:
@@ -49,16 +47,16 @@ def build(handler: str, *, sources: Path = _SOURCES, cache: Path = _CACHE) -> Pa
     def fill(folder: Path) -> None:
         shutil.copytree(packages, folder, dirs_exist_ok=True)
         for file in files:
-            target = folder / file.relative_to(sources)
+            target = folder / "lambdas" / file.relative_to(sources)
             target.parent.mkdir(exist_ok=True, parents=True)
             shutil.copyfile(file, target)
-        _compile(folder, folder / module.name, folder / "email_otp")
+        _compile(folder, folder / "lambdas")
 
-    return _once(cache / f"{handler}-{digest.hexdigest()[:16]}", fill)
+    return _once(cache / f"lambdas-{digest.hexdigest()[:16]}", fill)
 
 
 def _packages(cache: Path) -> Path:
-    """The locked packages for Lambda's arm64 Python, built once a lock file."""
+    """Install the locked packages for Lambda's arm64 Python, once a lock file."""
 
     def fill(folder: Path) -> None:
         command = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]

@@ -162,8 +162,8 @@ class EmailOtpUserPool(Construct):
         return lambda_.Function(
             self,
             name,
-            code=lambda_.Code.from_asset(str(bundling.build(handler))),
-            handler=f"{handler}.handler",
+            code=lambda_.Code.from_asset(str(bundling.build())),
+            handler=f"lambdas.{handler}.handler",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,
             memory_size=memory_size,

@@ -10,15 +10,15 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
     CreateAuthChallengeTriggerEvent,
 )
 
-from email_otp import clients
-from email_otp.challenge import UNANSWERABLE, Challenge, mask
-from email_otp.code_key import CodeKeys
-from email_otp.issuing import Issuer
-from email_otp.ledger import COOLDOWN_SECONDS, Ledger
-from email_otp.mailer import Mailer
-from email_otp.observability import correlate, logger, trigger
-from email_otp.settings import CreateSettings
-from email_otp.user import User
+from lambdas.email_otp import clients
+from lambdas.email_otp.challenge import UNANSWERABLE, Challenge, mask
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.issuing import Issuer
+from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Ledger
+from lambdas.email_otp.mailer import Mailer
+from lambdas.email_otp.observability import correlate, logger, trigger
+from lambdas.email_otp.settings import CreateSettings
+from lambdas.email_otp.user import User
 
 settings = CreateSettings.from_environment(os.environ)
 ledger = Ledger(

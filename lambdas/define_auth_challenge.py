@@ -10,8 +10,8 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
     DefineAuthChallengeTriggerEvent,
 )
 
-from email_otp.challenge import Challenge
-from email_otp.observability import correlate, count, logger, trigger
+from lambdas.email_otp.challenge import Challenge
+from lambdas.email_otp.observability import correlate, count, logger, trigger
 
 type Step = Literal["challenge", "issue_tokens", "fail"]
 

@@ -12,14 +12,14 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
     VerifyAuthChallengeResponseTriggerEvent,
 )
 
-from email_otp import clients
-from email_otp.answering import Answerer
-from email_otp.challenge import Challenge
-from email_otp.code_key import CodeKeys
-from email_otp.ledger import Ledger
-from email_otp.observability import correlate, count, logger, trigger
-from email_otp.settings import VerifySettings
-from email_otp.user import User
+from lambdas.email_otp import clients
+from lambdas.email_otp.answering import Answerer
+from lambdas.email_otp.challenge import Challenge
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.ledger import Ledger
+from lambdas.email_otp.observability import correlate, count, logger, trigger
+from lambdas.email_otp.settings import VerifySettings
+from lambdas.email_otp.user import User
 
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 

@@ -1,10 +1,10 @@
 """Answering a challenge: compare in memory, then let one conditional write decide."""
 
-from email_otp.challenge import Challenge
-from email_otp.code_key import CodeKeys
-from email_otp.ledger import REPEAT_SECONDS, Ledger
-from email_otp.observability import count
-from email_otp.user import User
+from lambdas.email_otp.challenge import Challenge
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.ledger import REPEAT_SECONDS, Ledger
+from lambdas.email_otp.observability import count
+from lambdas.email_otp.user import User
 
 
 class Answerer:

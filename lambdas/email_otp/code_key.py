@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from email_otp.challenge import CodeKey
+from lambdas.email_otp.challenge import CodeKey
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient

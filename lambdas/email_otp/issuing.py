@@ -4,14 +4,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from email_otp.challenge import Challenge, CodeKey
-from email_otp.code_key import CodeKeys
-from email_otp.errors import DeliveryError
-from email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
-from email_otp.mailer import SIMULATOR, Mailer, is_plain_address
-from email_otp.observability import count, logger
-from email_otp.settings import CreateSettings
-from email_otp.user import User
+from lambdas.email_otp.challenge import Challenge, CodeKey
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.errors import DeliveryError
+from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
+from lambdas.email_otp.mailer import SIMULATOR, Mailer, is_plain_address
+from lambdas.email_otp.observability import count, logger
+from lambdas.email_otp.settings import CreateSettings
+from lambdas.email_otp.user import User
 
 MAIL_BY_SECONDS = 1.9
 """A mail is begun this soon or not at all. It and its note take 1.7 s at worst, the process's start

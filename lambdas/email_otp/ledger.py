@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError
 
-from email_otp.challenge import LONG_CODE_DIGITS, Challenge
+from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

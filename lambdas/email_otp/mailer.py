@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from email_otp.errors import DeliveryError
-from email_otp.templates import TEXTS
-from email_otp.templates.page import PAGE
-from email_otp.templates.texts import Texts
+from lambdas.email_otp.errors import DeliveryError
+from lambdas.email_otp.templates import TEXTS
+from lambdas.email_otp.templates.page import PAGE
+from lambdas.email_otp.templates.texts import Texts
 
 if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client

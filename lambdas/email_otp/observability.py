@@ -9,7 +9,7 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
-from email_otp.errors import TriggerError
+from lambdas.email_otp.errors import TriggerError
 
 logger = Logger()
 metrics = Metrics()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from email_otp.challenge import CodeKey
+from lambdas.email_otp.challenge import CodeKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,8 +6,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page
 
-from email_otp.mailer import compose
-from email_otp.templates import TEXTS
+from lambdas.email_otp.mailer import compose
+from lambdas.email_otp.templates import TEXTS
+from tests.browser.conftest import SCREENSHOTS
 
 ASKED_AT = 1_795_600_452
 # A long one without a blank, as the sender's domain may be.

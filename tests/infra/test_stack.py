@@ -9,7 +9,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.settings import Settings, SettingsError
 from infra.stack import EmailOtpStack
-from tests.infra.conftest import Template, synthesise
+from tests.support.template import Template, synthesise
 
 OUTPUTS = {
     "UserPoolId",

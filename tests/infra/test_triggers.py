@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.infra.conftest import Template
+from tests.support.template import Template
 
 HANDLERS = ["define_auth_challenge", "create_auth_challenge", "verify_auth_challenge_response"]
 

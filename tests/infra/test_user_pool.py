@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import Template, synthesise
+from tests.support.template import Template, synthesise
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def test_the_three_triggers_and_no_other(aws: Template, pool: dict[str, Any]) ->
         for trigger, arn in pool["LambdaConfig"].items()
     }
     assert handlers == {
-        "DefineAuthChallenge": "define_auth_challenge.handler",
-        "CreateAuthChallenge": "create_auth_challenge.handler",
-        "VerifyAuthChallengeResponse": "verify_auth_challenge_response.handler",
+        "DefineAuthChallenge": "lambdas.define_auth_challenge.handler",
+        "CreateAuthChallenge": "lambdas.create_auth_challenge.handler",
+        "VerifyAuthChallengeResponse": "lambdas.verify_auth_challenge_response.handler",
     }
 
 

@@ -10,18 +10,17 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from email_otp import answering, issuing
-from email_otp.answering import Answerer
-from email_otp.challenge import Challenge, CodeKey
-from email_otp.code_key import CodeKeys
-from email_otp.issuing import Issued, Issuer
-from email_otp.ledger import Joined, Ledger, Reserved
-from email_otp.mailer import Mailer
-from email_otp.settings import CreateSettings
-from email_otp.user import User
-from infra.local import ministack
-from infra.local.deployment import CREDENTIALS
+from infra import ministack
 from infra.settings import LOCAL_REGION
+from lambdas.email_otp import answering, issuing
+from lambdas.email_otp.answering import Answerer
+from lambdas.email_otp.challenge import Challenge, CodeKey
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.issuing import Issued, Issuer
+from lambdas.email_otp.ledger import Joined, Ledger, Reserved
+from lambdas.email_otp.mailer import Mailer
+from lambdas.email_otp.settings import CreateSettings
+from lambdas.email_otp.user import User
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

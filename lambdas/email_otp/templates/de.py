@@ -1,6 +1,6 @@
 """The mail in German."""
 
-from email_otp.templates.texts import Texts
+from lambdas.email_otp.templates.texts import Texts
 
 GERMAN = Texts(
     subject="Ihr Anmeldecode für {app}",

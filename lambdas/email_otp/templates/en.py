@@ -1,6 +1,6 @@
 """The mail in English."""
 
-from email_otp.templates.texts import Texts
+from lambdas.email_otp.templates.texts import Texts
 
 ENGLISH = Texts(
     subject="Your sign-in code for {app}",

@@ -1,6 +1,6 @@
 """The mail in Spanish."""
 
-from email_otp.templates.texts import Texts
+from lambdas.email_otp.templates.texts import Texts
 
 SPANISH = Texts(
     subject="Su código de acceso a {app}",

@@ -1,6 +1,6 @@
 """The mail in French."""
 
-from email_otp.templates.texts import Texts
+from lambdas.email_otp.templates.texts import Texts
 
 FRENCH = Texts(
     subject="Votre code de connexion à {app}",

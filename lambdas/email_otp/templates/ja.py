@@ -1,6 +1,6 @@
 """The mail in Japanese."""
 
-from email_otp.templates.texts import Texts
+from lambdas.email_otp.templates.texts import Texts
 
 JAPANESE = Texts(
     subject="{app} のログインコード",

@@ -6,9 +6,9 @@ import boto3
 import pytest
 from hypothesis import settings
 
-from tests.unit.lambdas import aws_stand_in
-from tests.unit.lambdas.aws_stand_in import StandIn
-from tests.unit.lambdas.sign_in import ENVIRONMENT, Clock, Lambdas, aws_session, handler_modules
+from tests.support import aws_stand_in
+from tests.support.aws_stand_in import StandIn
+from tests.support.triggers import ENVIRONMENT, Clock, Lambdas, aws_session, handler_modules
 
 # The same examples on every run, and none that depends on the machine's speed.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from email_otp.challenge import UNANSWERABLE
-from email_otp.errors import TriggerError
-from tests.unit.lambdas.aws_stand_in import Died, StandIn, refuse
-from tests.unit.lambdas.sign_in import (
+from lambdas.email_otp.challenge import UNANSWERABLE
+from lambdas.email_otp.errors import TriggerError
+from tests.support.aws_stand_in import Died, StandIn, refuse
+from tests.support.triggers import (
     ADA,
     BOB,
     EVENTS_ISSUED_AT,

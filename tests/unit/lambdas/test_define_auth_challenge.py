@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from email_otp.errors import TriggerError
-from tests.unit.lambdas.aws_stand_in import StandIn
-from tests.unit.lambdas.sign_in import ADA, NOBODY, Event, Lambdas, answered, saved_event
+from lambdas.email_otp.errors import TriggerError
+from tests.support.aws_stand_in import StandIn
+from tests.support.triggers import ADA, NOBODY, Event, Lambdas, answered, saved_event
 
 CHALLENGE = {"challengeName": "CUSTOM_CHALLENGE", "issueTokens": False, "failAuthentication": False}
 TOKENS = {"challengeName": None, "issueTokens": True, "failAuthentication": False}

@@ -11,15 +11,15 @@ import boto3
 import pytest
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError
 
-from email_otp import clients
-from email_otp.answering import Answerer
-from email_otp.code_key import CodeKeys
-from email_otp.errors import TriggerError
-from email_otp.issuing import Issuer
-from email_otp.ledger import Ledger
-from email_otp.mailer import Mailer
-from tests.unit.lambdas.aws_stand_in import SECRET_ARN, TABLE, Refusal, StandIn, refuse
-from tests.unit.lambdas.sign_in import ADA, SUB, Clock, Lambdas, aws_clients
+from lambdas.email_otp import clients
+from lambdas.email_otp.answering import Answerer
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.errors import TriggerError
+from lambdas.email_otp.issuing import Issuer
+from lambdas.email_otp.ledger import Ledger
+from lambdas.email_otp.mailer import Mailer
+from tests.support.aws_stand_in import SECRET_ARN, TABLE, Refusal, StandIn, refuse
+from tests.support.triggers import ADA, SUB, Clock, Lambdas, aws_clients
 
 SERVICE = r"^AUTH_SERVICE_ERROR$"
 DELIVERY = r"^ERR_EMAIL_DELIVERY_FAILED$"
@@ -159,7 +159,7 @@ def slow(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Slow]:
     def from_now_on() -> Slow:
         services = Slow(aws)
         clock = SimpleNamespace(monotonic=lambda: services.elapsed)
-        monkeypatch.setattr("email_otp.issuing.time", clock)
+        monkeypatch.setattr("lambdas.email_otp.issuing.time", clock)
         return services
 
     return from_now_on
@@ -299,7 +299,7 @@ def _canceled(*codes: str) -> Refusal:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which take no time here."""
     slept: list[float] = []
-    monkeypatch.setattr("email_otp.ledger.time.sleep", slept.append)
+    monkeypatch.setattr("lambdas.email_otp.ledger.time.sleep", slept.append)
     return slept
 
 

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from email_otp.errors import TriggerError
-from tests.unit.lambdas import aws_stand_in
-from tests.unit.lambdas.sign_in import EVENTS, Clock, Event, Lambdas, saved_event
-from tests.unit.lambdas.test_saved_events import (
+from lambdas.email_otp.errors import TriggerError
+from tests.support import aws_stand_in
+from tests.support.triggers import (
+    EVENTS,
+    Clock,
+    Event,
+    Lambdas,
     assert_well_formed_challenge,
     assert_well_formed_definition,
+    saved_event,
 )
 
 RIGHT = {"define_after_right_answer", "verify_right_answer"}

@@ -2,37 +2,16 @@
 
 import pytest
 
-from tests.unit.lambdas.sign_in import EVENTS, Clock, Event, Lambdas, saved_event
+from tests.support.triggers import (
+    EVENTS,
+    Clock,
+    Lambdas,
+    assert_well_formed_challenge,
+    assert_well_formed_definition,
+    saved_event,
+)
 
 NAMES = sorted(path.stem for path in EVENTS.glob("*.json"))
-PUBLIC_PARAMETERS = {
-    "delivery",
-    "destination",
-    "code_length",
-    "expires_at",
-    "attempts_left",
-    "status",
-    "retry_after_seconds",
-}
-
-
-def assert_well_formed_definition(response: Event) -> None:
-    """One step is chosen."""
-    assert isinstance(response["issueTokens"], bool)
-    assert isinstance(response["failAuthentication"], bool)
-    ended = response["issueTokens"] or response["failAuthentication"]
-    assert not (response["issueTokens"] and response["failAuthentication"])
-    assert ended or response["challengeName"] == "CUSTOM_CHALLENGE"
-
-
-def assert_well_formed_challenge(response: Event) -> None:
-    """Cognito wants text in every parameter, and a private one."""
-    public, private = response["publicChallengeParameters"], response["privateChallengeParameters"]
-    assert set(public) == PUBLIC_PARAMETERS
-    assert private
-    assert all(isinstance(value, str) for value in [*public.values(), *private.values()])
-    assert isinstance(response["challengeMetadata"], str)
-    assert public["status"] in {"sent", "throttled", "expired"}
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -17,11 +17,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from email_otp import clients, ledger, observability
-from email_otp.errors import TriggerError
-from tests.unit.lambdas import aws_stand_in
-from tests.unit.lambdas.aws_stand_in import Died, Refusal
-from tests.unit.lambdas.sign_in import (
+from lambdas.email_otp import clients, ledger, observability
+from lambdas.email_otp.errors import TriggerError
+from tests.support import aws_stand_in
+from tests.support.aws_stand_in import Died, Refusal
+from tests.support.ledger_model import DAY, MAX_SENDS_PER_HOUR, Code, Delivery, Person, Stack
+from tests.support.triggers import (
     ADA,
     BOB,
     NOBODY,
@@ -33,7 +34,6 @@ from tests.unit.lambdas.sign_in import (
     aws_clients,
     wrong,
 )
-from tests.unit.lambdas.sign_in_model import DAY, MAX_SENDS_PER_HOUR, Code, Delivery, Person, Stack
 
 type Mailing = Literal[
     "taken", "refused", "taken, reply lost", "died before", "died after", "record lost"

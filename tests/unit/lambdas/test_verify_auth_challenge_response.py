@@ -2,9 +2,9 @@
 
 import pytest
 
-from agent.service.requests import LOCALE
-from tests.unit.lambdas.aws_stand_in import StandIn, refuse
-from tests.unit.lambdas.sign_in import (
+import agent.main
+from tests.support.aws_stand_in import StandIn, refuse
+from tests.support.triggers import (
     ADA,
     BOB,
     NOBODY,

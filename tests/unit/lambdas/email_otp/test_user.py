@@ -2,8 +2,8 @@
 
 import pytest
 
-from email_otp.challenge import CodeKey
-from email_otp.user import User
+from lambdas.email_otp.challenge import CodeKey
+from lambdas.email_otp.user import User
 
 KEY = CodeKey(version="v1", secret=b"example-key")
 

@@ -11,11 +11,17 @@ from typing import Any
 
 import pytest
 
-from email_otp.errors import DeliveryError
-from email_otp.mailer import Mailer, compose, is_plain_address, whole_minutes, with_display_name
-from email_otp.templates import TEXTS
-from tests.unit.lambdas.aws_stand_in import StandIn
-from tests.unit.lambdas.sign_in import aws_clients
+from lambdas.email_otp.errors import DeliveryError
+from lambdas.email_otp.mailer import (
+    Mailer,
+    compose,
+    is_plain_address,
+    whole_minutes,
+    with_display_name,
+)
+from lambdas.email_otp.templates import TEXTS
+from tests.support.aws_stand_in import StandIn
+from tests.support.triggers import aws_clients
 
 LANGUAGES = sorted(TEXTS)
 ASKED_AT = int(datetime(2026, 11, 25, 9, 54, 12, tzinfo=UTC).timestamp())

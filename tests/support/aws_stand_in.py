@@ -14,7 +14,7 @@ import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
 
-from tests.unit.lambdas.dynamodb_expressions import (
+from tests.support.dynamodb_expressions import (
     Item,
     NotUnderstood,
     check_values,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from email_otp.challenge import Challenge
-from email_otp.user import User
-from tests.unit.lambdas.aws_stand_in import StandIn
-from tests.unit.lambdas.sign_in import POOL, Clock, Lambdas
+from lambdas.email_otp.challenge import Challenge
+from lambdas.email_otp.user import User
+from tests.support.aws_stand_in import StandIn
+from tests.support.triggers import POOL, Clock, Lambdas
 
 ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from email_otp.errors import DeliveryError, TriggerError
-from email_otp.observability import trigger
-from tests.unit.lambdas.aws_stand_in import StandIn, refuse
-from tests.unit.lambdas.sign_in import (
+from lambdas.email_otp.errors import DeliveryError, TriggerError
+from lambdas.email_otp.observability import trigger
+from tests.support.aws_stand_in import StandIn, refuse
+from tests.support.triggers import (
     ADA,
     BOB,
     CONTEXT,
@@ -30,8 +30,8 @@ CANARY = """
 import logging
 logging.basicConfig(level=logging.DEBUG)
 from aws_lambda_powertools.logging import utils
-from tests.unit.lambdas import aws_stand_in
-from tests.unit.lambdas.sign_in import *
+from tests.support import aws_stand_in
+from tests.support.triggers import *
 import boto3
 patch = pytest.MonkeyPatch()
 handler_modules()
@@ -76,7 +76,7 @@ def test_no_code_address_or_event_is_logged_at_any_level() -> None:
     environment = {
         **ENVIRONMENT,
         "PATH": os.environ["PATH"],
-        "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'lambdas'}",
+        "PYTHONPATH": str(REPOSITORY),
         "POWERTOOLS_LOGGER_LOG_EVENT": "true",
         "POWERTOOLS_LOG_LEVEL": "DEBUG",
         "POWERTOOLS_DEBUG": "true",
@@ -116,7 +116,7 @@ def test_failure_is_logged_once_with_its_type_and_place(
 def test_correlation_id_is_taken_if_it_looks_like_one_and_forgotten_after(
     lambdas: Lambdas, aws: StandIn, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from email_otp.observability import logger
+    from lambdas.email_otp.observability import logger
 
     event = ADA.first_round()
     event["request"]["clientMetadata"] = {"correlation_id": "5f1c2d3e-canary"}

@@ -2,11 +2,11 @@
 
 import pytest
 
-from email_otp.errors import DeliveryError
-from email_otp.issuing import Issued
-from email_otp.user import User
-from tests.unit.lambdas.aws_stand_in import StandIn, refuse
-from tests.unit.lambdas.sign_in import EVENTS_ISSUED_AT, POOL, Clock, Lambdas
+from lambdas.email_otp.errors import DeliveryError
+from lambdas.email_otp.issuing import Issued
+from lambdas.email_otp.user import User
+from tests.support.aws_stand_in import StandIn, refuse
+from tests.support.triggers import EVENTS_ISSUED_AT, POOL, Clock, Lambdas
 
 ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from email_otp.challenge import (
+from lambdas.email_otp.challenge import (
     UNANSWERABLE,
     Challenge,
     CodeKey,
@@ -42,7 +42,7 @@ def test_code_and_address_are_compared_in_constant_time(monkeypatch: pytest.Monk
         compared.append(one)
         return bool(one == other)
 
-    monkeypatch.setattr("email_otp.challenge.hmac.compare_digest", compare)
+    monkeypatch.setattr("lambdas.email_otp.challenge.hmac.compare_digest", compare)
     assert FIXED.is_answered_by("006379", KEY, "sub")
     FIXED.was_mailed_to("ada@example.com", KEY)
     assert compared == [b"006379", FIXED.address_digest]

@@ -1,14 +1,11 @@
 """The ledger alone: what each write sends, and how it reads AWS's refusals."""
 
-from typing import Any
-
 import pytest
 
-from email_otp.challenge import Challenge, CodeKey
-from email_otp.ledger import Joined, Ledger, Reserved, Throttled
-from tests.unit.lambdas.aws_stand_in import StandIn
-from tests.unit.lambdas.dynamodb_expressions import NotUnderstood, check_values, holds, updated
-from tests.unit.lambdas.sign_in import POOL, Clock, Lambdas
+from lambdas.email_otp.challenge import Challenge, CodeKey
+from lambdas.email_otp.ledger import Joined, Ledger, Reserved, Throttled
+from tests.support.aws_stand_in import StandIn
+from tests.support.triggers import POOL, Clock, Lambdas
 
 KEY = CodeKey(version="v1", secret=b"example-key")
 DAY = 24 * 3600
@@ -165,33 +162,3 @@ def test_long_code_may_be_answered_however_many_answers_were_wrong(
     assert not ledger.redeem("ada", short, "digest")
     assert ledger.count_wrong_answer("ada", long)
     assert ledger.redeem("ada", long, "digest")
-
-
-@pytest.mark.parametrize(
-    "expression",
-    ["a = :v )", "size(a) > :v", "a BETWEEN :v AND :v", "a ! :v", "status = :v", "NOT a = :v"],
-)
-def test_stand_in_fails_loudly_on_what_it_does_not_know(expression: str) -> None:
-    with pytest.raises(NotUnderstood):
-        holds(expression, {}, {":v": {"N": "1"}})
-
-
-def test_stand_in_refuses_what_dynamodb_refuses() -> None:
-    values: dict[str, Any] = {":v": {"N": "1"}}
-    with pytest.raises(NotUnderstood):
-        check_values(["a=:v"], values | {":unused": {"N": "1"}})
-    with pytest.raises(NotUnderstood):
-        check_values(["a=:v AND b=:missing"], values)
-    with pytest.raises(NotUnderstood):
-        updated("SET a=b", {}, {})
-    with pytest.raises(NotUnderstood):
-        updated("SET a=a+:v", {}, values)
-    with pytest.raises(NotUnderstood):
-        holds("a<:v", {"a": {"S": "x"}}, values)
-    with pytest.raises(NotUnderstood):
-        updated("SET a=:v, a=:v", {}, values)
-
-
-def test_stand_in_reads_old_values_on_the_right() -> None:
-    old = {"a": {"N": "1"}, "b": {"N": "2"}}
-    assert updated("SET a=b, b=a", old, {}) == {"a": {"N": "2"}, "b": {"N": "1"}}

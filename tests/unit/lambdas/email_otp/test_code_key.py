@@ -3,9 +3,9 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from email_otp.code_key import CodeKeys
-from tests.unit.lambdas.aws_stand_in import FIRST_KEY_VERSION, SECRET_ARN, StandIn, refuse
-from tests.unit.lambdas.sign_in import aws_clients
+from lambdas.email_otp.code_key import CodeKeys
+from tests.support.aws_stand_in import FIRST_KEY_VERSION, SECRET_ARN, StandIn, refuse
+from tests.support.triggers import aws_clients
 
 
 @pytest.fixture

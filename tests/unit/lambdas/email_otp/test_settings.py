@@ -2,8 +2,8 @@
 
 import pytest
 
-from email_otp.settings import CreateSettings, SettingsError, VerifySettings
-from tests.unit.lambdas.sign_in import ENVIRONMENT
+from lambdas.email_otp.settings import CreateSettings, SettingsError, VerifySettings
+from tests.support.triggers import ENVIRONMENT
 
 
 def test_settings_are_read_from_the_environment() -> None:

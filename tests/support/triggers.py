@@ -1,4 +1,4 @@
-"""The three triggers in one process, and events to call them with."""
+"""The three triggers in one process, and the events that Cognito calls them with."""
 
 import importlib
 import json
@@ -12,10 +12,10 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.unit.lambdas import aws_stand_in
-from tests.unit.lambdas.aws_stand_in import SECRET_ARN, TABLE
+from tests.support import aws_stand_in
+from tests.support.aws_stand_in import SECRET_ARN, TABLE
 
-EVENTS = Path(__file__).resolve().parents[2] / "events"
+EVENTS = Path(__file__).resolve().parents[1] / "events"
 POOL = "us-east-1_EXAMPLE01"
 """The user pool of tests/events."""
 SUB = "11111111-2222-3333-4444-555555555555"
@@ -44,6 +44,16 @@ CONTEXT = SimpleNamespace(
     invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:trigger",
     aws_request_id="00000000-0000-0000-0000-000000000000",
 )
+
+PUBLIC_PARAMETERS = {
+    "delivery",
+    "destination",
+    "code_length",
+    "expires_at",
+    "attempts_left",
+    "status",
+    "retry_after_seconds",
+}
 
 type Event = dict[str, Any]
 
@@ -77,12 +87,17 @@ def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
-        names = ("define_auth_challenge", "create_auth_challenge", "verify_auth_challenge_response")
+        triggers = (
+            "define_auth_challenge",
+            "create_auth_challenge",
+            "verify_auth_challenge_response",
+        )
+        names = [f"lambdas.{trigger}" for trigger in triggers]
         for name in names:
             sys.modules.pop(name, None)
         define, create, verify = (importlib.import_module(name) for name in names)
         # It may be here already, imported by a test outside of this folder, without a namespace.
-        metrics = sys.modules["email_otp.observability"].metrics
+        metrics = sys.modules["lambdas.email_otp.observability"].metrics
         metrics.namespace = ENVIRONMENT["POWERTOOLS_METRICS_NAMESPACE"]
         metrics.service = ENVIRONMENT["POWERTOOLS_SERVICE_NAME"]
         return define, create, verify
@@ -92,11 +107,11 @@ class Lambdas:
     """One warm process of each trigger. Several may stand side by side, each with its key cache."""
 
     def __init__(self, clock: Clock, *, short_cut: bool = False, **settings: Any) -> None:
-        from email_otp.answering import Answerer
-        from email_otp.code_key import CodeKeys
-        from email_otp.issuing import Issuer
-        from email_otp.ledger import Ledger
-        from email_otp.mailer import Mailer
+        from lambdas.email_otp.answering import Answerer
+        from lambdas.email_otp.code_key import CodeKeys
+        from lambdas.email_otp.issuing import Issuer
+        from lambdas.email_otp.ledger import Ledger
+        from lambdas.email_otp.mailer import Mailer
 
         self.define_module, self.create_module, self.verify_module = handler_modules()
         self.settings = replace(self.create_module.settings, **settings)
@@ -200,6 +215,25 @@ def wrong(code: str) -> str:
     return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
 
 
+def assert_well_formed_definition(response: Event) -> None:
+    """One step is chosen."""
+    assert isinstance(response["issueTokens"], bool)
+    assert isinstance(response["failAuthentication"], bool)
+    ended = response["issueTokens"] or response["failAuthentication"]
+    assert not (response["issueTokens"] and response["failAuthentication"])
+    assert ended or response["challengeName"] == "CUSTOM_CHALLENGE"
+
+
+def assert_well_formed_challenge(response: Event) -> None:
+    """Cognito wants text in every parameter, and a private one."""
+    public, private = response["publicChallengeParameters"], response["privateChallengeParameters"]
+    assert set(public) == PUBLIC_PARAMETERS
+    assert private
+    assert all(isinstance(value, str) for value in [*public.values(), *private.values()])
+    assert isinstance(response["challengeMetadata"], str)
+    assert public["status"] in {"sent", "throttled", "expired"}
+
+
 @cache
 def aws_clients(*, short_cut: bool) -> tuple[Any, Any, Any, Any]:
     """The ledger's, the mailer's, the code key's client and Cognito's."""
@@ -207,7 +241,7 @@ def aws_clients(*, short_cut: bool) -> tuple[Any, Any, Any, Any]:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
         patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
-        from email_otp import clients
+        from lambdas.email_otp import clients
 
         made = clients.dynamodb(), clients.ses(), clients.secrets_manager(), clients.cognito()
         if not short_cut:

