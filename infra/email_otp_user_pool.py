@@ -14,20 +14,21 @@ from constructs import Construct
 from infra import bundling
 from infra.otp_ledger import OtpLedger
 from infra.settings import Settings
+from lambdas.email_otp.settings import CreateSettings, Resources, VerifySettings
 
 
 class EmailOtpUserPool(Construct):
     """A user pool, its app client and the three triggers that sign users in by e-mailed code.
 
     Attributes:
-        user_pool: the pool.
-        user_pool_client: the public app client browsers and the agent use.
-        ledger_table: what decides about sends and answers.
-        code_key: the secret that codes are derived from.
-        metrics_namespace: where the triggers' metrics go, so that two stacks do not mix theirs.
-        define_auth_challenge: the trigger that picks the next step.
-        create_auth_challenge: the trigger that mails the code.
-        verify_auth_challenge_response: the trigger that judges an answer.
+        user_pool: The pool.
+        user_pool_client: The public app client browsers and the agent use.
+        ledger_table: What decides about sends and answers.
+        code_key: The secret that codes are derived from.
+        metrics_namespace: Where the triggers' metrics go, so that two stacks do not mix theirs.
+        define_auth_challenge: The trigger that picks the next step.
+        create_auth_challenge: The trigger that mails the code.
+        verify_auth_challenge_response: The trigger that judges an answer.
     """
 
     def __init__(
@@ -35,57 +36,22 @@ class EmailOtpUserPool(Construct):
         scope: Construct,
         construct_id: str,
         *,
-        sender: str,
-        app_name: str = Settings.app_name,
-        code_length: int = Settings.code_length,
-        code_ttl_seconds: int = Settings.code_ttl_seconds,
-        max_attempts: int = Settings.max_attempts,
-        max_sends_per_hour: int = Settings.max_sends_per_hour,
-        access_token_minutes: int = Settings.access_token_minutes,
-        refresh_token_days: int = Settings.refresh_token_days,
-        refresh_token_rotation: bool = Settings.refresh_token_rotation,
+        settings: Settings,
         ledger_table: dynamodb.ITable | None = None,
-        removal_policy: RemovalPolicy = RemovalPolicy.RETAIN,
-        local: bool = False,
     ) -> None:
         """Create the pool.
 
         Args:
-            scope: the construct it belongs to.
-            construct_id: its name there.
-            sender: the address codes come from; SES has verified its domain, or at least the
-                address, in this account and region.
-            app_name: how the mails name the app and their sender; the sender's domain when empty.
-            code_length: digits of a code, 6 to 10.
-            code_ttl_seconds: how long a code works, 60 to 600.
-            max_attempts: answers a session may give, 1 to 3.
-            max_sends_per_hour: mails all users together may cause in an hour.
-            access_token_minutes: life of the access and ID tokens, 5 to 1440.
-            refresh_token_days: life of the refresh token, 1 to 3650.
-            refresh_token_rotation: a refresh replaces the refresh token.
-            ledger_table: a table with the partition key `sub` (string) and the time-to-live
+            scope: The construct it belongs to.
+            construct_id: Its name there.
+            settings: What it is like. With `removal_policy` retain the pool also refuses
+                deletion. `create_sender_identity` and `alarm_email` are left to the stack.
+            ledger_table: A table with the partition key `sub` (string) and the time-to-live
                 attribute `expires_at`; by default the construct makes its own. Pools may share
                 one: each counts its own mails.
-            removal_policy: what happens to the pool and the ledger with the stack; with RETAIN
-                the pool also refuses deletion.
-            local: the stack goes into MiniStack, which authorises mails in another way.
-
-        Raises:
-            SettingsError: a value is out of range.
         """
         super().__init__(scope, construct_id)
-        settings = Settings(
-            sender=sender,
-            app_name=app_name,
-            code_length=code_length,
-            code_ttl_seconds=code_ttl_seconds,
-            max_attempts=max_attempts,
-            max_sends_per_hour=max_sends_per_hour,
-            access_token_minutes=access_token_minutes,
-            refresh_token_days=refresh_token_days,
-            refresh_token_rotation=refresh_token_rotation,
-            local=local,
-        )
+        removal_policy = RemovalPolicy[settings.removal_policy.upper()]
         self.ledger_table = (
             ledger_table or OtpLedger(self, "Ledger", removal_policy=removal_policy).table
         )
@@ -106,11 +72,11 @@ class EmailOtpUserPool(Construct):
         self._let_verify_mark_addresses()
 
     def _add_triggers(self, settings: Settings) -> None:
-        ledger_and_key = {
-            "LEDGER_TABLE_NAME": self.ledger_table.table_name,
-            "CODE_KEY_SECRET_ARN": self._code_key_arn,
-            "CODE_TTL_SECONDS": str(settings.code_ttl_seconds),
-        }
+        resources = Resources(
+            ledger_table_name=self.ledger_table.table_name,
+            code_key_secret_arn=self._code_key_arn,
+        )
+        ledger_and_key = Resources.to_environment(resources)
         self.define_auth_challenge = self._trigger(
             "DefineAuthChallenge", "define_auth_challenge", memory_size=512, environment={}
         )
@@ -118,20 +84,13 @@ class EmailOtpUserPool(Construct):
             "CreateAuthChallenge",
             "create_auth_challenge",
             memory_size=1024,
-            environment={
-                **ledger_and_key,
-                "SENDER": settings.sender,
-                "APP_NAME": settings.app_name,
-                "CODE_LENGTH": str(settings.code_length),
-                "MAX_ATTEMPTS": str(settings.max_attempts),
-                "MAX_SENDS_PER_HOUR": str(settings.max_sends_per_hour),
-            },
+            environment=ledger_and_key | CreateSettings.to_environment(settings),
         )
         self.verify_auth_challenge_response = self._trigger(
             "VerifyAuthChallengeResponse",
             "verify_auth_challenge_response",
             memory_size=1024,
-            environment=ledger_and_key,
+            environment=ledger_and_key | VerifySettings.to_environment(settings),
         )
         for statement in (
             self._ledger_statement("dynamodb:GetItem", "dynamodb:UpdateItem"),
@@ -204,7 +163,7 @@ class EmailOtpUserPool(Construct):
 
     def _client(self, settings: Settings) -> cognito.UserPoolClient:
         token_life = Duration.minutes(settings.access_token_minutes)
-        # A guest who answers in the code's last second must still find her session.
+        # A guest who answers in the code's last second must still find their session.
         session_minutes = math.ceil((settings.code_ttl_seconds + 60) / 60)
         return self.user_pool.add_client(
             "Client",
@@ -224,7 +183,7 @@ class EmailOtpUserPool(Construct):
             read_attributes=cognito.ClientAttributes().with_standard_attributes(
                 email=True, email_verified=True, fullname=True, locale=True
             ),
-            # By default a user may also write her address, and so take another's.
+            # By default users may also write their address, and so take another's.
             write_attributes=cognito.ClientAttributes().with_standard_attributes(
                 fullname=True, locale=True
             ),

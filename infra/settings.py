@@ -4,7 +4,11 @@ import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
+
+from lambdas.email_otp.settings import CreateSettings, Setting, SettingsError, described
+
+__all__ = ["LOCAL_ACCOUNT", "LOCAL_REGION", "Settings", "SettingsError"]
 
 LOCAL_ACCOUNT, LOCAL_REGION = "000000000000", "us-east-1"
 """Where a stack with `local` goes: MiniStack's account, which is nobody's on AWS."""
@@ -18,64 +22,56 @@ _ADDRESS = re.compile(
 )
 
 
-class SettingsError(ValueError):
-    """A setting is missing, unreadable or out of range; the message says what to pass."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """Every setting of the stack.
-
-    Attributes:
-        sender: the address the codes come from; SES must have verified it or its domain.
-        create_sender_identity: let the stack register `sender` with SES, which mails it a link.
-            To try it out: for guests, verify its domain first, with DKIM and DMARC (README).
-        app_name: how the mails name the app and their sender; the sender's domain when empty.
-        code_length: digits of a code, 6 to 10.
-        code_ttl_seconds: how long a code works, 60 to 600.
-        max_attempts: answers a session may give, 1 to 3.
-        max_sends_per_hour: mails the whole stack may send in an hour.
-        access_token_minutes: life of the access and ID tokens, 5 to 1440.
-        refresh_token_days: life of the refresh token, 1 to 3650.
-        refresh_token_rotation: a refresh replaces the refresh token.
-        agent: deploy the agent too.
-        web: deploy the web page too.
-        model_id: the agent's model.
-        alarm_email: where alarms go; without it there are none.
-        removal_policy: what happens to guests, users and the ledger with the stack.
-        local: the stack goes into MiniStack, not AWS.
+class Settings(CreateSettings):
+    """Every setting of the stack: the triggers' own, and those below.
 
     Raises:
         SettingsError: a value is out of range.
     """
 
-    sender: str
-    create_sender_identity: bool = False
-    app_name: str = ""
-    code_length: int = 6
-    code_ttl_seconds: int = 300
-    max_attempts: int = 3
-    max_sends_per_hour: int = 1000
-    access_token_minutes: int = 15
-    refresh_token_days: int = 30
-    refresh_token_rotation: bool = True
-    agent: bool = False
-    web: bool = False
-    model_id: str | None = None
-    alarm_email: str | None = None
-    removal_policy: Literal["retain", "destroy"] = "retain"
-    local: bool = False
+    create_sender_identity: Annotated[
+        bool,
+        Setting(
+            "register the one address with SES, which mails it a link; to try it out, as guests "
+            "need a domain with DKIM and DMARC"
+        ),
+    ] = False
+    access_token_minutes: Annotated[int, Setting("life of access and ID tokens", 5, 1440)] = 15
+    refresh_token_days: Annotated[int, Setting("life of the refresh token", 1, 3650)] = 30
+    refresh_token_rotation: Annotated[
+        bool,
+        Setting(
+            "a refresh replaces the refresh token (said to need Cognito's Essentials plan)",
+        ),
+    ] = True
+    alarm_email: Annotated[
+        str | None,
+        Setting("who hears of an hourly cap nearly used up, of guessing, and of failing mails"),
+    ] = None
+    removal_policy: Annotated[
+        Literal["retain", "destroy"],
+        Setting("`destroy` deletes users, guests and ledger with the stack"),
+    ] = "retain"
+    agent: Annotated[bool, Setting("comes later; until then it stops synth")] = False
+    web: Annotated[bool, Setting("comes later; until then it stops synth")] = False
+    model_id: Annotated[str | None, Setting("comes later; until then it stops synth")] = None
+    local: Annotated[
+        bool,
+        Setting(
+            "for MiniStack, whose permissions are laxer; such a stack goes into the account "
+            "000000000000 alone"
+        ),
+    ] = False
 
     def __post_init__(self) -> None:
         _require_address("sender", self.sender)
         if self.alarm_email is not None:
             _require_address("alarm_email", self.alarm_email)
-        _require_between("code_length", self.code_length, 6, 10)
-        _require_between("code_ttl_seconds", self.code_ttl_seconds, 60, 600)
-        _require_between("max_attempts", self.max_attempts, 1, 3)
-        _require_between("max_sends_per_hour", self.max_sends_per_hour, 1, 1_000_000)
-        _require_between("access_token_minutes", self.access_token_minutes, 5, 1440)
-        _require_between("refresh_token_days", self.refresh_token_days, 1, 3650)
+        for field in fields(self):
+            kind, setting = described(field)
+            if kind is int:
+                _require_between(field.name, getattr(self, field.name), setting.low, setting.high)
         if not self.app_name:
             object.__setattr__(self, "app_name", self.sender.partition("@")[2])
         if not (self.app_name.isprintable() and self.app_name.strip() == self.app_name):
@@ -98,7 +94,7 @@ class Settings:
         """Read the settings from the CDK context.
 
         Args:
-            context: all of it, as `app.node.get_all_context()` gives it. The command line gives
+            context: All of it, as `app.node.get_all_context()` gives it. The command line gives
                 strings, cdk.json may give numbers and booleans.
 
         Raises:
@@ -120,12 +116,9 @@ class Settings:
                         f"for example -c {field.name}=login@example.com"
                     )
                 continue
-            if field.type is bool:
-                values[field.name] = _boolean(field.name, value)
-            elif field.type is int:
-                values[field.name] = _integer(field.name, value)
-            else:
-                values[field.name] = _text(field.name, value)
+            kind, _ = described(field)
+            read = {bool: _boolean, int: _integer}.get(kind, _text)
+            values[field.name] = read(field.name, value)
         return cls(**values)
 
 

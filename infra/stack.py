@@ -35,23 +35,10 @@ class EmailOtpStack(Stack):
                 CliCredentialsStackSynthesizer() if settings.local else DefaultStackSynthesizer()
             ),
         )
-        removal_policy = RemovalPolicy[settings.removal_policy.upper()]
-        self.sign_in = EmailOtpUserPool(
-            self,
-            "SignIn",
-            sender=settings.sender,
-            app_name=settings.app_name,
-            code_length=settings.code_length,
-            code_ttl_seconds=settings.code_ttl_seconds,
-            max_attempts=settings.max_attempts,
-            max_sends_per_hour=settings.max_sends_per_hour,
-            access_token_minutes=settings.access_token_minutes,
-            refresh_token_days=settings.refresh_token_days,
-            refresh_token_rotation=settings.refresh_token_rotation,
-            removal_policy=removal_policy,
-            local=settings.local,
+        self.sign_in = EmailOtpUserPool(self, "SignIn", settings=settings)
+        self.guests = GuestTable(
+            self, "Guests", removal_policy=RemovalPolicy[settings.removal_policy.upper()]
         )
-        self.guests = GuestTable(self, "Guests", removal_policy=removal_policy)
         if settings.create_sender_identity:
             ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(settings.sender))
         if settings.alarm_email:
@@ -85,7 +72,7 @@ class EmailOtpStack(Stack):
             self._add_outputs(AgentRoleArn=role.role_arn)
 
     def _agent_policy(self) -> iam.ManagedPolicy:
-        """What an agent that signs guests in needs, and nothing more."""
+        """Allow what an agent that signs guests in needs, and nothing more."""
         return iam.ManagedPolicy(
             self,
             "AgentPolicy",

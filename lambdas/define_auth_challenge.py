@@ -3,7 +3,7 @@
 Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-lambda-define-auth-challenge.html
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import (
     ChallengeResult,
@@ -18,23 +18,22 @@ type Step = Literal["challenge", "issue_tokens", "fail"]
 CUSTOM_CHALLENGE = "CUSTOM_CHALLENGE"
 
 
-@trigger
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+@trigger(DefineAuthChallengeTriggerEvent)
+def handler(event: DefineAuthChallengeTriggerEvent) -> None:
     """Fill in the response."""
-    sign_in = DefineAuthChallengeTriggerEvent(event)
-    correlate(sign_in.request.client_metadata)
-    rounds = sign_in.request.session
-    step = next_step(rounds, user_not_found=bool(sign_in.request.user_not_found))
-    sign_in.response.issue_tokens = step == "issue_tokens"
-    sign_in.response.fail_authentication = step == "fail"
+    request, response = event.request, event.response
+    correlate(request.client_metadata)
+    rounds = request.session
+    step = next_step(rounds, user_not_found=bool(request.user_not_found))
+    response.issue_tokens = step == "issue_tokens"
+    response.fail_authentication = step == "fail"
     if step == "challenge":
-        sign_in.response.challenge_name = CUSTOM_CHALLENGE
+        response.challenge_name = CUSTOM_CHALLENGE
     if step == "issue_tokens":
         count("SignedIn")
     elif not rounds:
         count("SignInStarted")
     logger.info("sign-in step chosen", step=step, rounds=len(rounds))
-    return event
 
 
 def next_step(rounds: list[ChallengeResult], *, user_not_found: bool) -> Step:

@@ -6,7 +6,6 @@ Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-lamb
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import (
     VerifyAuthChallengeResponseTriggerEvent,
@@ -17,48 +16,40 @@ from lambdas.email_otp.answering import Answerer
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.ledger import Ledger
-from lambdas.email_otp.observability import correlate, count, logger, trigger
-from lambdas.email_otp.settings import VerifySettings
+from lambdas.email_otp.observability import correlate, logger, trigger
+from lambdas.email_otp.settings import Resources, VerifySettings
 from lambdas.email_otp.user import User
 
 _LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
+resources = Resources.from_environment(os.environ)
 settings = VerifySettings.from_environment(os.environ)
-keys = CodeKeys(clients.secrets_manager(), settings.code_key_secret_arn)
 answerer = Answerer(
     Ledger(
-        clients.dynamodb(), settings.ledger_table_name, code_ttl_seconds=settings.code_ttl_seconds
+        clients.dynamodb(), resources.ledger_table_name, code_ttl_seconds=settings.code_ttl_seconds
     ),
-    keys,
+    CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn),
     code_ttl_seconds=settings.code_ttl_seconds,
 )
 
 
-@trigger
-def handler(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+@trigger(VerifyAuthChallengeResponseTriggerEvent)
+def handler(event: VerifyAuthChallengeResponseTriggerEvent) -> None:
     """Fill in the response."""
-    sign_in = VerifyAuthChallengeResponseTriggerEvent(event)
-    request = sign_in.request
+    request, response = event.request, event.response
     correlate(request.client_metadata)
-    challenge = Challenge.from_metadata(request.private_challenge_parameters["challenge"])
+    private = request.get("privateChallengeParameters") or {}
+    challenge = Challenge.from_metadata(private.get("challenge"))
     correct = False
-    if challenge and answerer.is_over(challenge):
-        count("AnswerExpired")
-    elif challenge:
-        user = User.from_event(
-            user_name=sign_in.user_name,
-            user_attributes=request.get("userAttributes"),
-            user_not_found=request.user_not_found,
-            key=keys.version(challenge.key_version),
-        )
+    if challenge:
+        user = User.from_event(event)
         correct = answerer.is_correct(challenge, request.challenge_answer, user)
         if correct:
-            _update_user(sign_in.user_pool_id, user, _asked_locale(request.client_metadata))
-    sign_in.response.answer_correct = correct
+            _update_user(event.user_pool_id, user, _asked_locale(request.client_metadata))
+    response.answer_correct = correct
     logger.info(
         "answer decided", correct=correct, challenge=challenge.id[:8] if challenge else None
     )
-    return event
 
 
 def _asked_locale(client_metadata: Mapping[str, object] | None) -> str | None:
@@ -82,7 +73,7 @@ def _update_user(user_pool_id: str, user: User, locale: str | None) -> None:
     try:
         clients.cognito().admin_update_user_attributes(
             UserPoolId=user_pool_id,
-            Username=user.key,
+            Username=user.name,
             UserAttributes=[{"Name": name, "Value": value} for name, value in changes.items()],
         )
     except Exception as error:

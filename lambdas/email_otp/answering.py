@@ -15,10 +15,6 @@ class Answerer:
         self._keys = keys
         self._ttl_seconds = code_ttl_seconds
 
-    def is_over(self, challenge: Challenge) -> bool:
-        """Whether the code expired so long ago that no answer can be right any more."""
-        return self._seconds_left(challenge) <= -REPEAT_SECONDS
-
     def is_correct(self, challenge: Challenge, answer: object, user: User) -> bool:
         """Decide one answer; a right one uses the code up, a wrong one is counted.
 
@@ -29,23 +25,25 @@ class Answerer:
             answer: What the caller sent, whatever it is.
             user: The user of this very event.
         """
+        seconds_left = challenge.expires_at(self._ttl_seconds) - self._ledger.now()
+        if seconds_left <= -REPEAT_SECONDS:
+            count("AnswerExpired")
+            return False
         key = self._keys.version(challenge.key_version)
+        user_key = user.ledger_key(key)
         # Not short-circuited: every answer costs the same work.
-        answered = challenge.is_answered_by(answer, key, user.key)
+        answered = challenge.is_answered_by(answer, key, user_key)
         same_address = challenge.was_mailed_to(user.address, key)
         right = answered and same_address and user.known
-        if self._seconds_left(challenge) <= 0:
+        if seconds_left <= 0:
             # Redeemed in its last seconds, and Cognito repeats the call whose reply it lost?
-            repeated = right and self._ledger.has_redeemed(user.key, challenge.answer_digest(key))
+            repeated = right and self._ledger.has_redeemed(user_key, challenge.answer_digest(key))
             count("AnswerRedeemed" if repeated else "AnswerExpired")
             return repeated
         if right:
-            redeemed = self._ledger.redeem(user.key, challenge, challenge.answer_digest(key))
+            redeemed = self._ledger.redeem(user_key, challenge, challenge.answer_digest(key))
             count("AnswerRedeemed" if redeemed else "AnswerRefused")
             return redeemed
-        counted = self._ledger.count_wrong_answer(user.key, challenge)
+        counted = self._ledger.count_wrong_answer(user_key, challenge)
         count("AnswerWrong" if counted else "AnswerRefused")
         return False
-
-    def _seconds_left(self, challenge: Challenge) -> int:
-        return challenge.expires_at(self._ttl_seconds) - self._ledger.now()

@@ -5,14 +5,14 @@ import hmac
 import json
 import secrets
 import unicodedata
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
 
 LONG_CODE_DIGITS = 10
 """Digits of the codes a user gets after too many wrong answers."""
 
 UNANSWERABLE = "unanswerable"
-"""Metadata of a challenge that no answer can meet (nothing was sent)."""
+"""Metadata where nothing was sent. It is no JSON, so it is never read as a challenge."""
 
 _MAX_ANSWER_CHARACTERS = 64
 # Unicode's categories of dashes (Pd) and of format characters, which nobody sees (Cf).
@@ -79,33 +79,36 @@ class Challenge:
         )
 
     @classmethod
-    def from_metadata(cls, metadata: str | None) -> Self | None:
-        """Read what `to_metadata` wrote; None where there is no challenge to answer.
+    def from_metadata(cls, metadata: object) -> Self | None:
+        """Read what `to_metadata` wrote, or return None: no answer can be right.
 
-        Raises:
-            ValueError, TypeError: it is neither a challenge nor `UNANSWERABLE`.
+        That is so for `UNANSWERABLE`, and for whatever another version of the triggers may have
+        written: whoever signs in during a deployment has to ask for another code at worst.
         """
-        if metadata == UNANSWERABLE:
+        try:
+            values = json.loads(metadata)  # type: ignore[arg-type]
+        except (TypeError, ValueError):
             return None
-        if not isinstance(metadata, str):
-            raise TypeError("challenge metadata is missing")
-        return cls(**json.loads(metadata))
+        types = {field.name: field.type for field in fields(cls)}
+        if not isinstance(values, dict) or {key: type(values[key]) for key in values} != types:
+            return None
+        return cls(**values)
 
     def to_metadata(self) -> str:
         """Write the challenge as compact JSON."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     def with_new_nonce(self) -> Self:
-        """The same code for another Create call."""
+        """Make the same challenge for another Create call: its code stays."""
         return replace(self, nonce=secrets.token_hex(16))
 
     @property
     def is_long(self) -> bool:
-        """Whether the code is too long to be worth guessing."""
+        """Tell whether the code is too long to be worth guessing."""
         return self.digits >= LONG_CODE_DIGITS
 
     def expires_at(self, ttl_seconds: int) -> int:
-        """The first epoch second at which the code no longer works."""
+        """Return the first epoch second at which the code no longer works."""
         return self.issued_at + ttl_seconds
 
     def code(self, key: CodeKey, user_key: str) -> str:
@@ -119,7 +122,7 @@ class Challenge:
         return hmac.compare_digest(expected.encode(), normalize_answer(answer).encode())
 
     def was_mailed_to(self, address: str, key: CodeKey) -> bool:
-        """Whether `address` is the one the code went to."""
+        """Tell whether `address` is the one the code went to."""
         return hmac.compare_digest(self.address_digest, address_digest(key, address))
 
     def answer_digest(self, key: CodeKey) -> str:
@@ -128,7 +131,7 @@ class Challenge:
 
 
 def address_digest(key: CodeKey, address: str) -> str:
-    """A keyed digest of an address, blind to case."""
+    """Make a keyed digest of an address, the same in upper and lower case."""
     return key.digest("address", address.casefold()).hex()
 
 

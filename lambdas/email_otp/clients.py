@@ -7,6 +7,7 @@ Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-p
 """
 
 import logging
+from functools import cache
 from typing import TYPE_CHECKING
 
 import boto3
@@ -27,13 +28,13 @@ logging.getLogger("botocore").setLevel(logging.WARNING)
 
 
 def dynamodb() -> "DynamoDBClient":
-    """The ledger's client."""
+    """Make the ledger's client."""
     client: DynamoDBClient = boto3.client("dynamodb", config=_config(READ_TIMEOUT_SECONDS))
     return client
 
 
 def secrets_manager() -> "SecretsManagerClient":
-    """The code key's client."""
+    """Make the code key's client."""
     client: SecretsManagerClient = boto3.client(
         "secretsmanager", config=_config(READ_TIMEOUT_SECONDS)
     )
@@ -41,13 +42,14 @@ def secrets_manager() -> "SecretsManagerClient":
 
 
 def ses() -> "SESV2Client":
-    """The mailer's client: a second try could mail twice."""
+    """Make the mailer's client: a second try could mail twice."""
     client: SESV2Client = boto3.client("sesv2", config=_config(MAIL_READ_TIMEOUT_SECONDS))
     return client
 
 
+@cache
 def cognito() -> "CognitoIdentityProviderClient":
-    """The client that marks an address as verified."""
+    """Make the client that updates users, once a process: few answers need it, so not at start."""
     client: CognitoIdentityProviderClient = boto3.client(
         "cognito-idp", config=_config(READ_TIMEOUT_SECONDS)
     )

@@ -22,7 +22,7 @@ class CodeKeys:
         self._versions: dict[str, CodeKey] = {}
 
     def current(self) -> CodeKey:
-        """The version to issue under."""
+        """Return the version to issue under."""
         if self._current is None:
             response = self._client.get_secret_value(SecretId=self._secret_arn)
             self._current = CodeKey(
@@ -32,7 +32,7 @@ class CodeKeys:
         return self._current
 
     def version(self, version: str) -> CodeKey:
-        """The version a challenge was issued under."""
+        """Return the version a challenge was issued under."""
         if version not in self._versions:
             response = self._client.get_secret_value(SecretId=self._secret_arn, VersionId=version)
             self._versions[version] = CodeKey(

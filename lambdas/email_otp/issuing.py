@@ -1,10 +1,9 @@
 """Issuing a challenge: reserve a mail and send the code, or join the code already out."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from lambdas.email_otp.challenge import Challenge, CodeKey
+from lambdas.email_otp.challenge import UNANSWERABLE, Challenge, mask
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.errors import DeliveryError
 from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
@@ -20,10 +19,15 @@ MAIL_BY_SECONDS = 1.9
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """What the first round of a sign-in found: a challenge, or None where nothing may be sent."""
+    """What a round of a sign-in is about: a challenge, or None where nothing may be sent."""
 
     challenge: Challenge | None
     retry_after_seconds: int
+
+    @property
+    def metadata(self) -> str:
+        """What Cognito keeps of it for the triggers."""
+        return self.challenge.to_metadata() if self.challenge else UNANSWERABLE
 
 
 class Issuer:
@@ -37,23 +41,23 @@ class Issuer:
         self._keys = keys
         self._settings = settings
 
-    def issue(self, find_user: Callable[[CodeKey], User], *, user_pool_id: str) -> Issued:
+    def issue(self, user: User, *, user_pool_id: str) -> Issued:
         """Find out what a sign-in's first round may do, and do it.
 
         Args:
-            find_user: Tells who signs in, given the key that hides unknown names.
+            user: Who signs in.
             user_pool_id: Where they sign in.
 
         Raises:
             DeliveryError: the mail could not be handed to SES, or not in time.
         """
         started_at = time.monotonic()
-        key = self._keys.current()
-        user = find_user(key)
         if user.known and not is_plain_address(user.address):
             raise DeliveryError
+        key = self._keys.current()
+        user_key = user.ledger_key(key)
         outcome = self._ledger.reserve(
-            user.key,
+            user_key,
             Challenge.new(
                 key,
                 address=user.address,
@@ -69,7 +73,7 @@ class Issuer:
         )
         match outcome:
             case Reserved(challenge):
-                self._mail(user, outcome, started_at)
+                self._mail(user, user_key, outcome, started_at)
                 count("LongCodeSent" if challenge.is_long else "CodeSent")
                 return Issued(challenge, COOLDOWN_SECONDS)
             case Joined(challenge, retry_after_seconds):
@@ -79,9 +83,47 @@ class Issuer:
                 count("SendThrottled")
                 return Issued(None, retry_after_seconds)
 
-    def _mail(self, user: User, reserved: Reserved, started_at: float) -> None:
+    def show_again(self, metadata: str | None) -> Issued:
+        """Return the challenge of the round before, whose answer was wrong. Calls nothing.
+
+        Args:
+            metadata: What the triggers kept of that round.
+        """
+        challenge = Challenge.from_metadata(metadata)
+        if challenge is None:
+            return Issued(None, 0)
+        cooled_at = challenge.issued_at + COOLDOWN_SECONDS
+        return Issued(challenge.with_new_nonce(), max(0, cooled_at - self._ledger.now()))
+
+    def public_parameters(
+        self, issued: Issued, user: User, *, wrong_answers: int
+    ) -> dict[str, str]:
+        """Tell what the caller may know; Cognito wants every value to be a string."""
+        challenge = issued.challenge
+        if challenge is None:
+            status, digits, expires_at, attempts_left = (
+                "throttled",
+                self._settings.code_length,
+                0,
+                0,
+            )
+        else:
+            digits, attempts_left = challenge.digits, challenge.max_attempts - wrong_answers
+            expires_at = challenge.expires_at(self._settings.code_ttl_seconds)
+            status = "sent" if self._ledger.now() < expires_at else "expired"
+        return {
+            "delivery": "EMAIL",
+            "destination": mask(user.address),
+            "code_length": str(digits),
+            "expires_at": str(expires_at),
+            "attempts_left": str(attempts_left),
+            "status": status,
+            "retry_after_seconds": str(issued.retry_after_seconds),
+        }
+
+    def _mail(self, user: User, user_key: str, reserved: Reserved, started_at: float) -> None:
         challenge = reserved.challenge
-        code = challenge.code(self._keys.version(challenge.key_version), user.key)
+        code = challenge.code(self._keys.version(challenge.key_version), user_key)
         try:
             if time.monotonic() - started_at > MAIL_BY_SECONDS:
                 raise DeliveryError
@@ -93,13 +135,13 @@ class Issuer:
                 asked_at=challenge.issued_at,
             )
         except DeliveryError:
-            self._mark(user, reserved, sent=False)
+            self._mark(user_key, reserved, sent=False)
             raise
-        self._mark(user, reserved, sent=True)
+        self._mark(user_key, reserved, sent=True)
 
-    def _mark(self, user: User, reserved: Reserved, *, sent: bool) -> None:
+    def _mark(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
         """Note the delivery. If that fails, a repeat after 4 s mails the same code once more."""
         try:
-            self._ledger.delivered(user.key, reserved, sent=sent)
+            self._ledger.delivered(user_key, reserved, sent=sent)
         except Exception as error:
             logger.warning("delivery not noted", error_type=type(error).__name__)

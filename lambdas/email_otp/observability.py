@@ -8,6 +8,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.data_classes.common import DictWrapper
 
 from lambdas.email_otp.errors import TriggerError
 
@@ -31,30 +32,41 @@ def correlate(client_metadata: dict[str, str]) -> None:
         logger.append_keys(correlation_id=correlation_id)
 
 
-def trigger(handler: Handler) -> Handler:
-    """Log a handler's failure once, without its text, and raise a fixed one instead.
+def trigger[Event: DictWrapper](
+    data_class: type[Event],
+) -> Callable[[Callable[[Event], None]], Handler]:
+    """Make a Lambda handler of a function that fills in an event's response.
 
-    Exception texts of AWS clients hold addresses. The event is never logged, whatever the
-    environment says.
+    A failure is logged once, without its text, and a fixed one is raised instead: texts of AWS
+    clients hold addresses. (Powertools' `event_source` would log them.) The event is never
+    logged, whatever the environment says.
+
+    Args:
+        data_class: What the function takes the event as.
     """
 
-    @wraps(handler)
-    def run(event: dict[str, Any], context: Any) -> dict[str, Any]:
-        failure = TriggerError()
-        try:
-            return handler(event, context)
-        except Exception as error:
-            if isinstance(error, TriggerError):
-                failure = type(error)()
-            _log(error.__cause__ or error)
-            count("TriggerFailed")
-        finally:
-            if metrics.provider.metric_set:
-                metrics.flush_metrics()
-        raise failure
+    def handler_of(fill_in: Callable[[Event], None]) -> Handler:
+        @wraps(fill_in)
+        def run(event: dict[str, Any], _context: Any) -> dict[str, Any]:
+            failure = TriggerError()
+            try:
+                fill_in(data_class(event))
+            except Exception as error:
+                if isinstance(error, TriggerError):
+                    failure = type(error)()
+                _log(error.__cause__ or error)
+                count("TriggerFailed")
+            else:
+                return event
+            finally:
+                if metrics.provider.metric_set:
+                    metrics.flush_metrics()
+            raise failure
 
-    logged: Handler = logger.inject_lambda_context(run, clear_state=True, log_event=False)
-    return logged
+        handler: Handler = logger.inject_lambda_context(run, clear_state=True, log_event=False)
+        return handler
+
+    return handler_of
 
 
 def _log(error: BaseException) -> None:

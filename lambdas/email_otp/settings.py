@@ -1,72 +1,89 @@
-"""The triggers' settings, parsed once from the environment at the Lambda's start."""
+"""The settings the triggers know, each once: the stack takes names, bounds and words from here."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Self
+from dataclasses import Field, dataclass, fields
+from typing import Annotated, Any, Self
 
 
-class SettingsError(Exception):
-    """A setting is missing or out of range; the message says which and what it must be."""
+class SettingsError(ValueError):
+    """A setting is missing, unreadable or out of range; the message says what to pass."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifySettings:
-    """What Verify Auth Challenge Response needs."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a setting means. A whole number also has bounds, both of them allowed."""
 
-    ledger_table_name: str
-    code_key_secret_arn: str
-    code_ttl_seconds: int
+    words: str
+    low: int = 0
+    high: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Variables:
+    """Values that reach a trigger in environment variables of the same names."""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Parse.
+        """Read every value.
 
         Raises:
             SettingsError: a variable is missing or out of range.
         """
-        return cls(
-            ledger_table_name=_text(environment, "LEDGER_TABLE_NAME"),
-            code_key_secret_arn=_text(environment, "CODE_KEY_SECRET_ARN"),
-            code_ttl_seconds=_integer(environment, "CODE_TTL_SECONDS", 60, 600),
-        )
+        return cls(**{field.name: _read(field, environment) for field in fields(cls)})
+
+    @classmethod
+    def to_environment(cls, values: Self) -> dict[str, str]:
+        """Write the values that this class has, without those of a subclass."""
+        return {field.name.upper(): str(getattr(values, field.name)) for field in fields(cls)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
+class Resources(_Variables):
+    """What Create and Verify work with."""
+
+    ledger_table_name: Annotated[str, Setting("the ledger's table")]
+    code_key_secret_arn: Annotated[str, Setting("the secret that codes are derived from")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifySettings(_Variables):
+    """What Verify Auth Challenge Response needs to know."""
+
+    code_ttl_seconds: Annotated[int, Setting("how long a code works", 60, 600)] = 300
+
+
+@dataclass(frozen=True, kw_only=True)
 class CreateSettings(VerifySettings):
-    """What Create Auth Challenge needs: all that, and how to mail."""
+    """What Create Auth Challenge needs to know."""
 
-    code_length: int
-    max_attempts: int
-    max_sends_per_hour: int
-    sender: str
-    app_name: str
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Parse.
-
-        Raises:
-            SettingsError: a variable is missing or out of range.
-        """
-        return cls(
-            **asdict(VerifySettings.from_environment(environment)),
-            code_length=_integer(environment, "CODE_LENGTH", 6, 10),
-            max_attempts=_integer(environment, "MAX_ATTEMPTS", 1, 3),
-            max_sends_per_hour=_integer(environment, "MAX_SENDS_PER_HOUR", 1, 1_000_000_000),
-            sender=_text(environment, "SENDER"),
-            app_name=_text(environment, "APP_NAME"),
-        )
+    sender: Annotated[str, Setting("the address codes come from")]
+    app_name: Annotated[
+        str, Setting("the app's name in mails, and as their sender, up to 64 characters")
+    ] = ""
+    code_length: Annotated[int, Setting("digits of a code", 6, 10)] = 6
+    max_attempts: Annotated[int, Setting("answers a session may give", 1, 3)] = 3
+    max_sends_per_hour: Annotated[
+        int, Setting("mails the whole stack sends in a clock hour", 1, 1_000_000)
+    ] = 1000
 
 
-def _text(environment: Mapping[str, str], name: str) -> str:
+def described(field: Field[Any]) -> tuple[Any, Setting]:
+    """Return a setting's type and description."""
+    annotated: Any = field.type
+    return annotated.__origin__, annotated.__metadata__[0]
+
+
+def _read(field: Field[Any], environment: Mapping[str, str]) -> int | str:
+    kind, setting = described(field)
+    name = field.name.upper()
     value = environment.get(name, "").strip()
+    if kind is int:
+        low, high = setting.low, setting.high
+        if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
+            raise SettingsError(
+                f"{name} is {value!r}: set it to a whole number from {low} to {high}"
+            )
+        return int(value)
     if not value or not value.isprintable():
         raise SettingsError(f"{name} is missing: set it on the function to one line of text")
     return value
-
-
-def _integer(environment: Mapping[str, str], name: str, low: int, high: int) -> int:
-    value = environment.get(name, "").strip()
-    if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
-        raise SettingsError(f"{name} is {value!r}: set it to a whole number from {low} to {high}")
-    return int(value)

@@ -1,23 +1,33 @@
-"""Who a trigger event is about."""
+"""Who a trigger's event is about."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from lambdas.email_otp.challenge import CodeKey
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import (
+        CreateAuthChallengeTriggerEvent,
+        VerifyAuthChallengeResponseTriggerEvent,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """The user of one trigger event.
+    """The user of one event.
 
-    `key` names her in the ledger; `known` is False where Cognito runs the triggers for a user
-    who does not exist, so that callers cannot tell. `address` is what Cognito holds, or for an
-    unknown user what was typed.
+    Attributes:
+        name: Their `sub`; of an unknown user, what was typed.
+        known: False where Cognito runs the triggers for a user who does not exist, so that
+            callers cannot tell.
+        address: What Cognito holds; of an unknown user, what was typed.
+        locale: Their `locale` attribute, or "".
+        email_verified: Whether the address is marked as verified.
+
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pool-managing-errors.html
     """
 
-    key: str
+    name: str
     known: bool
     address: str
     locale: str
@@ -25,38 +35,25 @@ class User:
 
     @classmethod
     def from_event(
-        cls,
-        *,
-        user_name: str,
-        user_attributes: Mapping[str, str] | None,
-        user_not_found: bool | None,
-        key: CodeKey,
+        cls, event: "CreateAuthChallengeTriggerEvent | VerifyAuthChallengeResponseTriggerEvent"
     ) -> Self:
-        """Read a user.
-
-        Args:
-            user_name: The event's `userName`: for an unknown user what was typed.
-            user_attributes: The event's `userAttributes`.
-            user_not_found: The event's `userNotFound`.
-            key: Hides an unknown user's typed name in the ledger.
+        """Read the user.
 
         Raises:
             KeyError: a known user has no `sub` or `email`.
         """
-        attributes = user_attributes or {}
-        if user_not_found:
-            name = user_name.casefold()
-            return cls(
-                key=f"unknown#{key.digest('name', name).hex()}",
-                known=False,
-                address=name,
-                locale="",
-                email_verified=False,
-            )
+        if event.request.user_not_found:
+            name = event.user_name.casefold()
+            return cls(name=name, known=False, address=name, locale="", email_verified=False)
+        attributes = event.request.get("userAttributes") or {}
         return cls(
-            key=attributes["sub"],
+            name=attributes["sub"],
             known=True,
             address=attributes["email"],
             locale=attributes.get("locale", ""),
             email_verified=attributes.get("email_verified") == "true",
         )
+
+    def ledger_key(self, key: CodeKey) -> str:
+        """Name the user in the ledger, which holds no address: what was typed is hidden."""
+        return self.name if self.known else f"unknown#{key.digest('name', self.name).hex()}"

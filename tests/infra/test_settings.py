@@ -1,14 +1,17 @@
 """Settings: what is accepted, and the sentence that refuses what is not."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from infra.settings import Settings, SettingsError
+from lambdas.email_otp.settings import CreateSettings, described
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,6 +73,50 @@ def test_numbers_have_ranges(name: str, low: int, high: int) -> None:
     for outside in (low - 1, high + 1):
         with pytest.raises(SettingsError, match=rf"{name} is {outside}: .* {low} to {high}$"):
             from_context(**{name: outside})
+
+
+def test_trigger_takes_what_the_stack_takes() -> None:
+    for ends in (
+        {"code_length": 6, "code_ttl_seconds": 60, "max_attempts": 1, "max_sends_per_hour": 1},
+        {
+            "code_length": 10,
+            "code_ttl_seconds": 600,
+            "max_attempts": 3,
+            "max_sends_per_hour": 1_000_000,
+        },
+    ):
+        settings = from_context(**ends)
+        environment = CreateSettings.to_environment(settings)
+        read = CreateSettings.from_environment(environment)
+        assert {name: getattr(read, name) for name in ends} == ends
+
+
+def row(field: Field[Any]) -> str:
+    """A setting as the README's table has it."""
+    kind, setting = described(field)
+    match field.default:
+        case default if default is MISSING:
+            shown = "required"
+        case bool() as default:
+            shown = f"`{str(default).lower()}`"
+        case int() as default:
+            shown = str(default)
+        case "":
+            shown = "the sender's domain"
+        case None:
+            shown = "none"
+        case default:
+            shown = f"`{default}`"
+    bounds = f", {setting.low} to {setting.high}" if kind is int else ""
+    return f"| `{field.name}` | {shown} | {setting.words}{bounds} |"
+
+
+def test_readme_says_what_every_setting_means() -> None:
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("| setting | default | meaning |\n| --- | --- | --- |\n")[2]
+    told = re.match(r"(\|.*\n)*", table)
+    assert told
+    assert sorted(told[0].splitlines()) == sorted(row(field) for field in fields(Settings))
 
 
 @pytest.mark.parametrize("value", ["", "six", "6.5", "-6", "٦", 6.5, True, "9" * 5000])

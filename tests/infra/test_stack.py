@@ -216,9 +216,12 @@ def test_construct_drops_into_a_foreign_stack() -> None:
         "OwnLedger",
         partition_key=dynamodb.Attribute(name="sub", type=dynamodb.AttributeType.STRING),
     )
-    EmailOtpUserPool(stack, "SignIn", sender="login@example.com")
+    EmailOtpUserPool(stack, "SignIn", settings=Settings(sender="login@example.com"))
     EmailOtpUserPool(
-        stack, "Second", sender="login@example.com", code_length=8, ledger_table=own_ledger
+        stack,
+        "Second",
+        settings=Settings(sender="login@example.com", code_length=8),
+        ledger_table=own_ledger,
     )
     template = Template(app.synth().get_stack_by_name("Foreign").template)
     assert len(template.resources("AWS::Cognito::UserPool")) == 2
@@ -234,4 +237,6 @@ def test_construct_drops_into_a_foreign_stack() -> None:
 def test_construct_checks_its_inputs() -> None:
     stack = cdk.Stack(cdk.App(), "Foreign")
     with pytest.raises(SettingsError, match="code_length is 4: pass a whole number from 6 to 10"):
-        EmailOtpUserPool(stack, "SignIn", sender="login@example.com", code_length=4)
+        EmailOtpUserPool(
+            stack, "SignIn", settings=Settings(sender="login@example.com", code_length=4)
+        )

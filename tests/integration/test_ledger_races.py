@@ -29,10 +29,8 @@ TABLE = "races"
 POOL = "us-east-1_EXAMPLE01"
 TTL_SECONDS = 300
 KEY = CodeKey(version="v1", secret=b"example-key")
-ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+ADA = User(name="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 SETTINGS = CreateSettings(
-    ledger_table_name=TABLE,
-    code_key_secret_arn="unused",
     code_ttl_seconds=TTL_SECONDS,
     code_length=6,
     max_attempts=3,
@@ -117,8 +115,8 @@ class SignIns:
         self.answerer = Answerer(self.ledger, OneKey(), code_ttl_seconds=TTL_SECONDS)
 
     def start(self, user: User = ADA) -> Issued:
-        """Begin a sign-in."""
-        return self.issuer.issue(lambda _: user, user_pool_id=self.user_pool_id)
+        """A sign-in's first round."""
+        return self.issuer.issue(user, user_pool_id=self.user_pool_id)
 
     def challenge(self, user: User = ADA) -> Challenge:
         """Begin a sign-in; returns its challenge."""
@@ -133,7 +131,7 @@ class SignIns:
     def item(self, user: User = ADA) -> dict[str, Any]:
         """Return the user's ledger item."""
         found = self.client.get_item(
-            TableName=TABLE, Key={"sub": {"S": user.key}}, ConsistentRead=True
+            TableName=TABLE, Key={"sub": {"S": user.name}}, ConsistentRead=True
         )
         return found["Item"]
 
@@ -281,7 +279,7 @@ def test_daily_cap_holds_under_a_parallel_attack(sign_ins: SignIns) -> None:
 def test_stacks_cap_holds_under_a_parallel_attack(dynamodb: "DynamoDBClient") -> None:
     """T10b: many addresses at once."""
     stack = SignIns(dynamodb, at=1_900_000_000, max_sends_per_hour=10)
-    users = [replace(ADA, key=f"user-{i}", address=f"user-{i}@example.com") for i in range(40)]
+    users = [replace(ADA, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(40)]
     issued = at_once([lambda user=user: stack.start(user) for user in users])  # type: ignore[misc]
     assert len(stack.mailbox.codes) == 10
     throttled = [each for each in issued if each.challenge is None]
@@ -296,7 +294,7 @@ def test_one_of_many_claims_wins(sign_ins: SignIns) -> None:
 
     def reserve() -> object:
         return sign_ins.ledger.reserve(
-            ADA.key,
+            ADA.name,
             Challenge.new(
                 KEY, address=ADA.address, issued_at=sign_ins.ledger.now(), digits=6, attempts=3
             ),

@@ -22,6 +22,21 @@ SUB = "11111111-2222-3333-4444-555555555555"
 EVENTS_ISSUED_AT = 1767225600
 """When the challenges in tests/events were issued, epoch seconds."""
 
+UNREADABLE_METADATA: list[object] = [
+    None,
+    "",
+    "null",
+    "{}",
+    "[]",
+    "[1]",
+    '"text"',
+    '{"id":1}',
+    "no JSON",
+    5,
+    {},
+]
+"""What is no challenge of these triggers, in the place of `challengeMetadata`."""
+
 ENVIRONMENT = {
     "LEDGER_TABLE_NAME": TABLE,
     "CODE_KEY_SECRET_ARN": SECRET_ARN,
@@ -136,13 +151,13 @@ class Lambdas:
     def create(self, event: Event) -> Event:
         """Call Create and return its response."""
         module: Any = self.create_module
-        module.settings, module.ledger, module.issuer = self.settings, self.ledger, self.issuer
+        module.issuer = self.issuer
         return _response(module.handler(_through_json(event), CONTEXT))
 
     def verify(self, event: Event) -> bool:
         """Call Verify and return whether it took the answer."""
         module: Any = self.verify_module
-        module.keys, module.answerer = self.verify_keys, self.answerer
+        module.answerer = self.answerer
         correct = _response(module.handler(_through_json(event), CONTEXT))["answerCorrect"]
         assert isinstance(correct, bool)
         return correct

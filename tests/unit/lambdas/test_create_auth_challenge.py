@@ -13,6 +13,7 @@ from tests.support.triggers import (
     EVENTS_ISSUED_AT,
     NOBODY,
     POOL,
+    UNREADABLE_METADATA,
     Clock,
     Event,
     Guest,
@@ -231,6 +232,17 @@ def test_throttled_round_holds_a_challenge_nothing_answers(
     assert throttled["challengeMetadata"] == UNANSWERABLE
     assert lambdas.verify(ADA.answer(throttled, aws.mails[0].code)) is False
     assert lambdas.create(ADA.later_round(throttled))["challengeMetadata"] == UNANSWERABLE
+
+
+@pytest.mark.parametrize("metadata", UNREADABLE_METADATA)
+def test_later_round_of_a_challenge_that_cannot_be_read_holds_one_nothing_answers(
+    lambdas: Lambdas, aws: StandIn, metadata: Any
+) -> None:
+    """T17: written by another version of the triggers, say; the guest asks for a new code."""
+    later = lambdas.create(ADA.later_round({"challengeMetadata": metadata}))
+    assert later["challengeMetadata"] == UNANSWERABLE
+    assert (_public(later)["status"], _public(later)["attempts_left"]) == ("throttled", "0")
+    assert aws.calls == []
 
 
 @pytest.mark.parametrize(("ago", "wait"), [(0, 30), (29, 1), (29.99, 1)])

@@ -4,9 +4,16 @@ from typing import Any
 
 import pytest
 
-from lambdas.email_otp.errors import TriggerError
 from tests.support.aws_stand_in import StandIn
-from tests.support.triggers import ADA, NOBODY, Event, Lambdas, answered, saved_event
+from tests.support.triggers import (
+    ADA,
+    NOBODY,
+    UNREADABLE_METADATA,
+    Event,
+    Lambdas,
+    answered,
+    saved_event,
+)
 
 CHALLENGE = {"challengeName": "CUSTOM_CHALLENGE", "issueTokens": False, "failAuthentication": False}
 TOKENS = {"challengeName": None, "issueTokens": True, "failAuthentication": False}
@@ -89,10 +96,11 @@ def test_answers_a_repeat_the_same_and_calls_nothing(lambdas: Lambdas, aws: Stan
     assert aws.calls == []
 
 
-@pytest.mark.parametrize("metadata", [None, "", "{}", "[]", "no JSON", 5])
-def test_tells_a_fixed_text_where_the_metadata_is_not_ours(lambdas: Lambdas, metadata: Any) -> None:
-    """T17."""
+@pytest.mark.parametrize("metadata", UNREADABLE_METADATA)
+def test_fails_a_sign_in_whose_challenge_cannot_be_read(lambdas: Lambdas, metadata: Any) -> None:
+    """T17: written by another version of the triggers, say; the guest asks for a new code."""
     event = saved_event("define_after_wrong_answer")
     event["request"]["session"][0]["challengeMetadata"] = metadata
-    with pytest.raises(TriggerError, match=r"^AUTH_SERVICE_ERROR$"):
-        lambdas.define(event)
+    assert lambdas.define(event) == FAIL
+    del event["request"]["session"][0]["challengeMetadata"]
+    assert lambdas.define(event) == FAIL

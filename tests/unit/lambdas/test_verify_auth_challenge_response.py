@@ -1,14 +1,19 @@
 """Verify: one write decides, and only the right answer of a live code is right."""
 
+from typing import Any
+
+import boto3
 import pytest
 
 import agent.main
+from lambdas.email_otp import clients
 from tests.support.aws_stand_in import StandIn, refuse
 from tests.support.triggers import (
     ADA,
     BOB,
     NOBODY,
     SUB,
+    UNREADABLE_METADATA,
     Clock,
     Event,
     Guest,
@@ -339,3 +344,37 @@ def test_does_not_route_on_the_trigger_source(lambdas: Lambdas, trigger_source: 
     """The documentation writes this one in two ways."""
     event = saved_event("verify_right_answer") | {"triggerSource": trigger_source}
     assert lambdas.verify(event) is True
+
+
+@pytest.mark.parametrize("metadata", UNREADABLE_METADATA)
+def test_no_answer_meets_a_challenge_that_cannot_be_read(
+    lambdas: Lambdas, aws: StandIn, metadata: object
+) -> None:
+    """T17: written by another version of the triggers, say; the guest asks for a new code."""
+    event = saved_event("verify_right_answer")
+    for private in ({"challenge": metadata}, {}, None):
+        event["request"]["privateChallengeParameters"] = private
+        assert lambdas.verify(event) is False
+    del event["request"]["privateChallengeParameters"]
+    assert lambdas.verify(event) is False
+    assert aws.calls == []
+
+
+def test_client_that_updates_users_is_made_once_a_process(
+    lambdas: Lambdas, aws: StandIn, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients.cognito.cache_clear()
+    made: list[str] = []
+    make: Any = boto3.client
+
+    def counting(service: str, **options: Any) -> Any:
+        made.append(service)
+        return make(service, **options)
+
+    monkeypatch.setattr(boto3, "client", counting)
+    for _ in range(2):
+        created = lambdas.create(ADA.first_round())
+        assert lambdas.verify(ADA.answer(created, aws.mails[-1].code)) is True
+        clock.at += 31
+    assert len(aws.verified) == 2
+    assert made == ["cognito-idp"]

@@ -8,7 +8,7 @@ from lambdas.email_otp.user import User
 from tests.support.aws_stand_in import StandIn, refuse
 from tests.support.triggers import EVENTS_ISSUED_AT, POOL, Clock, Lambdas
 
-ADA = User(key="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+ADA = User(name="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 
 
 def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: StandIn) -> None:
@@ -16,9 +16,9 @@ def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: S
     aws.faults["SendEmail"] = refuse("MessageRejected")
     for _ in range(3):
         with pytest.raises(DeliveryError):
-            lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+            lambdas.issuer.issue(ADA, user_pool_id=POOL)
     for _ in range(2):
-        issued = lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+        issued = lambdas.issuer.issue(ADA, user_pool_id=POOL)
         assert issued == Issued(challenge=None, retry_after_seconds=30)
     assert aws.calls.count("SendEmail") == 3
 
@@ -30,12 +30,12 @@ def test_code_mailed_again_says_when_it_was_asked_for_first(
     clock.at = EVENTS_ISSUED_AT + 7
     aws.faults["SendEmail"] = refuse("MessageRejected")
     with pytest.raises(DeliveryError):
-        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+        lambdas.issuer.issue(ADA, user_pool_id=POOL)
     del aws.faults["SendEmail"]
     clock.at += 5
-    lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    lambdas.issuer.issue(ADA, user_pool_id=POOL)
     clock.at += 31
-    lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    lambdas.issuer.issue(ADA, user_pool_id=POOL)
     again, new = (mail.text for mail in aws.mails)
     assert "Asked for on 1 January 2026 at 00:00:07 UTC." in again
     assert "Asked for on 1 January 2026 at 00:00:43 UTC." in new
@@ -45,7 +45,7 @@ def test_no_mail_without_a_record(lambdas: Lambdas, aws: StandIn) -> None:
     """T12."""
     aws.faults["TransactWriteItems"] = refuse("InternalServerError", 500)
     with pytest.raises(Exception, match="InternalServerError"):
-        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+        lambdas.issuer.issue(ADA, user_pool_id=POOL)
     assert "SendEmail" not in aws.calls
 
 
@@ -53,14 +53,14 @@ def test_no_record_and_no_mail_without_the_key(lambdas: Lambdas, aws: StandIn) -
     """T14."""
     aws.faults["GetSecretValue"] = refuse("AccessDeniedException")
     with pytest.raises(Exception, match="AccessDenied"):
-        lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+        lambdas.issuer.issue(ADA, user_pool_id=POOL)
     assert aws.calls == ["GetSecretValue"]
 
 
 def test_nothing_to_join_after_a_sign_in(lambdas: Lambdas, aws: StandIn, clock: Clock) -> None:
     """T04: the redeemed challenge is not handed out again."""
-    issued = lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL)
+    issued = lambdas.issuer.issue(ADA, user_pool_id=POOL)
     assert issued.challenge
     assert lambdas.answerer.is_correct(issued.challenge, aws.mails[0].code, ADA)
     clock.at += 12
-    assert lambdas.issuer.issue(lambda _: ADA, user_pool_id=POOL) == Issued(None, 18)
+    assert lambdas.issuer.issue(ADA, user_pool_id=POOL) == Issued(None, 18)

@@ -5,9 +5,9 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any
 
 import pytest
+from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import BaseTriggerEvent
 
 from lambdas.email_otp.errors import DeliveryError, TriggerError
 from lambdas.email_otp.observability import trigger
@@ -142,8 +142,8 @@ def test_correlation_id_is_taken_if_it_looks_like_one_and_forgotten_after(
 def test_any_failure_becomes_a_fixed_text(error: Exception, text: str) -> None:
     """T24's share of the triggers."""
 
-    @trigger
-    def failing(_event: dict[str, Any], _context: Any) -> dict[str, Any]:
+    @trigger(BaseTriggerEvent)
+    def failing(_event: BaseTriggerEvent) -> None:
         raise error
 
     with pytest.raises(TriggerError) as raised:

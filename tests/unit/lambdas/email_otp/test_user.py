@@ -1,6 +1,9 @@
 """Who an event is about."""
 
 import pytest
+from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import (
+    CreateAuthChallengeTriggerEvent,
+)
 
 from lambdas.email_otp.challenge import CodeKey
 from lambdas.email_otp.user import User
@@ -11,14 +14,13 @@ KEY = CodeKey(version="v1", secret=b"example-key")
 def _user(
     attributes: dict[str, str] | None, *, name: str = "sub-1", not_found: bool | None = None
 ) -> User:
-    return User.from_event(
-        user_name=name, user_attributes=attributes, user_not_found=not_found, key=KEY
-    )
+    request = {"userAttributes": attributes, "userNotFound": not_found}
+    return User.from_event(CreateAuthChallengeTriggerEvent({"userName": name, "request": request}))
 
 
 def test_known_user_is_keyed_by_sub() -> None:
     user = _user({"sub": "sub-1", "email": "ada@example.com", "locale": "de"}, name="typed")
-    assert (user.key, user.known, user.address) == ("sub-1", True, "ada@example.com")
+    assert (user.ledger_key(KEY), user.known, user.address) == ("sub-1", True, "ada@example.com")
     assert (user.locale, user.email_verified) == ("de", False)
 
 
@@ -36,9 +38,10 @@ def test_unknown_user_is_keyed_by_a_hidden_name(attributes: dict[str, str] | Non
     user = _user(attributes, name="Nobody@Example.com", not_found=True)
     assert not user.known
     assert user.address == "nobody@example.com"
-    assert "nobody" not in user.key
+    assert "nobody" not in user.ledger_key(KEY)
     assert user == _user(None, name="nobody@example.COM", not_found=True)
-    assert user.key != _user(None, name="else@example.com", not_found=True).key
+    other = _user(None, name="else@example.com", not_found=True)
+    assert user.ledger_key(KEY) != other.ledger_key(KEY)
 
 
 @pytest.mark.parametrize("attributes", [None, {}, {"sub": "s"}, {"email": "ada@example.com"}])
