@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.email_otp.errors import DeliveryError
-from lambdas.email_otp.templates import TEXTS
-from lambdas.email_otp.templates.page import PAGE
-from lambdas.email_otp.templates.texts import Texts
+from lambdas.email_otp.mail_page import PAGE
+from lambdas.email_otp.mail_texts import TEXTS, Texts
 
 if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client

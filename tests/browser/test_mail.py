@@ -6,8 +6,8 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Page
 
+from lambdas.email_otp.mail_texts import TEXTS
 from lambdas.email_otp.mailer import compose
-from lambdas.email_otp.templates import TEXTS
 from tests.browser.conftest import SCREENSHOTS
 
 ASKED_AT = 1_795_600_452

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from lambdas.email_otp.templates import TEXTS
+from lambdas.email_otp.mail_texts import TEXTS
 
 
 @pytest.mark.parametrize("language", sorted(TEXTS))

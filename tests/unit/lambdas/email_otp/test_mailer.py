@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from lambdas.email_otp.errors import DeliveryError
+from lambdas.email_otp.mail_texts import TEXTS
 from lambdas.email_otp.mailer import (
     Mailer,
     compose,
@@ -19,7 +20,6 @@ from lambdas.email_otp.mailer import (
     whole_minutes,
     with_display_name,
 )
-from lambdas.email_otp.templates import TEXTS
 from tests.support.aws_stand_in import StandIn
 from tests.support.triggers import aws_clients
 
