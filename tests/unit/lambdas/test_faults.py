@@ -300,7 +300,7 @@ def _canceled(*codes: str) -> Refusal:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The pauses between tries, which take no time here."""
     slept: list[float] = []
-    monkeypatch.setattr("lambdas.email_otp.ledger.time.sleep", slept.append)
+    monkeypatch.setattr("lambdas.email_otp.conditional_writes.time.sleep", slept.append)
     return slept
 
 

@@ -17,7 +17,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from lambdas.email_otp import clients, ledger, observability
+from lambdas.email_otp import clients, conditional_writes, observability
 from lambdas.email_otp.errors import TriggerError
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import Died, Refusal
@@ -81,7 +81,7 @@ class SignIns(RuleBasedStateMachine):
         self._patch.setattr(secrets, "token_hex", lambda size: dice.randbytes(size).hex())
         *_, cognito = aws_clients(short_cut=True)
         self._patch.setattr(clients, "cognito", lambda: cognito)
-        self._patch.setattr(ledger, "_PAUSES_SECONDS", (0, 0, 0))
+        self._patch.setattr(conditional_writes, "_PAUSES_SECONDS", (0, 0, 0))
         # What is logged has tests of its own, and takes most of the time.
         self._patch.setattr(logging.getLogger(observability.logger.service), "disabled", True)
         self._patch.setattr(observability.metrics, "add_metric", lambda *_: None)

@@ -1,11 +1,22 @@
 """The ledger alone: what each write sends, and how it reads AWS's refusals."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lambdas.email_otp.challenge import Challenge, CodeKey
-from lambdas.email_otp.ledger import Joined, Ledger, Reserved, Throttled
+from lambdas.email_otp.conditional_writes import Table
+from lambdas.email_otp.ledger import (
+    SEND_WAIT,
+    SHORT_CODE_WAIT,
+    Joined,
+    Ledger,
+    Reserved,
+    Throttled,
+)
 from tests.support.aws_stand_in import StandIn
-from tests.support.triggers import POOL, Clock, Lambdas
+from tests.support.dynamodb_expressions import holds
+from tests.support.triggers import POOL, Clock, Lambdas, aws_clients
 
 KEY = CodeKey(version="v1", secret=b"example-key")
 DAY = 24 * 3600
@@ -162,3 +173,26 @@ def test_long_code_may_be_answered_however_many_answers_were_wrong(
     assert not ledger.redeem("ada", short, "digest")
     assert ledger.count_wrong_answer("ada", long)
     assert ledger.redeem("ada", long, "digest")
+
+
+@given(
+    sends=st.lists(st.integers(0, 2 * DAY), max_size=20),
+    wrong_answers=st.lists(st.integers(0, 30 * DAY), max_size=10),
+    ago=st.sampled_from([0, 29, 30, 599, 600, 899, 900, DAY, 20 * DAY - 1, 20 * DAY]),
+)
+def test_condition_and_time_of_each_wait_agree(
+    sends: list[int], wrong_answers: list[int], ago: int
+) -> None:
+    """T10: what DynamoDB lets through is what was promised to whoever waits."""
+    start = 1_800_000_000
+    logs = {"s": sorted(sends, reverse=True), "w": sorted(wrong_answers, reverse=True)}
+    item = {f"{log}{i}": start + at for log, ats in logs.items() for i, at in enumerate(ats)}
+    now = max([start, *item.values()]) + ago
+    table = Table(aws_clients(short_cut=True)[0], "ledger")
+    typed = {name: {"N": str(at)} for name, at in item.items()}
+    for wait in (SEND_WAIT, SHORT_CODE_WAIT, SEND_WAIT & SHORT_CODE_WAIT):
+        ends_at = wait.ends_at(item)
+        for second in (now, max(ends_at - 1, start), max(ends_at, start)):
+            write = table.write("ada", "SET a=:now", wait.is_over, now=second)
+            is_over = holds(wait.is_over, typed, write["ExpressionAttributeValues"])
+            assert is_over == (second >= ends_at)
