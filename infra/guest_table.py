@@ -9,7 +9,7 @@ class GuestTable(Construct):
     """The guest records, read and written by the agent alone.
 
     Attributes:
-        table: keyed by `cognito_sub`; of a claimed number, `guest_id#` and the number.
+        table: Keyed by `cognito_sub`; of a claimed number, `guest_id#` and the number.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, removal_policy: RemovalPolicy):

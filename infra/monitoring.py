@@ -94,11 +94,11 @@ class Monitoring(Construct):
 
 
 def _sum(metrics: dict[str, cloudwatch.Metric], period: Duration) -> cloudwatch.MathExpression:
-    """Their sum, where one that has no data counts nothing.
+    """Add metrics up, where one without data counts as nothing.
 
     Args:
-        metrics: by the names they get in the expression.
-        period: how long one sum is.
+        metrics: By the names they get in the expression.
+        period: How long one sum is.
     """
     named = {name[0].lower() + name[1:]: metric for name, metric in metrics.items()}
     return cloudwatch.MathExpression(

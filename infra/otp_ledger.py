@@ -9,7 +9,7 @@ class OtpLedger(Construct):
     """The table that decides what may be sent and which answers count.
 
     Attributes:
-        table: keyed by the user's `sub`, items lapse at `expires_at` (epoch seconds).
+        table: Keyed by the user's `sub`, items lapse at `expires_at` (epoch seconds).
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, removal_policy: RemovalPolicy):

@@ -41,9 +41,7 @@ class Settings(CreateSettings):
     refresh_token_days: Annotated[int, Setting("life of the refresh token", 1, 3650)] = 30
     refresh_token_rotation: Annotated[
         bool,
-        Setting(
-            "a refresh replaces the refresh token (said to need Cognito's Essentials plan)",
-        ),
+        Setting("a refresh replaces the refresh token (said to need Cognito's Essentials plan)"),
     ] = True
     alarm_email: Annotated[
         str | None,

@@ -26,7 +26,7 @@ class Issued:
 
     @property
     def metadata(self) -> str:
-        """What Cognito keeps of it for the triggers."""
+        """Return what Cognito keeps of it for the triggers."""
         return self.challenge.to_metadata() if self.challenge else UNANSWERABLE
 
 

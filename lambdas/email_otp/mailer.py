@@ -84,7 +84,7 @@ class Mailer:
 
 
 def is_plain_address(address: str) -> bool:
-    """Whether this is one ASCII address and nothing else."""
+    """Tell whether this is one ASCII address and nothing else."""
     return len(address) <= _MAX_ADDRESS_CHARACTERS and bool(_ADDRESS.fullmatch(address))
 
 
@@ -168,7 +168,7 @@ def _asked(texts: Texts, asked_at: int) -> str:
 
 
 def _headers() -> list["MessageHeaderTypeDef"]:
-    """What keeps mails apart, and machines from answering them."""
+    """Return what keeps mails apart, and machines from answering them."""
     headers = {
         # Mail programs that fold like mails into one leave those whose value differs apart. It is
         # new with each mail, and made from nothing.

@@ -28,7 +28,7 @@ def test_every_user_has_an_address_and_it_can_be_marked_as_verified(pool: dict[s
     assert pool["Schema"] == [{"Name": "email", "Required": True, "Mutable": True}]
 
 
-def test_nobody_signs_herself_up(pool: dict[str, Any]) -> None:
+def test_there_is_no_self_sign_up(pool: dict[str, Any]) -> None:
     assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
 
 

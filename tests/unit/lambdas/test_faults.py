@@ -320,7 +320,7 @@ def test_send_starts_over_after_a_conflict(
 def test_refusal_beside_a_conflict_is_not_tried_again(
     lambdas: Lambdas, aws: StandIn, pauses: list[float]
 ) -> None:
-    """T10b: many send at once, and a guest's repeat joins her code without waiting for them."""
+    """T10b: many send at once, and a guest's repeat joins their code without waiting for them."""
     lambdas.create(ADA.first_round())
     refusal = _canceled("ConditionalCheckFailed", "TransactionConflict")
     refusal.more["CancellationReasons"][0]["Item"] = aws.items[SUB]
@@ -351,7 +351,7 @@ def test_other_reasons_to_cancel_are_not_tried_again(
 def test_right_answer_starts_over_after_a_conflict(
     lambdas: Lambdas, aws: StandIn, pauses: list[float]
 ) -> None:
-    """T10: an attacker's requests for the same user hold her item in transactions."""
+    """T10: an attacker's requests for the same user hold their item in transactions."""
     created = lambdas.create(ADA.first_round())
     _conflicts(aws, "UpdateItem", 2, Refusal("TransactionConflictException"))
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
