@@ -84,11 +84,7 @@ class Issuer:
                 return Issued(None, retry_after_seconds)
 
     def show_again(self, metadata: str | None) -> Issued:
-        """Return the challenge of the round before, whose answer was wrong. Calls nothing.
-
-        Args:
-            metadata: What the triggers kept of that round.
-        """
+        """Return the challenge of the last round, whose answer was wrong. Calls nothing."""
         challenge = Challenge.from_metadata(metadata)
         if challenge is None:
             return Issued(None, 0)

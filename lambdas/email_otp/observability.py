@@ -40,9 +40,6 @@ def trigger[Event: DictWrapper](
     A failure is logged once, without its text, and a fixed one is raised instead: texts of AWS
     clients hold addresses. (Powertools' `event_source` would log them.) The event is never
     logged, whatever the environment says.
-
-    Args:
-        data_class: What the function takes the event as.
     """
 
     def handler_of(fill_in: Callable[[Event], None]) -> Handler:

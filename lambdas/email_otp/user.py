@@ -16,14 +16,9 @@ if TYPE_CHECKING:
 class User:
     """The user of one event.
 
-    Attributes:
-        name: Their `sub`; of an unknown user, what was typed.
-        known: False where Cognito runs the triggers for a user who does not exist, so that
-            callers cannot tell.
-        address: What Cognito holds; of an unknown user, what was typed.
-        locale: Their `locale` attribute, or "".
-        email_verified: Whether the address is marked as verified.
-
+    `known` is False where Cognito runs the triggers for a user who does not exist, so that
+    callers cannot tell. `name` is the user's `sub` and `address` what Cognito holds; for an
+    unknown user both are what was typed.
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pool-managing-errors.html
     """
 
