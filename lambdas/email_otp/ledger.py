@@ -25,7 +25,7 @@ A pool's hour has `sends` and `expires_at`.
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 from lambdas.email_otp.conditional_writes import Item, Table, Write
@@ -49,8 +49,7 @@ _HOUR_SECONDS = 3600
 _EXPIRY_SECONDS = WRONG_ANSWERS_SECONDS + DAILY_SECONDS
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Time that has to pass, as a condition for DynamoDB and as a time for whoever waits.
 
     Attributes:

@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, NamedTuple, Self
 
 
 class SettingsError(ValueError):
     """A setting is missing, unreadable or out of range; the message says what to pass."""
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
+class Setting(NamedTuple):
     """What a setting means. A whole number also has bounds, both of them allowed."""
 
     words: str
