@@ -208,7 +208,16 @@ def test_foreign_metadata_is_no_challenge(metadata: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"more": 1}, {"issued_at": "1000"}, {"digits": 6.0}, {"digits": True}, {"id": None}]
+    "changed",
+    [
+        {"more": 1},
+        {"issued_at": "1000"},
+        {"digits": 6.0},
+        {"digits": True},
+        {"id": None},
+        {"address_digest": "\u00e9"},
+        {"id": "\ud800"},
+    ],
 )
 def test_metadata_of_another_version_is_no_challenge(changed: dict[str, object]) -> None:
     """T17: with a field more, one less, or one of another type."""
