@@ -8,7 +8,6 @@ from playwright.sync_api import Page
 
 from lambdas.email_otp.mail_texts import TEXTS
 from lambdas.email_otp.mailer import compose
-from tests.browser.conftest import SCREENSHOTS
 
 ASKED_AT = 1_795_600_452
 # A long one without a blank, as the sender's domain may be.

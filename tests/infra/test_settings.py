@@ -1,19 +1,14 @@
 """Settings: what is accepted, and the sentence that refuses what is not."""
 
-import json
 import re
-import subprocess
-import sys
 from dataclasses import MISSING, Field, fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from infra.local.ministack import ROOT
 from infra.settings import Settings, SettingsError
 from lambdas.email_otp.settings import CreateSettings, described
-
-ROOT = Path(__file__).parents[2]
 
 
 def from_context(**context: Any) -> Settings:
@@ -198,24 +193,3 @@ def test_name_that_is_no_setting_is_refused(name: str) -> None:
 def test_cdks_own_context_is_left_alone() -> None:
     own = {"@aws-cdk/core:flag": True, "aws:cdk:key": 1, "acknowledged-issue-numbers": [1]}
     assert from_context(**own) == from_context()
-
-
-@pytest.mark.parametrize(
-    ("context", "sentence"),
-    [
-        ({}, "error: sender is missing: pass the address that sign-in mails come from"),
-        ({"sender": "x"}, "error: sender is 'x': pass one plain address"),
-    ],
-)
-def test_app_ends_with_a_sentence_and_no_traceback(context: dict[str, str], sentence: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "app.py"],
-        cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "CDK_CONTEXT_JSON": json.dumps(context)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert done.stderr.startswith(sentence)
-    assert done.stderr.count("\n") == 1

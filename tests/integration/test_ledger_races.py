@@ -10,7 +10,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from infra import ministack
+from infra.local import ministack
+from infra.local.deployment import CREDENTIALS
 from infra.settings import LOCAL_REGION
 from lambdas.email_otp import answering, issuing
 from lambdas.email_otp.answering import Answerer
@@ -115,7 +116,7 @@ class SignIns:
         self.answerer = Answerer(self.ledger, OneKey(), code_ttl_seconds=TTL_SECONDS)
 
     def start(self, user: User = ADA) -> Issued:
-        """A sign-in's first round."""
+        """Begin a sign-in."""
         return self.issuer.issue(user, user_pool_id=self.user_pool_id)
 
     def challenge(self, user: User = ADA) -> Challenge:

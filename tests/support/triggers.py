@@ -5,17 +5,17 @@ import json
 import sys
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 
+from infra.local.ministack import ROOT
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import SECRET_ARN, TABLE
 
-EVENTS = Path(__file__).resolve().parents[1] / "events"
+EVENTS = ROOT / "tests" / "events"
 POOL = "us-east-1_EXAMPLE01"
 """The user pool of tests/events."""
 SUB = "11111111-2222-3333-4444-555555555555"

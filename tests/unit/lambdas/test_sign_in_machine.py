@@ -313,7 +313,7 @@ class SignIns(RuleBasedStateMachine):
         key = name if GUESTS[name].email else f"{name} {version}"
         return self.persons.setdefault(key, Person(self.stack))
 
-    def _first_round(
+    def _first_round(  # noqa: C901 - one round, with all that may go wrong in it
         self, name: str, lambdas: Lambdas, mailing: Mailing, beside: list[int]
     ) -> list[Session]:
         """Call Create as the model expects it to answer."""

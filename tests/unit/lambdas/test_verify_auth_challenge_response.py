@@ -5,7 +5,7 @@ from typing import Any
 import boto3
 import pytest
 
-import agent.main
+from agent.service.requests import LOCALE
 from lambdas.email_otp import clients
 from tests.support.aws_stand_in import StandIn, refuse
 from tests.support.triggers import (

@@ -2,12 +2,12 @@
 
 import pytest
 
-from agent import decoys as rules
-from agent.decoys import Decoy, Decoys
-from agent.login import EmailOtpLogin
-from agent.outcomes import CodeSent, ErrorCode, Refused
+from agent.sign_in import decoys as rules
+from agent.sign_in.decoys import Decoy, Decoys
+from agent.sign_in.outcomes import CodeSent, ErrorCode, Refused
 from lambdas.email_otp import ledger
-from tests.unit.agent.fakes import NOW, Clock, FakeCognito
+from tests.support.fakes import NOW, Clock, FakeCognito
+from tests.support.logins import Logins
 
 
 def test_t39_three_requests_within_seconds_bring_one_new_mail(

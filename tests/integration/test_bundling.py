@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from infra import bundling
+from infra.local.ministack import ROOT
 
-SOURCES = Path(__file__).parents[2] / "lambdas"
+SOURCES = ROOT / "lambdas"
 HANDLERS = {"define_auth_challenge", "create_auth_challenge", "verify_auth_challenge_response"}
 
 
