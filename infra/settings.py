@@ -51,9 +51,6 @@ class Settings(CreateSettings):
         Literal["retain", "destroy"],
         Setting("`destroy` deletes users, guests and ledger with the stack"),
     ] = "retain"
-    agent: Annotated[bool, Setting("comes later; until then it stops synth")] = False
-    web: Annotated[bool, Setting("comes later; until then it stops synth")] = False
-    model_id: Annotated[str | None, Setting("comes later; until then it stops synth")] = None
     local: Annotated[
         bool,
         Setting(
@@ -80,12 +77,6 @@ class Settings(CreateSettings):
                 f"removal_policy is {self.removal_policy!r}: pass retain (keep users, guests and "
                 "ledger when the stack is deleted) or destroy"
             )
-        for name in ("agent", "web", "model_id"):
-            if value := getattr(self, name):
-                raise SettingsError(
-                    f"{name}={str(value).lower()} is not available yet, it comes in a later "
-                    f"version: leave {name} out"
-                )
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> Self:
