@@ -15,6 +15,7 @@ UNANSWERABLE = "unanswerable"
 """Metadata where nothing was sent. It is no JSON, so it is never read as a challenge."""
 
 _MAX_ANSWER_CHARACTERS = 64
+_MAX_DIGITS = 32  # more than any version mails
 # Unicode's categories of dashes (Pd) and of format characters, which nobody sees (Cf).
 _DROPPED = {"Pd", "Cf"}
 
@@ -87,13 +88,15 @@ class Challenge:
         """
         try:
             values = json.loads(metadata)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return None
         types = {field.name: field.type for field in fields(cls)}
         if not isinstance(values, dict) or {key: type(values[key]) for key in values} != types:
             return None
-        # All of ours is, and digests of other texts could not be compared.
-        return cls(**values) if all(str(value).isascii() for value in values.values()) else None
+        # All of ours is ASCII, and digests of other texts could not be compared; a code of no digits,
+        # or of millions, could not be derived.
+        sound = all(str(value).isascii() for value in values.values())
+        return cls(**values) if sound and 0 < values["digits"] <= _MAX_DIGITS else None
 
     def to_metadata(self) -> str:
         """Write the challenge as compact JSON."""

@@ -32,6 +32,7 @@ UNREADABLE_METADATA: list[object] = [
     '"text"',
     '{"id":1}',
     "no JSON",
+    "[" * 100_000,
     5,
     {},
 ]
