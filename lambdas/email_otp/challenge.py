@@ -93,8 +93,8 @@ class Challenge:
         types = {field.name: field.type for field in fields(cls)}
         if not isinstance(values, dict) or {key: type(values[key]) for key in values} != types:
             return None
-        # All of ours is ASCII, and digests of other texts could not be compared; a code of no digits,
-        # or of millions, could not be derived.
+        # All of ours is ASCII, and digests of other texts could not be compared; a code of no
+        # digits, or of millions, could not be derived.
         sound = all(str(value).isascii() for value in values.values())
         return cls(**values) if sound and 0 < values["digits"] <= _MAX_DIGITS else None
 
