@@ -18,7 +18,7 @@ from typing import Any
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-from agent.sign_in import EmailOtp, ErrorCode, Refused, SignedIn
+from agent.sign_in import EmailOtp, Refused, SignedIn
 from agent.sign_in.client_only import open_for_client
 from agent.sign_in.identity import KeysUnavailableError, TokenError, TokenVerifier
 from agent.sign_in.login import EmailOtpLogin, PendingLogin
@@ -27,7 +27,6 @@ from agent.sign_in.settings import Settings, SettingsError
 from agent.sign_in.visitor_input import hide_code_field
 
 OUTPUTS_FILE = Path(".local/outputs.json")
-_FINAL = {ErrorCode.OTP_EXPIRED, ErrorCode.MAX_ATTEMPTS_EXCEEDED, ErrorCode.NO_LOGIN_PENDING}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -97,7 +96,7 @@ def sign_in(
         if isinstance(outcome, SignedIn):
             return outcome
         print(_explain(outcome), file=sys.stderr)
-        if outcome.error_code in _FINAL or pending.code is None:
+        if pending.code is None:
             return None
 
 
