@@ -28,7 +28,8 @@ from infra import bundling
 from infra.local import agent as local_agent
 from infra.local import deployment
 from infra.local.ministack import ROOT
-from tests.support.agent_process import Chat, http, outputs_of, running_agent
+from tests.support.agent_process import Chat, http, running_agent
+from tests.support.chunks import outputs_of
 from tests.support.deployment import Deployment, new_address
 
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.agent_process import Chat, running_agent, text_of
+from tests.support.agent_process import Chat, running_agent
+from tests.support.chunks import text_of
 from tests.support.deployment import Deployment
 from tests.support.http_server import QuietHandler, answering
 

@@ -14,15 +14,8 @@ import httpx
 import pytest
 
 from agent.sign_in.outcomes import ErrorCode
-from tests.support.agent_process import (
-    Chat,
-    ask_for_code,
-    outputs_of,
-    running_agent,
-    sign_in,
-    text_of,
-    tokens_in,
-)
+from tests.support.agent_process import Chat, ask_for_code, running_agent, sign_in, tokens_in
+from tests.support.chunks import outputs_of, text_of
 from tests.support.deployment import Deployment, other_than
 
 

@@ -1,12 +1,11 @@
 """The agent as its users reach it: a process on loopback, spoken to over HTTP."""
 
 import contextlib
-import json
 import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import httpx
 
 from infra.local import agent as local_agent
 from infra.local import ministack
+from tests.support.chunks import chunks_in, outputs_of, text_of
 from tests.support.deployment import Deployment
 
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
@@ -60,23 +60,6 @@ class Chat:
         if self.access_token:
             headers["Authorization"] = f"Bearer {self.access_token}"
         return headers
-
-
-def chunks_in(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Yield the chunks in the lines of a server-sent stream."""
-    for line in lines:
-        if line:
-            yield json.loads(line.removeprefix("data: "))
-
-
-def text_of(chunks: Iterable[dict[str, Any]]) -> str:
-    """Return what the agent said."""
-    return "".join(chunk["delta"] for chunk in chunks if chunk["type"] == "text-delta")
-
-
-def outputs_of(chunks: Iterable[dict[str, Any]]) -> list[Any]:
-    """Return the outputs of the tools it used."""
-    return [chunk["output"] for chunk in chunks if chunk["type"] == "tool-output-available"]
 
 
 def ask_for_code(chat: Chat, address: str) -> None:

@@ -15,7 +15,8 @@ from botocore.exceptions import ClientError
 from strands.types.streaming import StreamEvent
 
 from agent.sign_in.settings import Settings
-from tests.support.agent_process import SESSION_HEADER, Chat, sign_in, text_of
+from tests.support.agent_process import SESSION_HEADER, Chat, sign_in
+from tests.support.chunks import text_of
 from tests.support.deployment import Deployment, new_address
 from tests.support.scripted_model import Call, ScriptedModel, reference_in
 

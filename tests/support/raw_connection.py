@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 from urllib.parse import urlsplit
 
-from tests.support.agent_process import SESSION_HEADER, chunks_in, outputs_of
+from tests.support.agent_process import SESSION_HEADER
+from tests.support.chunks import chunks_in, outputs_of
 
 
 @dataclass(frozen=True)

@@ -98,14 +98,6 @@ class Browser:
         return chunks
 
 
-def text_of(chunks: list[dict[str, Any]]) -> str:
-    return "".join(c["delta"] for c in chunks if c["type"] == "text-delta")
-
-
-def outputs_of(chunks: list[dict[str, Any]]) -> list[Any]:
-    return [c["output"] for c in chunks if c["type"] == "tool-output-available"]
-
-
 def scripted(email_otp: EmailOtp, verifier: TokenVerifier, model: ScriptedModel) -> Browser:
     return Browser(
         TestClient(

@@ -13,7 +13,7 @@ import pytest
 from agent.service.conversations import MAX_MODEL_CALLS_PER_TURN
 from agent.sign_in import EmailOtp
 from agent.sign_in.stream import STREAM_FAILED
-from tests.support.agent_process import SESSION_HEADER, Chat, outputs_of, text_of
+from tests.support.agent_process import SESSION_HEADER, Chat
 from tests.support.attacks import (
     PROFILE,
     Member,
@@ -24,6 +24,7 @@ from tests.support.attacks import (
     post,
     verify_what_was_typed,
 )
+from tests.support.chunks import outputs_of, text_of
 from tests.support.deployment import Deployment, new_address, other_than
 from tests.support.leak_search import Secret, find_leaks
 from tests.support.scripted_model import Call, reference_in

@@ -39,7 +39,8 @@ from agent.service.settings import ServiceSettings
 from agent.sign_in.observability import JsonFormatter
 from agent.sign_in.turns import EmailOtp
 from infra.local import agent as local_agent
-from tests.support.agent_process import SESSION_HEADER, chunks_in, outputs_of
+from tests.support.agent_process import SESSION_HEADER
+from tests.support.chunks import chunks_in, outputs_of
 from tests.support.deployment import Deployment, other_than
 from tests.support.leak_search import Secret, encoded, find_leaks
 

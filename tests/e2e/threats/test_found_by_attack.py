@@ -14,8 +14,9 @@ import httpx
 import pytest
 
 from agent.sign_in import ErrorCode, Refused
-from tests.support.agent_process import SESSION_HEADER, Chat, outputs_of, text_of
+from tests.support.agent_process import SESSION_HEADER, Chat
 from tests.support.attacks import Member, Puppet, bearer, call, is_well, post
+from tests.support.chunks import outputs_of, text_of
 from tests.support.deployment import Deployment, new_address
 
 

@@ -12,8 +12,9 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives import serialization
 
 from agent.sign_in.settings import Settings
-from tests.support.agent_process import Chat, outputs_of, running_agent, sign_in, text_of
+from tests.support.agent_process import Chat, running_agent, sign_in
 from tests.support.attacks import Member, Puppet, assemble, bearer, call, claims_of, post, refused
+from tests.support.chunks import outputs_of, text_of
 from tests.support.deployment import Deployment, new_address
 from tests.support.fakes import Clock, Signer
 from tests.support.serving import KeyServer

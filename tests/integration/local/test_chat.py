@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.support.agent_process import Chat, outputs_of, running_agent, text_of
+from tests.support.agent_process import Chat, running_agent
+from tests.support.chunks import outputs_of, text_of
 from tests.support.deployment import Deployment
 
 TWO_NAMES = ("127.0.0.1", "localhost")

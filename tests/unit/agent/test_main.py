@@ -15,6 +15,7 @@ from agent.sign_in.identity import TokenVerifier
 from agent.sign_in.outcomes import ErrorCode
 from agent.sign_in.stream import STREAM_FAILED
 from agent.sign_in.turns import EmailOtp
+from tests.support.chunks import outputs_of, text_of
 from tests.support.fakes import (
     SESSION_ID,
     Clock,
@@ -33,9 +34,7 @@ from tests.support.service import (
     Browser,
     chunks_of,
     context_of,
-    outputs_of,
     scripted,
-    text_of,
 )
 
 

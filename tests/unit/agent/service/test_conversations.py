@@ -17,6 +17,7 @@ from agent.main import create_app
 from agent.service.conversations import SESSION_BUSY
 from agent.sign_in.identity import TokenVerifier
 from agent.sign_in.turns import EmailOtp
+from tests.support.chunks import outputs_of, text_of
 from tests.support.fakes import (
     LOOPBACK,
     SESSION_ID,
@@ -32,9 +33,7 @@ from tests.support.service import (
     SETTINGS,
     Browser,
     chunks_of,
-    outputs_of,
     scripted,
-    text_of,
     texts_shown,
 )
 

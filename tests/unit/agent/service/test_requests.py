@@ -24,6 +24,7 @@ from agent.sign_in.capacity import Threads
 from agent.sign_in.identity import KeySet, TokenVerifier
 from agent.sign_in.observability import JsonFormatter
 from agent.sign_in.turns import EmailOtp
+from tests.support.chunks import outputs_of, text_of
 from tests.support.fakes import (
     CLIENT_ID,
     ISSUER,
@@ -46,9 +47,7 @@ from tests.support.service import (
     Browser,
     chunks_of,
     context_of,
-    outputs_of,
     scripted,
-    text_of,
     texts_shown,
 )
 
