@@ -84,9 +84,9 @@ def create_app(
                 cognito_sub=cognito_sub,
                 locale=asked.locale,
             )
-            # The library makes the loop, and lets nobody say what threads it has.
+            # AgentCore makes this event loop and offers no setting for its threads.
             asyncio.get_running_loop().set_default_executor(model_threads)
-            return StreamedAnswer(conversations.answer(asked.session_id, conversation, turn), place)
+            return StreamedAnswer(conversations.reply(asked.session_id, conversation, turn), place)
         except Exception as error:  # else its text would be the answer
             if place:
                 place.leave()

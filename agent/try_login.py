@@ -21,7 +21,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from agent.sign_in import EmailOtp, Refused, SignedIn
 from agent.sign_in.client_only import open_for_client
 from agent.sign_in.identity import KeysUnavailableError, TokenError, TokenVerifier
-from agent.sign_in.login import EmailOtpLogin, PendingLogin
+from agent.sign_in.login import LoginFlow, PendingLogin
 from agent.sign_in.observability import log_to_stderr
 from agent.sign_in.settings import Settings, SettingsError
 from agent.sign_in.visitor_input import hide_code_field
@@ -39,9 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
             if options.stack
             else _local_settings(OUTPUTS_FILE)
         )
-        login = EmailOtp.connect(settings, session).login
+        flow = EmailOtp.connect(settings, session).flow
         signed_in = sign_in(
-            login, options.email, name=options.name, locale=options.locale, ask=input
+            flow, options.email, name=options.name, locale=options.locale, ask=input
         )
         if signed_in is None:
             return 1
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def sign_in(
-    login: EmailOtpLogin,
+    flow: LoginFlow,
     email: str,
     *,
     name: str = "",
@@ -69,7 +69,7 @@ def sign_in(
     """Have a code mailed and ask for it until it is right or can no longer be.
 
     Args:
-        login: The flow.
+        flow: The sign-in.
         email: Where the code goes.
         name: For the guest record.
         locale: Language of the guest's mails.
@@ -78,8 +78,8 @@ def sign_in(
     Returns:
         The sign-in, or None after saying why there is none.
     """
-    pending = PendingLogin()
-    sent = login.initiate(pending, email=email, name=name, locale=locale)
+    login = PendingLogin()
+    sent = flow.request_code(login, email=email, name=name, locale=locale)
     if isinstance(sent, Refused):
         print(_explain(sent), file=sys.stderr)
         return None
@@ -92,11 +92,11 @@ def sign_in(
     while True:
         _, typed = hide_code_field(ask(f"Code ({sent.code_length} digits): "))
         (code,) = typed.values()
-        outcome = login.verify(pending, code.digits(sent.code_length))
+        outcome = flow.answer_code(login, code.digits(sent.code_length))
         if isinstance(outcome, SignedIn):
             return outcome
         print(_explain(outcome), file=sys.stderr)
-        if pending.code is None:
+        if login.code is None:
             return None
 
 

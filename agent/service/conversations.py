@@ -12,7 +12,7 @@ from strands import Agent
 from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
-from agent.sign_in.capacity import HISTORY_THREADS, Threads
+from agent.sign_in.capacity import Threads
 from agent.sign_in.observability import describe
 from agent.sign_in.sessions import Sessions
 from agent.sign_in.stream import Chunk, ui_message_chunks
@@ -22,7 +22,8 @@ from .requests import RequestError
 
 _log = logging.getLogger(__name__)
 
-SESSION_BUSY = "The last message of this session is still being answered."
+SESSION_BUSY = "The last message of this chat is still being answered."
+HISTORY_THREADS = 16
 MAX_SESSIONS = 1_000
 SESSION_IDLE_SECONDS = 3_600
 # A sign-in takes a tool call or two; a model that loops ends here.
@@ -68,7 +69,7 @@ class Conversations:
         )
 
     async def open(self, session_id: str, cognito_sub: str | None) -> Conversation:
-        """Return a conversation that its next message may go on with, its history loaded.
+        """Find or make a conversation and load its history, if this owner may continue it.
 
         Raises:
             RequestError: It is another's, or is still being answered.
@@ -78,7 +79,7 @@ class Conversations:
         )
         if conversation.cognito_sub != cognito_sub:
             raise RequestError(
-                403, "foreign_session", "This session is another's: start a new one."
+                403, "foreign_session", "This chat belongs to somebody else. Start a new one."
             )
         if conversation.busy:
             raise RequestError(400, "session_busy", SESSION_BUSY)
@@ -87,7 +88,7 @@ class Conversations:
         await self._load(session_id, conversation)
         return conversation
 
-    async def answer(
+    async def reply(
         self, session_id: str, conversation: Conversation, turn: Turn
     ) -> AsyncGenerator[bytes]:
         """Yield one turn's answer as server-sent events."""
@@ -171,10 +172,7 @@ class Conversations:
 
 
 def _history_id(session_id: str, cognito_sub: str | None) -> str:
-    """Name a session's history after its owner too, whom only the process remembers.
-
-    So nobody else loads it after a restart either.
-    """
+    """Name a history after session and owner, so that after a restart nobody else loads it."""
     return hashlib.sha256(json.dumps([cognito_sub, session_id]).encode()).hexdigest()
 
 

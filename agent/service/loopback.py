@@ -27,10 +27,10 @@ _OWN_SITES = {b"same-origin", b"same-site", b"none"}
 
 
 class LoopbackOnly:
-    """Answers what comes to a loopback `Host`, from no page or from one that has such a host.
+    """Answers a request only if its `Host` and the page it comes from, if any, are loopback names.
 
-    A page whose own name was made to lead here still names itself in `Host`. Everything else
-    gets 403 and nothing of the app.
+    A foreign name that was made to lead here is still seen in `Host`. Everything else gets 403 and
+    nothing of the app.
 
     Args:
         app: What answers; every message passes as it comes.
@@ -71,7 +71,7 @@ def _is_from_here(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 
 def _is_loopback(address: str) -> bool:
-    """Whether a host, with a port or without, is this machine whatever resolves it."""
+    """Tell whether a host, with a port or without, always means this machine."""
     parts = _HOST.fullmatch(address)
     if parts is None or int(parts[2] or 1) > 65535:
         return False

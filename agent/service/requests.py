@@ -32,6 +32,8 @@ NOT_CHECKED = "The sign-in cannot be checked right now. Please try again."
 MAX_BODY_BYTES = 65_536
 MAX_DROPPED_BYTES, DROPPING_SECONDS = 16 * 1024 * 1024, 30
 """How much more of an over-long body is read, and how long, so that its sender reads why."""
+VERIFYING_THREADS = 64
+"""For tokens: those under unknown key ids wait for the key endpoint, 3 s if it hangs."""
 MAX_PROMPT_CHARS = 8_000
 MAX_CODE_CHARS = 64
 # The bounds AgentCore sets for a runtime session id.
@@ -100,9 +102,9 @@ class Admission:
         self._verifier = verifier
         self._is_signed_in = is_signed_in
         self._reads = reads
-        self._verifying = Threads("verify", capacity.VERIFYING_THREADS)
+        self._verifying = Threads("verify", VERIFYING_THREADS)
         self._anonymous = Places(capacity.ANONYMOUS_AT_ONCE)
-        self._members = Places(capacity.MEMBERS_AT_ONCE, each=capacity.A_MEMBERS_AT_ONCE)
+        self._members = Places(capacity.MEMBERS_AT_ONCE, per_owner=capacity.TURNS_PER_MEMBER)
 
     async def admit(self, access_token: str | None) -> tuple[str | None, Place]:
         """Return the `sub` of the member whose token it is, or None, and the place.
@@ -211,8 +213,8 @@ def refusal_of(error: Exception) -> RequestError:
     return refusal
 
 
-async def _refuse_while_sent(receive: Receive, send: Send, *, more: bool) -> None:
-    """Say that a body is too large, and read on: else the connection is reset, its answer unread.
+async def _refuse_too_large(receive: Receive, send: Send, *, more: bool) -> None:
+    """Answer 413 and read on: closed at once, the connection would lose the answer.
 
     https://www.rfc-editor.org/rfc/rfc9112#section-9.6
     """
@@ -248,7 +250,7 @@ class BoundedJsonBody:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         if len(body) > MAX_BODY_BYTES:
-            return await _refuse_while_sent(receive, send, more=more)
+            return await _refuse_too_large(receive, send, more=more)
         try:
             json.loads(body)
         except (ValueError, RecursionError):

@@ -40,9 +40,10 @@ class StreamedAnswer(StreamingResponse):
 
 
 class ModelThreads(ThreadPoolExecutor):
-    """To be the default threads of a loop of turns, where Strands' Bedrock model makes its calls.
+    """The default threads of the loop that turns run on; Strands' Bedrock model calls from there.
 
-    A call goes on when its visitor has left, and holds their place: so none waits for a thread.
+    A call may outlive its visitor, so it holds their place; there are as many threads as places, so
+    that none waits.
     """
 
     def __init__(self) -> None:
@@ -61,9 +62,9 @@ async def from_loop(
     """Pass on what is made on another event loop, without a thread.
 
     Args:
-        chunks: Closed when it has ended, when nobody reads on, or after `READER_SECONDS`.
+        chunks: Closed when they end, when nobody reads any more, or after `READER_SECONDS`.
         loop: Where `chunks` runs.
-        place: Left when that is so.
+        place: Left at that moment.
     """
     here = asyncio.get_running_loop()
     received: asyncio.Queue[bytes | None] = asyncio.Queue()
@@ -82,7 +83,7 @@ async def from_loop(
                         return
                     here.call_soon_threadsafe(received.put_nowait, chunk)
         except Exception as error:
-            _log.error("answer failed", extra=describe(error))
+            _log.error("reply failed", extra=describe(error))
         finally:
             place.leave()
             here.call_soon_threadsafe(received.put_nowait, None)

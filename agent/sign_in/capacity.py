@@ -16,24 +16,20 @@ from typing import Any
 ANONYMOUS_AT_ONCE = 300
 """Turns of visitors who are not signed in; a flood of them takes no place of a member."""
 MEMBERS_AT_ONCE = 100
-A_MEMBERS_AT_ONCE = 10
-"""Of these: one who sends many messages takes no place of others, nor their threads."""
+TURNS_PER_MEMBER = 10
+"""Of these, so that one who sends many messages takes no place or thread of others."""
 TURNS_AT_ONCE = ANONYMOUS_AT_ONCE + MEMBERS_AT_ONCE
 CODE_REQUEST_THREADS = 5
 CODE_ANSWER_THREADS = 3
-"""Apart: who has a code waits for no flood of requests. Further ones wait, as each keeps a Lambda
-busy, of which a new AWS account runs 10 at once."""
-AN_ADDRESS_AT_ONCE = 2
-"""Requests, and answers: who floods one address takes nobody else's turn."""
+"""Separate threads, so that answers do not wait behind requests. Few, because each call keeps a
+Lambda busy, and a new AWS account runs 10 at once."""
+CALLS_PER_ADDRESS = 2
+"""Requests, and likewise answers, so that a flood for one address blocks no other."""
 THREAD_WAIT_SECONDS = 20
-"""Cognito's time-out is 17 s: one that hangs lets the next in."""
+"""Longer than Cognito's time-out of 17 s, so that a call that hangs still makes room."""
 READ_THREADS = MEMBERS_AT_ONCE + 10
 """For records and for asking whether somebody is signed in: one for each member, and some for
 visitors who are told that they are not."""
-VERIFYING_THREADS = 64
-"""For tokens: those under unknown key ids wait for the key endpoint, 3 s if it hangs."""
-HISTORY_THREADS = 16
-"""For stored histories."""
 BUSY = "Too many visitors are being answered just now. Please try again in a few seconds."
 RETRY_AFTER_SECONDS = 5
 
@@ -84,12 +80,12 @@ class Places:
 
     Args:
         limit: How many may be taken at once.
-        each: How many of them by one owner, if one is named; by default all.
+        per_owner: How many of them by one owner, if one is named; by default all.
     """
 
-    def __init__(self, limit: int, *, each: int | None = None) -> None:
+    def __init__(self, limit: int, *, per_owner: int | None = None) -> None:
         self._limit = limit
-        self._each = limit if each is None else each
+        self._per_owner = limit if per_owner is None else per_owner
         self._lock = threading.Lock()
         self._taken: Counter[str] = Counter()
 
@@ -100,7 +96,7 @@ class Places:
             BusyError: None is free, or the owner has as many as one may.
         """
         with self._lock:
-            has_enough = owner and self._taken[owner] >= self._each
+            has_enough = owner and self._taken[owner] >= self._per_owner
             if has_enough or self._taken.total() >= self._limit:
                 raise BusyError
             self._taken[owner] += 1
@@ -118,13 +114,13 @@ class Threads:
         name: Of the threads.
         limit: How many there may be; they are made as they are needed.
         waiting: How many calls may wait for one, each for `THREAD_WAIT_SECONDS`.
-        each: How many calls of one owner there may be, those that wait included.
+        per_owner: How many calls of one owner there may be, those that wait included.
     """
 
     def __init__(
-        self, name: str, limit: int, *, waiting: int = TURNS_AT_ONCE, each: int | None = None
+        self, name: str, limit: int, *, waiting: int = TURNS_AT_ONCE, per_owner: int | None = None
     ) -> None:
-        self._places = Places(limit + waiting, each=each)
+        self._places = Places(limit + waiting, per_owner=per_owner)
         self._executor = ThreadPoolExecutor(limit, name)
 
     async def run[T](self, call: Callable[[], T], *, owner: str = "") -> T:
@@ -134,7 +130,7 @@ class Threads:
 
         Args:
             call: What blocks.
-            owner: Whom the call is for, if one may have only `each` at once.
+            owner: Whom the call is for, if one may have only `per_owner` at once.
 
         Raises:
             BusyError: Every thread is in a call, and as many wait as may, or this one has waited,

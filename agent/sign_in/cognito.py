@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -27,13 +27,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-DELIVERY_FAILED_TEXT = "ERR_EMAIL_DELIVERY_FAILED"
-"""What the Create trigger raises when the mail could not be sent; Cognito wraps it."""
-
-_DEFAULT_CODE = (3, 300, 6)  # attempts, life in seconds, digits: the stack's defaults
 _THROTTLED_RETRY_SECONDS = 30
 _TOKENS_LIMIT = 10_000
-_TOLD_SECONDS = 60
+_CHECK_VALID_SECONDS = 60
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 
@@ -75,6 +71,14 @@ class PendingCode:
     correlation_id: str
 
 
+class _CodeShape(NamedTuple):
+    """What codes look like; by default as the stack's settings do."""
+
+    attempts: int = 3
+    life_seconds: int = 300
+    digits: int = 6
+
+
 @dataclass(slots=True, weakref_slot=True)
 class _Creation:
     """A user who is being created, shared by those who ask at the same time."""
@@ -84,11 +88,11 @@ class _Creation:
 
 
 @dataclass(slots=True)
-class _Told:
+class _TokenCheck:
     """Whether Cognito takes a token, and until when, epoch seconds, it is not asked again."""
 
     signed_in: bool = False
-    until: float = 0
+    valid_until: float = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -115,9 +119,9 @@ class Cognito:
         self._client_id = client_id
         self._clock = clock
         self._decoys = Decoys(clock)
-        self._usual_code: tuple[int, int, int] | None = None
-        self._told: Sessions[_Told] = Sessions(
-            limit=_TOKENS_LIMIT, idle_seconds=_TOLD_SECONDS, clock=clock
+        self._seen: _CodeShape | None = None
+        self._checks: Sessions[_TokenCheck] = Sessions(
+            limit=_TOKENS_LIMIT, idle_seconds=_CHECK_VALID_SECONDS, clock=clock
         )
         self._creating: WeakValueDictionary[str, _Creation] = WeakValueDictionary()
         self._creating_lock = threading.Lock()
@@ -159,7 +163,7 @@ class Cognito:
             Permanent=True,
         )
 
-    def ask_for_code(
+    def request_code(
         self, email: str, *, locale: str | None, correlation_id: str
     ) -> PendingCode | Refused:
         """Start a sign-in, which mails a code; a user who may not sign in gets a decoy."""
@@ -177,19 +181,11 @@ class Cognito:
                 "user may not sign in", extra=describe(error) | {"correlation_id": correlation_id}
             )
             response = None
-        # A decoy looks like the codes seen so far. The largest, since a code that a session joins
-        # has less of its life left, and one after many wrong answers has one attempt.
-        attempts, life_seconds, code_length = self._usual_code or _DEFAULT_CODE
         now = int(self._clock())
-        if response:
-            parameters = response["ChallengeParameters"]
-        else:
-            decoy = self._decoys.ask(email, life_seconds=life_seconds)
-            parameters = {
-                "status": "throttled" if decoy.expires_at is None else "sent",
-                "expires_at": str(decoy.expires_at),
-                "retry_after_seconds": str(decoy.retry_after_seconds),
-            }
+        usual = self._seen or _CodeShape()
+        parameters = (
+            response["ChallengeParameters"] if response else self._decoy(email, usual.life_seconds)
+        )
         if parameters.get("status") == "throttled":
             return Refused(
                 error_code=ErrorCode.RATE_LIMITED,
@@ -200,18 +196,28 @@ class Cognito:
             locale=locale,
             username=parameters.get("USERNAME", email),
             session=response["Session"] if response else None,
-            code_length=_number(parameters, "code_length", code_length),
-            expires_at=_number(parameters, "expires_at", now + life_seconds),
-            attempts_left=_number(parameters, "attempts_left", attempts),
+            code_length=_number(parameters, "code_length", usual.digits),
+            expires_at=_number(parameters, "expires_at", now + usual.life_seconds),
+            attempts_left=_number(parameters, "attempts_left", usual.attempts),
             retry_after_seconds=_number(parameters, "retry_after_seconds", COOLDOWN_SECONDS),
             correlation_id=correlation_id,
         )
         if code.session:
-            seen = (code.attempts_left, code.expires_at - now, code.code_length)
-            self._usual_code = max(seen, self._usual_code or seen)
+            # A decoy copies the largest code seen: a code that is joined has less of its life left,
+            # and a long one has one attempt.
+            seen = _CodeShape(code.attempts_left, code.expires_at - now, code.code_length)
+            self._seen = max(seen, self._seen or seen)
         return code
 
-    def answer(self, code: PendingCode, digits: str) -> dict[str, Any] | PendingCode | Refused:
+    def _decoy(self, email: str, life_seconds: int) -> dict[str, str]:
+        decoy = self._decoys.ask(email, life_seconds=life_seconds)
+        return {
+            "status": "throttled" if decoy.expires_at is None else "sent",
+            "expires_at": str(decoy.expires_at),
+            "retry_after_seconds": str(decoy.retry_after_seconds),
+        }
+
+    def answer_code(self, code: PendingCode, digits: str) -> dict[str, Any] | PendingCode | Refused:
         """Answer once.
 
         Returns:
@@ -281,19 +287,19 @@ class Cognito:
         Raises:
             ClientError, BotoCoreError: Cognito could not tell.
         """
-        told = self._told.get(hashlib.sha256(access_token.encode()).hexdigest(), _Told)
-        with told.lock:
-            if self._clock() < told.until:
-                return told.signed_in
+        check = self._checks.get(hashlib.sha256(access_token.encode()).hexdigest(), _TokenCheck)
+        with check.lock:
+            if self._clock() < check.valid_until:
+                return check.signed_in
             try:
                 self._client.get_user(AccessToken=access_token)
-                told.signed_in = True
+                check.signed_in = True
             except ClientError as error:
                 if _aws_code(error) not in _NOT_ALLOWED:
                     raise
-                told.signed_in = False
-            told.until = self._clock() + _TOLD_SECONDS
-            return told.signed_in
+                check.signed_in = False
+            check.valid_until = self._clock() + _CHECK_VALID_SECONDS
+            return check.signed_in
 
 
 def refused_call(error: ClientError | BotoCoreError) -> Refused:
@@ -305,9 +311,11 @@ def refused_call(error: ClientError | BotoCoreError) -> Refused:
         return Refused(
             error_code=ErrorCode.RATE_LIMITED, retry_after_seconds=_THROTTLED_RETRY_SECONDS
         )
-    # AWS wraps a trigger's error as UserLambdaValidationException, MiniStack as
-    # InvalidLambdaResponseException; both with the trigger's text inside.
-    if DELIVERY_FAILED_TEXT in str(error.response.get("Error", {}).get("Message", "")):
+    # The Create trigger raises this text. AWS wraps it as UserLambdaValidationException, MiniStack
+    # as InvalidLambdaResponseException.
+    if ErrorCode.ERR_EMAIL_DELIVERY_FAILED in str(
+        error.response.get("Error", {}).get("Message", "")
+    ):
         return Refused(error_code=ErrorCode.ERR_EMAIL_DELIVERY_FAILED)
     if code == "InvalidParameterException" and error.operation_name == "AdminCreateUser":
         return Refused(error_code=ErrorCode.INVALID_EMAIL)

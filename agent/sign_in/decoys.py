@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from .sessions import Sessions
 
-# As the triggers' ledger has them, whose code the agent is deployed without.
+# The limits of lambdas/email_otp/ledger.py, which the agent cannot import; a test compares them.
 COOLDOWN_SECONDS = 30
 """The pause between two mails to a user: the whole of it is left if one has just gone."""
 BURST_SENDS, BURST_SECONDS = 5, 15 * 60

@@ -70,14 +70,14 @@ class GuestStore:
             name: Kept from the first sign-in that gave one; may be empty.
         """
         now = int(self._clock())
-        kept = {"name": name} if name else {}
+        if_missing = {"name": name} if name else {}
         exists = "attribute_exists(guest_id)"
         try:
-            return self._write(cognito_sub, email, kept, now, condition=exists)
+            return self._write(cognito_sub, email, if_missing, now, condition=exists)
         except self._dynamodb.exceptions.ConditionalCheckFailedException:
             # Of two first logins at once both claim a number; the one not used stays claimed.
-            kept |= {"guest_id": self._claim_guest_id(now)}
-            return self._write(cognito_sub, email, kept, now)
+            if_missing |= {"guest_id": self._claim_guest_id(now)}
+            return self._write(cognito_sub, email, if_missing, now)
 
     def _claim_guest_id(self, now: int) -> str:
         """Find a number that is nobody's: an item of its own, without anything personal.
@@ -102,15 +102,15 @@ class GuestStore:
         self,
         cognito_sub: str,
         email: str,
-        kept: Mapping[str, str],
+        if_missing: Mapping[str, str],
         now: int,
         *,
         condition: str | None = None,
     ) -> Guest:
-        """Write what the record has not yet, and the address and the time of this sign-in."""
-        written = {**kept, "email": email}
+        """Write address and time of this sign-in, and `if_missing` where there is no value yet."""
+        written = {**if_missing, "email": email}
         values: dict[str, AttributeValueTypeDef] = {f":{f}": {"S": v} for f, v in written.items()}
-        sets = [f"#{field} = if_not_exists(#{field}, :{field})" for field in kept]
+        sets = [f"#{field} = if_not_exists(#{field}, :{field})" for field in if_missing]
         sets += ["#email = :email", "last_login_at = :now"]
         sets += ["created_at = if_not_exists(created_at, :now)"]
         response = self._dynamodb.update_item(

@@ -59,7 +59,7 @@ class PendingLogin:
         self.codes_hidden_until = max(self.codes_hidden_until, ends_at + CODES_HIDDEN_AFTER_SECONDS)
 
 
-class EmailOtpLogin:
+class LoginFlow:
     """Drives Cognito's `CUSTOM_AUTH` for the visitors of many chats.
 
     Args:
@@ -75,21 +75,13 @@ class EmailOtpLogin:
         self._guests = guests
         self._clock = clock
 
-    def expects_code(self, pending: PendingLogin) -> bool:
-        """Whether digits this chat's visitor types now may be a code."""
-        return self._clock() < pending.codes_hidden_until
-
-    def expect_code_from_before(self, pending: PendingLogin) -> None:
-        """Treat digits as a code for a while, as an earlier process may have had one mailed."""
-        pending.hide_codes_until(self._clock())
-
-    def initiate(
-        self, pending: PendingLogin, *, email: str, name: str = "", locale: str | None = None
+    def request_code(
+        self, login: PendingLogin, *, email: str, name: str = "", locale: str | None = None
     ) -> CodeSent | Refused:
         """Have a code mailed; a login already pending in this chat is replaced.
 
         Args:
-            pending: The chat's sign-in.
+            login: The chat's.
             email: As typed; who exists is never told from the outcome.
             name: For the guest record; kept here until the code is right.
             locale: Language of the guest's mails from this sign-in on, such as `de`.
@@ -97,17 +89,17 @@ class EmailOtpLogin:
         address = parse_address(email)
         if address is None:
             return Refused.address(email)
-        with pending.lock:
-            if pending.email != address:
-                pending.forget(address)
-            pending.name = _tidy(name) or pending.name
+        with login.lock:
+            if login.email != address:
+                login.forget(address)
+            login.name = _tidy(name) or login.name
             # Set before the call: a mail may be on its way even if the call fails.
-            pending.hide_codes_until(self._clock())
+            login.hide_codes_until(self._clock())
             correlation_id = uuid.uuid4().hex
             logged = {"correlation_id": correlation_id}
             try:
                 self.cognito.make_user(address, locale)
-                asked = self.cognito.ask_for_code(
+                asked = self.cognito.request_code(
                     address, locale=locale, correlation_id=correlation_id
                 )
             except (ClientError, BotoCoreError) as error:
@@ -117,9 +109,9 @@ class EmailOtpLogin:
                     extra=logged | describe(error) | {"outcome": name_of(refused)},
                 )
                 return refused
-            pending.next_mail_at = self._clock() + (asked.retry_after_seconds or 0)
+            login.next_mail_at = self._clock() + (asked.retry_after_seconds or 0)
             if isinstance(asked, Refused):
-                pending.code = None
+                login.code = None
                 _log.info("code request refused", extra=logged | {"outcome": name_of(asked)})
                 return asked
             sent = CodeSent(
@@ -130,67 +122,67 @@ class EmailOtpLogin:
                 retry_after_seconds=asked.retry_after_seconds,
                 # Of two requests within a second, both have the whole cooldown left.
                 new_mail=asked.retry_after_seconds == COOLDOWN_SECONDS
-                and asked.expires_at != pending.expires_at,
+                and asked.expires_at != login.expires_at,
             )
-            pending.code, pending.expires_at = asked, asked.expires_at
-            pending.hide_codes_until(asked.expires_at)
+            login.code, login.expires_at = asked, asked.expires_at
+            login.hide_codes_until(asked.expires_at)
             _log.info("code requested", extra=logged | {"outcome": name_of(sent)})
             return sent
 
-    def verify(self, pending: PendingLogin, digits: str) -> SignedIn | Refused:
+    def answer_code(self, login: PendingLogin, digits: str) -> SignedIn | Refused:
         """Answer the pending code once.
 
         Args:
-            pending: The chat's sign-in.
+            login: The chat's.
             digits: ASCII digits. As many as no code of this login has cost no attempt.
         """
-        with pending.lock:
-            code = pending.code
+        with login.lock:
+            code = login.code
             if code is None:
-                return self._over(pending, ErrorCode.NO_LOGIN_PENDING)
+                return self._over(login, ErrorCode.NO_LOGIN_PENDING)
             if len(digits) != code.code_length:
                 return Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=code.attempts_left)
             logged = {"correlation_id": code.correlation_id}
-            pending.code = None
+            login.code = None
             try:
-                answered = self.cognito.answer(code, digits)
+                answered = self.cognito.answer_code(code, digits)
             except (ClientError, BotoCoreError) as error:
                 refused = self.cognito.refused_answer(error, code)
                 if refused.error_code in (ErrorCode.AUTH_SERVICE_ERROR, ErrorCode.RATE_LIMITED):
-                    pending.code = code
+                    login.code = code
                 else:
-                    refused = self._over(pending, refused.error_code)
+                    refused = self._over(login, refused.error_code)
                 _log.warning(
                     "answer failed", extra=logged | describe(error) | {"outcome": name_of(refused)}
                 )
                 return refused
-            outcome = self._outcome(pending, code, answered)
+            outcome = self._outcome(login, code, answered)
             _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
 
     def _outcome(
         self,
-        pending: PendingLogin,
+        login: PendingLogin,
         code: PendingCode,
         answered: dict[str, Any] | PendingCode | Refused,
     ) -> SignedIn | Refused:
         match answered:
             case PendingCode():
-                pending.code = answered
+                login.code = answered
                 return Refused(
                     error_code=ErrorCode.INVALID_OTP, attempts_left=answered.attempts_left
                 )
             case Refused():
-                return self._over(pending, answered.error_code)
-        signed_in = self._sign_in(code, pending.name, answered)
+                return self._over(login, answered.error_code)
+        signed_in = self._sign_in(code, login.name, answered)
         if isinstance(signed_in, Refused):
-            return self._over(pending, signed_in.error_code)
-        pending.forget()
+            return self._over(login, signed_in.error_code)
+        login.forget()
         return signed_in
 
-    def _over(self, pending: PendingLogin, why: ErrorCode) -> Refused:
+    def _over(self, login: PendingLogin, why: ErrorCode) -> Refused:
         """Say of a login that is over from when there may be another mail."""
-        wait = math.ceil(pending.next_mail_at - self._clock())
+        wait = math.ceil(login.next_mail_at - self._clock())
         return Refused(error_code=why, retry_after_seconds=wait if wait > 0 else None)
 
     def _sign_in(self, code: PendingCode, name: str, tokens: dict[str, Any]) -> SignedIn | Refused:

@@ -60,7 +60,7 @@ def log_to_stderr(level: int) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
-    logging.getLogger("agent").setLevel(level)
+    logging.getLogger(__name__.partition(".")[0]).setLevel(level)
 
 
 def describe(error: BaseException) -> dict[str, str]:

@@ -40,11 +40,11 @@ MESSAGES: Mapping[ErrorCode, str] = {
         "There were too many wrong tries. Ask for a new code to go on: until one can be mailed, "
         "the one mailed before is good again."
     ),
-    ErrorCode.RATE_LIMITED: "There have been too many requests for now.",
+    ErrorCode.RATE_LIMITED: "There have been too many requests. Please wait, then ask again.",
     ErrorCode.NO_LOGIN_PENDING: (
         "No sign-in is waiting for a code just now. Ask for a new code to go on, and give your "
-        "e-mail address. Write any other number in words: until you are signed in, all that are as "
-        "long as a code are hidden."
+        "e-mail address. Write any other number in words: until you are signed in, each that is as "
+        "long as a code is hidden."
     ),
     ErrorCode.ERR_EMAIL_DELIVERY_FAILED: (
         "The e-mail with the code could not be sent. Check the address, or ask for a new code."

@@ -38,34 +38,34 @@ class Sessions[T]:
     def __len__(self) -> int:
         return len(self._new) + len(self._kept)
 
-    def find(self, session_id: str) -> T | None:
+    def find(self, key: str) -> T | None:
         """Return the session's value and mark it used, or None; makes none."""
         with self._lock:
-            return self._used(session_id)
+            return self._used(key)
 
-    def get(self, session_id: str, make: Callable[[], T]) -> T:
+    def get(self, key: str, make: Callable[[], T]) -> T:
         """Return the session's value, made if it is new or forgotten, and mark it used."""
         with self._lock:
-            value = self._used(session_id)
+            value = self._used(key)
             if value is None:
                 value = make()
-                self._new[session_id] = _Entry(value, self._clock())
+                self._new[key] = _Entry(value, self._clock())
                 if len(self._new) > self._limit:
                     self._new.popitem(last=False)
             return value
 
-    def keep(self, session_id: str, value: T, *, owner: str) -> None:
+    def keep(self, key: str, value: T, *, owner: str) -> None:
         """Keep a session whose owner is known, such as by an address that a code was sent to."""
         with self._lock:
-            self._forget(session_id)
-            self._kept[session_id] = _Entry(value, self._clock(), owner)
+            self._forget(key)
+            self._kept[key] = _Entry(value, self._clock(), owner)
             self._held[owner] += 1
             if len(self._kept) > self._limit:
                 most = max(self._held.values())
                 of_most = (s for s, kept in self._kept.items() if self._held[kept.owner] == most)
                 self._forget(next(of_most))
 
-    def _used(self, session_id: str) -> T | None:
+    def _used(self, key: str) -> T | None:
         now = self._clock()
         for entries in (self._new, self._kept):
             while entries:
@@ -73,15 +73,15 @@ class Sessions[T]:
                 if entry.used_at + self._idle_seconds >= now:
                     break
                 self._forget(oldest)
-            if known := entries.get(session_id):
+            if known := entries.get(key):
                 known.used_at = now
-                entries.move_to_end(session_id)
+                entries.move_to_end(key)
                 return known.value
         return None
 
-    def _forget(self, session_id: str) -> None:
-        self._new.pop(session_id, None)
-        if entry := self._kept.pop(session_id, None):
+    def _forget(self, key: str) -> None:
+        self._new.pop(key, None)
+        if entry := self._kept.pop(key, None):
             self._held[entry.owner] -= 1
             if not self._held[entry.owner]:
                 del self._held[entry.owner]

@@ -44,7 +44,7 @@ async def verify_cognito_otp(  # noqa: D417
     Args:
         code_reference: The reference from the visitor's latest message.
     """
-    outcome = await _in_turn(tool_context, lambda turn: turn.answer(code_reference))
+    outcome = await _in_turn(tool_context, lambda turn: turn.answer_code(code_reference))
     if isinstance(outcome, SignedIn):
         yield outcome.token_delivery
     # The last value is the tool's result, which the model, the history and traces hold.

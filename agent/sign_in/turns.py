@@ -13,7 +13,7 @@ from . import capacity, clients
 from .capacity import BusyError, Threads
 from .cognito import Cognito, PendingCode
 from .guests import GuestStore
-from .login import EmailOtpLogin, PendingLogin
+from .login import LoginFlow, PendingLogin
 from .observability import code_answers, code_requests, describe
 from .outcomes import CodeSent, ErrorCode, GuestProfile, GuestRecord, Refused, SignedIn, name_of
 from .sessions import Sessions
@@ -64,7 +64,7 @@ class EmailOtp:
     """Signs the visitors of an agent in; makes the turns its tools work in.
 
     Args:
-        login: The flow.
+        flow: The sign-in.
         guests: Where `get_guest_profile` reads.
         clock: Epoch seconds.
 
@@ -74,13 +74,14 @@ class EmailOtp:
     """
 
     def __init__(
-        self, login: EmailOtpLogin, guests: GuestStore, *, clock: Callable[[], float] = time.time
+        self, flow: LoginFlow, guests: GuestStore, *, clock: Callable[[], float] = time.time
     ) -> None:
-        self.login = login
+        self.flow = flow
+        self._clock = clock
         self.guests = guests
-        each = capacity.AN_ADDRESS_AT_ONCE
-        self.code_requests = Threads("request", capacity.CODE_REQUEST_THREADS, each=each)
-        self.code_answers = Threads("answer", capacity.CODE_ANSWER_THREADS, each=each)
+        per_owner = capacity.CALLS_PER_ADDRESS
+        self.code_requests = Threads("request", capacity.CODE_REQUEST_THREADS, per_owner=per_owner)
+        self.code_answers = Threads("answer", capacity.CODE_ANSWER_THREADS, per_owner=per_owner)
         self.reads = Threads("read", capacity.READ_THREADS)
         self.chats: Sessions[Chat] = Sessions(
             limit=_CHATS_LIMIT, idle_seconds=_CHAT_IDLE_SECONDS, clock=clock
@@ -101,7 +102,7 @@ class EmailOtp:
             user_pool_id=settings.user_pool_id,
             client_id=settings.user_pool_client_id,
         )
-        return cls(EmailOtpLogin(cognito, guests), guests)
+        return cls(LoginFlow(cognito, guests), guests)
 
     def turn(
         self,
@@ -124,10 +125,10 @@ class EmailOtp:
         chat = self.chats.get(session_id, Chat)
         chat.typed = [*chat.typed, *typed_addresses(prompt)][-_MAX_TYPED_ADDRESSES:]
         codes: dict[str, HiddenCode] = {}
-        pending = self.login.expects_code(chat.login)
+        code_is_out = self._clock() < chat.login.codes_hidden_until
         # A reload or a restart forgets the login, not the mail: a code may come in any chat.
-        if pending or cognito_sub is None:
-            prompt, hidden = hide_codes(prompt, pending=pending)
+        if code_is_out or cognito_sub is None:
+            prompt, hidden = hide_codes(prompt, code_is_out=code_is_out)
             codes |= hidden
         if code is not None:
             reference, hidden = hide_code_field(code)
@@ -142,11 +143,11 @@ class EmailOtp:
 
     def is_signed_in(self, access_token: str) -> bool:
         """Ask Cognito, at most once a minute and token, whether it still takes a verified token."""
-        return self.login.cognito.is_signed_in(access_token)
+        return self.flow.cognito.is_signed_in(access_token)
 
     def expect_code_from_before(self, session_id: str) -> None:
         """Treat digits as a code for a while, as an earlier process may have had one mailed."""
-        self.login.expect_code_from_before(self.chats.get(session_id, Chat).login)
+        self.chats.get(session_id, Chat).login.hide_codes_until(self._clock())
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -174,24 +175,23 @@ class Turn:
 
     @property
     def invocation_state(self) -> dict[str, Any]:
-        """What is passed beside the prompt; not for the model, the history or the stream."""
+        """Return what to pass beside the prompt; not for the model, the history or the stream."""
         return {STATE_KEY: self}
 
     async def request_code(self, email: str, name: str) -> CodeSent | Refused:
         """Have a code mailed to an address that the visitor has typed."""
         async with self.lock:
+            address = parse_address(email)
             outcome = await self._run(
                 self.email_otp.code_requests,
-                lambda: self._request_code(email, name),
-                owner=parse_address(email) or "",
+                lambda: self._request_code(address, name) if address else Refused.address(email),
+                owner=address or "",
             )
         code_requests.add(1, {"outcome": name_of(outcome)})
         return outcome
 
-    def _request_code(self, email: str, name: str) -> CodeSent | Refused:
-        chat, address = self.chat, parse_address(email)
-        if address is None:
-            return Refused.address(email)
+    def _request_code(self, address: str, name: str) -> CodeSent | Refused:
+        chat = self.chat
         if address not in chat.typed:
             return Refused(error_code=ErrorCode.INVALID_EMAIL, message=NOT_TYPED)
         if self.code_requested:
@@ -204,37 +204,37 @@ class Turn:
             return Refused(error_code=ErrorCode.RATE_LIMITED, message=TOO_MANY_ADDRESSES)
         self.code_requested = True
         chat.asked.add(address)
-        outcome = self.email_otp.login.initiate(
+        outcome = self.email_otp.flow.request_code(
             chat.login, email=address, name=name, locale=self.locale
         )
         if isinstance(outcome, CodeSent):
             self.email_otp.chats.keep(self.session_id, chat, owner=address)
         return outcome
 
-    async def answer(self, code_reference: str) -> SignedIn | Refused:
+    async def answer_code(self, code_reference: str) -> SignedIn | Refused:
         """Check the code that a reference in the prompt stands for."""
         async with self.lock:
-            pending = self.chat.login.code
+            code = self.chat.login.code
             outcome = await self._run(
                 self.email_otp.code_answers,
-                lambda: self._answer(code_reference),
-                owner=pending.email if pending else "",
+                lambda: self._answer_code(code_reference),
+                owner=code.email if code else "",
             )
         code_answers.add(1, {"outcome": name_of(outcome)})
         return outcome
 
-    def _answer(self, code_reference: str) -> SignedIn | Refused:
+    def _answer_code(self, code_reference: str) -> SignedIn | Refused:
         # Taken out, so that a model that calls again with the same reference burns no attempt.
         hidden = self.codes.pop(code_reference.strip(), None)
-        pending = self.chat.login.code
-        if hidden is None and pending is not None:
+        code = self.chat.login.code
+        if hidden is None and code is not None:
             return Refused(
                 error_code=ErrorCode.INVALID_OTP,
                 message=UNKNOWN_REFERENCE,
-                attempts_left=pending.attempts_left,
+                attempts_left=code.attempts_left,
             )
-        digits = hidden.digits(pending.code_length) if hidden and pending else ""
-        return self.email_otp.login.verify(self.chat.login, digits)
+        digits = hidden.digits(code.code_length) if hidden and code else ""
+        return self.email_otp.flow.answer_code(self.chat.login, digits)
 
     async def read_profile(self) -> GuestProfile | Refused:
         """Read the record of whom the request's access token names."""

@@ -206,7 +206,7 @@ class HiddenCode:
         return "".join(self.groups)
 
 
-def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, HiddenCode]]:
+def hide_codes(message: str, *, code_is_out: bool) -> tuple[str, Mapping[str, HiddenCode]]:
     """Swap what may be a code for an opaque reference, and further digits for `#`.
 
     Without a login under way that is a run of as many digits as a code has. With one, it is every
@@ -215,7 +215,7 @@ def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, Hidden
 
     Args:
         message: What the visitor typed.
-        pending: Whether a code is out that this visitor may enter.
+        code_is_out: Whether there is a code that this visitor may enter.
 
     Returns:
         The message, and what each reference in it stands for. There is one, or, if two or three
@@ -229,7 +229,7 @@ def hide_codes(message: str, *, pending: bool) -> tuple[str, Mapping[str, Hidden
     code_like = _code_like_runs(digits, shape)
     loose = [run.span() for run in _LOOSE_RUN.finditer(shape)]
     runs = code_like
-    if pending:
+    if code_is_out:
         whole = sum(map(len, digits)) >= _CODE_LENGTHS[0]
         runs = [run for run in loose if whole or len(held(run)) >= _SHORTEST_PART]
     if not runs:

@@ -1,8 +1,9 @@
 """The sign-ins of several chats, by the chats' names."""
 
 from collections import defaultdict
+from collections.abc import Callable
 
-from agent.sign_in.login import EmailOtpLogin, PendingLogin
+from agent.sign_in.login import LoginFlow, PendingLogin
 from agent.sign_in.outcomes import CodeSent, Refused, SignedIn
 
 
@@ -14,15 +15,16 @@ class Logins:
         pending: The chats' sign-ins.
     """
 
-    def __init__(self, flow: EmailOtpLogin) -> None:
+    def __init__(self, flow: LoginFlow, clock: Callable[[], float]) -> None:
         self.flow = flow
+        self.clock = clock
         self.pending: defaultdict[str, PendingLogin] = defaultdict(PendingLogin)
 
-    def initiate(self, chat: str, **asked: str) -> CodeSent | Refused:
-        return self.flow.initiate(self.pending[chat], **asked)
+    def request_code(self, chat: str, **asked: str) -> CodeSent | Refused:
+        return self.flow.request_code(self.pending[chat], **asked)
 
-    def verify(self, chat: str, digits: str) -> SignedIn | Refused:
-        return self.flow.verify(self.pending[chat], digits)
+    def answer_code(self, chat: str, digits: str) -> SignedIn | Refused:
+        return self.flow.answer_code(self.pending[chat], digits)
 
     def expects_code(self, chat: str) -> bool:
-        return self.flow.expects_code(self.pending[chat])
+        return self.clock() < self.pending[chat].codes_hidden_until

@@ -9,7 +9,7 @@ from agent.main import create_app
 from agent.sign_in.cognito import Cognito
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.identity import KeySet, TokenVerifier
-from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in.login import LoginFlow
 from agent.sign_in.turns import EmailOtp
 from tests.support.fakes import (
     CLIENT_ID,
@@ -51,23 +51,23 @@ def guests(dynamodb: FakeDynamoDb, clock: Clock) -> GuestStore:
 
 
 @pytest.fixture
-def flow(cognito: FakeCognito, guests: GuestStore, clock: Clock) -> EmailOtpLogin:
+def flow(cognito: FakeCognito, guests: GuestStore, clock: Clock) -> LoginFlow:
     pool = Cognito(
         cognito,  # type: ignore[arg-type]
         user_pool_id=POOL_ID,
         client_id=CLIENT_ID,
         clock=clock,
     )
-    return EmailOtpLogin(pool, guests, clock=clock)
+    return LoginFlow(pool, guests, clock=clock)
 
 
 @pytest.fixture
-def login(flow: EmailOtpLogin) -> Logins:
-    return Logins(flow)
+def login(flow: LoginFlow, clock: Clock) -> Logins:
+    return Logins(flow, clock)
 
 
 @pytest.fixture
-def email_otp(flow: EmailOtpLogin, guests: GuestStore, clock: Clock) -> EmailOtp:
+def email_otp(flow: LoginFlow, guests: GuestStore, clock: Clock) -> EmailOtp:
     return EmailOtp(flow, guests, clock=clock)
 
 

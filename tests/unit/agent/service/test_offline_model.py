@@ -210,7 +210,7 @@ def test_sign_out_is_explained() -> None:
     assert "sign-out button" in said("Please sign me out")
 
 
-def test_signed_in_guest_sees_her_record() -> None:
+def test_signed_in_guest_sees_their_record() -> None:
     guest = {
         "guest_id": "GST-2027-ABC123",
         "name": "Ada",

@@ -366,7 +366,7 @@ def test_t38_one_members_flood_takes_no_place_of_another(
     email_otp: EmailOtp, verifier: TokenVerifier, signer: Signer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T38: nor is Cognito asked whether that member is signed in."""
-    monkeypatch.setattr("agent.sign_in.capacity.A_MEMBERS_AT_ONCE", 2)
+    monkeypatch.setattr("agent.sign_in.capacity.TURNS_PER_MEMBER", 2)
     asked: list[str] = []
 
     def is_signed_in(access_token: str) -> bool:

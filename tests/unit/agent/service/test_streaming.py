@@ -97,5 +97,5 @@ def test_answer_that_fails_ends_and_is_logged_without_its_text(
         return [chunk async for chunk in from_loop(failing(), loop, Places(1).take())]
 
     assert asyncio.run(run()) == [b"one"]
-    assert caplog.messages == ["answer failed"]
+    assert caplog.messages == ["reply failed"]
     assert "canary" not in caplog.text

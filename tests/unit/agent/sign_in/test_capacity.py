@@ -25,7 +25,7 @@ def test_a_place_is_given_back_once() -> None:
 
 
 def test_one_owner_takes_only_so_many_of_the_places() -> None:
-    places = Places(3, each=2)
+    places = Places(3, per_owner=2)
     mallorys = [places.take("mallory"), places.take("mallory")]
     with pytest.raises(BusyError):
         places.take("mallory")
@@ -103,7 +103,7 @@ def test_one_owner_has_only_so_many_calls() -> None:
     release = threading.Event()
 
     async def run() -> None:
-        threads = Threads("test", 3, waiting=3, each=2)
+        threads = Threads("test", 3, waiting=3, per_owner=2)
         floods = [asyncio.ensure_future(threads.run(release.wait, owner="m")) for _ in range(2)]
         await asyncio.sleep(0)
         with pytest.raises(BusyError):

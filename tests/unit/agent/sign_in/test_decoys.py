@@ -17,7 +17,7 @@ def test_t39_three_requests_within_seconds_bring_one_new_mail(
     cognito.disabled.add("dis@example.com")
     heard = []
     for chat in ("one", "two", "three"):
-        heard.append(login.initiate(chat, email="dis@example.com"))
+        heard.append(login.request_code(chat, email="dis@example.com"))
         clock.now += 2
     told = [(s.new_mail, s.retry_after_seconds) for s in heard if isinstance(s, CodeSent)]
     lives = [s.expires_in_seconds for s in heard if isinstance(s, CodeSent)]
@@ -31,13 +31,13 @@ def test_t39_too_many_requests_are_refused_as_a_guests_are(
     """T39: five mails in 15 minutes, and then none while none is out."""
     cognito.disabled.add("dis@example.com")
     for _ in range(5):
-        assert isinstance(login.initiate("chat", email="dis@example.com"), CodeSent)
+        assert isinstance(login.request_code("chat", email="dis@example.com"), CodeSent)
         clock.now += 31
     clock.now += 280
-    refused = login.initiate("chat", email="dis@example.com")
+    refused = login.request_code("chat", email="dis@example.com")
     assert refused == Refused(error_code=ErrorCode.RATE_LIMITED, retry_after_seconds=289)
     clock.now += 289
-    again = login.initiate("chat", email="dis@example.com")
+    again = login.request_code("chat", email="dis@example.com")
     assert isinstance(again, CodeSent)
     assert again.new_mail
 

@@ -15,7 +15,7 @@ from botocore.stub import ANY, Stubber
 from agent.sign_in.client_only import open_for_client
 from agent.sign_in.cognito import Cognito
 from agent.sign_in.guests import GuestStore
-from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in.login import LoginFlow
 from agent.sign_in.outcomes import MESSAGES, CodeSent, ErrorCode, Refused, SignedIn
 from agent.sign_in.visitor_input import AddressFault
 from tests.support.fakes import (
@@ -40,7 +40,7 @@ def wrong(code: str) -> str:
 
 
 def mailed_code(login: Logins, cognito: FakeCognito, email: str = ADA) -> str:
-    assert isinstance(login.initiate(CHAT, email=email, name="Ada"), CodeSent)
+    assert isinstance(login.request_code(CHAT, email=email, name="Ada"), CodeSent)
     return cognito.mailed[-1][1]
 
 
@@ -48,7 +48,7 @@ def test_right_code_signs_in_and_makes_the_guest(
     login: Logins, cognito: FakeCognito, dynamodb: FakeDynamoDb
 ) -> None:
     code = mailed_code(login, cognito)
-    outcome = login.verify(CHAT, code)
+    outcome = login.answer_code(CHAT, code)
     assert isinstance(outcome, SignedIn)
     event = open_for_client(outcome.token_delivery)
     assert set(event) == {
@@ -72,9 +72,9 @@ def test_right_code_signs_in_and_makes_the_guest(
 def test_a_sign_in_costs_three_cognito_calls_and_one_more_for_a_new_guest(
     login: Logins, cognito: FakeCognito
 ) -> None:
-    login.verify(CHAT, mailed_code(login, cognito))
+    login.answer_code(CHAT, mailed_code(login, cognito))
     first, cognito.calls = cognito.operations(), []
-    login.verify(CHAT, mailed_code(login, cognito))
+    login.answer_code(CHAT, mailed_code(login, cognito))
     assert first == [
         "AdminCreateUser",
         "AdminSetUserPassword",
@@ -91,7 +91,7 @@ def test_a_sign_in_costs_three_cognito_calls_and_one_more_for_a_new_guest(
 def test_new_user_is_made_unverified_without_cognitos_mail(
     login: Logins, cognito: FakeCognito
 ) -> None:
-    login.initiate(CHAT, email="ADA@Example.com", locale="de")
+    login.request_code(CHAT, email="ADA@Example.com", locale="de")
     create = cognito.calls[0][1]
     assert create["Username"] == ADA
     assert create["MessageAction"] == "SUPPRESS"
@@ -115,25 +115,25 @@ def test_t30_two_first_logins_at_once_create_one_user_after_the_other(
 
     monkeypatch.setattr(cognito, "admin_create_user", create_alone)
     with ThreadPoolExecutor(6) as pool:
-        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), "abcdef"))
+        outcomes = list(pool.map(lambda chat: login.request_code(chat, email=ADA), "abcdef"))
     assert [type(outcome) for outcome in outcomes] == [CodeSent] * 6
     assert cognito.operations().count("AdminCreateUser") == 1  # T38: nobody queues for a lock
 
 
-def test_t30_user_that_another_process_creates_at_once_gets_her_code(
+def test_t30_user_that_another_process_creates_at_once_gets_a_code(
     login: Logins, cognito: FakeCognito
 ) -> None:
     cognito.users[ADA] = "sub-of-the-other-call"
     cognito.attributes[ADA] = {"email": ADA}
     cognito.fail["AdminCreateUser"] = aws_error("AdminCreateUser", "AliasExistsException")
-    outcome = login.verify(CHAT, mailed_code(login, cognito))
+    outcome = login.answer_code(CHAT, mailed_code(login, cognito))
     assert isinstance(outcome, SignedIn)
     assert open_for_client(outcome.token_delivery)["cognito_sub"] == "sub-of-the-other-call"
 
 
 def test_discarded_passwords_are_long_and_differ(login: Logins, cognito: FakeCognito) -> None:
-    login.initiate(CHAT, email=ADA)
-    login.initiate(CHAT, email="bob@example.com")
+    login.request_code(CHAT, email=ADA)
+    login.request_code(CHAT, email="bob@example.com")
     passwords = {a["Password"] for o, a in cognito.calls if o == "AdminSetUserPassword"}
     assert len(passwords) == 2
     assert min(map(len, passwords)) > 40
@@ -143,13 +143,13 @@ def test_new_user_whose_password_could_not_be_set_signs_in_by_asking_again(
     login: Logins, cognito: FakeCognito
 ) -> None:
     cognito.fail["AdminSetUserPassword"] = aws_error("AdminSetUserPassword", "InternalError")
-    assert login.initiate(CHAT, email=ADA) == Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
+    assert login.request_code(CHAT, email=ADA) == Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
     assert not cognito.mailed
-    assert isinstance(login.verify(CHAT, mailed_code(login, cognito)), SignedIn)
+    assert isinstance(login.answer_code(CHAT, mailed_code(login, cognito)), SignedIn)
 
 
 def test_code_sent_tells_the_masked_address_alone(login: Logins) -> None:
-    sent = login.initiate(CHAT, email=ADA)
+    sent = login.request_code(CHAT, email=ADA)
     assert sent == CodeSent(
         destination="a***@e***.com",
         code_length=6,
@@ -164,23 +164,23 @@ def test_wrong_code_keeps_the_login_with_the_new_session(
     login: Logins, cognito: FakeCognito
 ) -> None:
     code = mailed_code(login, cognito)
-    assert login.verify(CHAT, wrong(code)) == Refused(
+    assert login.answer_code(CHAT, wrong(code)) == Refused(
         error_code=ErrorCode.INVALID_OTP, attempts_left=2
     )
-    assert login.verify(CHAT, wrong(code)) == Refused(
+    assert login.answer_code(CHAT, wrong(code)) == Refused(
         error_code=ErrorCode.INVALID_OTP, attempts_left=1
     )
-    assert isinstance(login.verify(CHAT, code), SignedIn)
+    assert isinstance(login.answer_code(CHAT, code), SignedIn)
 
 
 def test_third_wrong_code_ends_the_login(login: Logins, cognito: FakeCognito) -> None:
     code = mailed_code(login, cognito)
     for _ in range(2):
-        login.verify(CHAT, wrong(code))
+        login.answer_code(CHAT, wrong(code))
     over = Refused(error_code=ErrorCode.MAX_ATTEMPTS_EXCEEDED, retry_after_seconds=30)
-    assert login.verify(CHAT, wrong(code)) == over
+    assert login.answer_code(CHAT, wrong(code)) == over
     pending = Refused(error_code=ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=30)
-    assert login.verify(CHAT, code) == pending
+    assert login.answer_code(CHAT, code) == pending
 
 
 def use_up(login: Logins, cognito: FakeCognito, dynamodb: FakeDynamoDb, how: str) -> Refused:
@@ -191,7 +191,7 @@ def use_up(login: Logins, cognito: FakeCognito, dynamodb: FakeDynamoDb, how: str
     if how == "session lost":
         cognito.sessions.clear()
     answers = [wrong(code)] * 3 if how == "wrong codes" else [code]
-    outcome = [login.verify(CHAT, answer) for answer in answers][-1]
+    outcome = [login.answer_code(CHAT, answer) for answer in answers][-1]
     dynamodb.fail = None
     assert isinstance(outcome, Refused)
     return outcome
@@ -215,7 +215,7 @@ def test_end_of_a_login_tells_when_a_new_code_can_be_mailed(
     known: bool,
 ) -> None:
     if not known:
-        login.initiate("another chat", email=ADA)
+        login.request_code("another chat", email=ADA)
         cognito.disabled.add(ADA)
         cognito.mailed.append((ADA, "000000"))
     cognito.parameters = {"retry_after_seconds": "12"} if known else {}
@@ -224,11 +224,11 @@ def test_end_of_a_login_tells_when_a_new_code_can_be_mailed(
     clock.now += wait - 1.5
     for code in ("", "123456"):
         pending = Refused(error_code=ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=2)
-        assert login.verify(CHAT, code) == pending
+        assert login.answer_code(CHAT, code) == pending
     clock.now += 2
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
     cognito.parameters = {}
-    sent = login.initiate(CHAT, email=ADA)
+    sent = login.request_code(CHAT, email=ADA)
     assert isinstance(sent, CodeSent)
     assert sent.new_mail
 
@@ -239,11 +239,11 @@ def test_code_that_is_taken_up_after_too_many_wrong_tries_is_no_new_mail(
 ) -> None:
     use_up(login, cognito, dynamodb, "wrong codes")
     cognito.parameters = {"retry_after_seconds": str(wait)}
-    joined = login.initiate(CHAT, email=ADA)
+    joined = login.request_code(CHAT, email=ADA)
     assert isinstance(joined, CodeSent)
     assert (joined.new_mail, joined.attempts_left) == (False, 3)
     assert joined.retry_after_seconds == wait
-    assert isinstance(login.verify(CHAT, cognito.mailed[-1][1]), SignedIn)
+    assert isinstance(login.answer_code(CHAT, cognito.mailed[-1][1]), SignedIn)
 
 
 def test_login_that_ended_for_one_address_tells_nothing_of_another(
@@ -251,8 +251,8 @@ def test_login_that_ended_for_one_address_tells_nothing_of_another(
 ) -> None:
     use_up(login, cognito, dynamodb, "wrong codes")
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
-    login.initiate(CHAT, email="bob@example.com")
-    assert login.verify(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    login.request_code(CHAT, email="bob@example.com")
+    assert login.answer_code(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_answer_that_failed_for_now_leaves_a_new_code_to_be_asked_for(
@@ -262,8 +262,8 @@ def test_answer_that_failed_for_now_leaves_a_new_code_to_be_asked_for(
     cognito.fail["AdminRespondToAuthChallenge"] = aws_error(
         "AdminRespondToAuthChallenge", "InternalErrorException"
     )
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
-    assert isinstance(login.initiate(CHAT, email=ADA), CodeSent)
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
+    assert isinstance(login.request_code(CHAT, email=ADA), CodeSent)
 
 
 def test_name_given_before_a_used_up_code_is_kept(
@@ -271,8 +271,8 @@ def test_name_given_before_a_used_up_code_is_kept(
 ) -> None:
     use_up(login, cognito, dynamodb, "wrong codes")
     clock.now += 30
-    login.initiate(CHAT, email=ADA)
-    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    login.request_code(CHAT, email=ADA)
+    outcome = login.answer_code(CHAT, cognito.mailed[-1][1])
     assert isinstance(outcome, SignedIn)
     assert outcome.name == "Ada"
 
@@ -280,10 +280,10 @@ def test_name_given_before_a_used_up_code_is_kept(
 def test_address_that_the_team_changed_reaches_the_record_and_the_browser(
     login: Logins, cognito: FakeCognito, dynamodb: FakeDynamoDb
 ) -> None:
-    login.verify(CHAT, mailed_code(login, cognito))
+    login.answer_code(CHAT, mailed_code(login, cognito))
     sub = cognito.users[ADA] = cognito.users.pop(ADA)
     cognito.users["new@example.com"] = sub
-    outcome = login.verify(CHAT, mailed_code(login, cognito, "new@example.com"))
+    outcome = login.answer_code(CHAT, mailed_code(login, cognito, "new@example.com"))
     assert isinstance(outcome, SignedIn)
     assert open_for_client(outcome.token_delivery)["email"] == "new@example.com"
     assert dynamodb.items[sub]["email"] == {"S": "new@example.com"}
@@ -295,7 +295,7 @@ def test_address_that_the_team_changed_reaches_the_record_and_the_browser(
 def test_what_is_wrong_with_an_address_is_said(
     login: Logins, cognito: FakeCognito, text: str
 ) -> None:
-    refused = login.initiate(CHAT, email=text)
+    refused = login.request_code(CHAT, email=text)
     assert isinstance(refused, Refused)
     assert refused.error_code is ErrorCode.INVALID_EMAIL
     assert refused.message in set(AddressFault)
@@ -305,8 +305,8 @@ def test_what_is_wrong_with_an_address_is_said(
 def test_late_code_is_expired(login: Logins, cognito: FakeCognito, clock: Clock) -> None:
     code = mailed_code(login, cognito)
     clock.now += 300
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.OTP_EXPIRED)
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.OTP_EXPIRED)
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_session_that_cognito_has_forgotten_is_expired_after_the_codes_life(
@@ -315,28 +315,28 @@ def test_session_that_cognito_has_forgotten_is_expired_after_the_codes_life(
     code = mailed_code(login, cognito)
     cognito.sessions.clear()
     clock.now += 400
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.OTP_EXPIRED)
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.OTP_EXPIRED)
 
 
 def test_code_of_another_length_costs_no_attempt(login: Logins, cognito: FakeCognito) -> None:
     mailed_code(login, cognito)
     for code in ("", "12345", "1234567"):
-        assert login.verify(CHAT, code) == Refused(
+        assert login.answer_code(CHAT, code) == Refused(
             error_code=ErrorCode.INVALID_OTP, attempts_left=3
         )
     assert "AdminRespondToAuthChallenge" not in cognito.operations()
 
 
 def test_verify_without_a_login_says_so(login: Logins) -> None:
-    assert login.verify(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    assert login.answer_code(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_t20_pending_login_cannot_be_used_from_another_chat(
     login: Logins, cognito: FakeCognito
 ) -> None:
     code = mailed_code(login, cognito)
-    assert login.verify("another chat", code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
-    assert isinstance(login.verify(CHAT, code), SignedIn)
+    assert login.answer_code("another chat", code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    assert isinstance(login.answer_code(CHAT, code), SignedIn)
 
 
 def test_t23_code_of_the_first_address_is_wrong_after_a_change(
@@ -345,10 +345,10 @@ def test_t23_code_of_the_first_address_is_wrong_after_a_change(
     first = mailed_code(login, cognito)
     second = mailed_code(login, cognito, "bob@example.com")
     if first != second:
-        assert login.verify(CHAT, first) == Refused(
+        assert login.answer_code(CHAT, first) == Refused(
             error_code=ErrorCode.INVALID_OTP, attempts_left=2
         )
-    outcome = login.verify(CHAT, second)
+    outcome = login.answer_code(CHAT, second)
     assert isinstance(outcome, SignedIn)
     assert open_for_client(outcome.token_delivery)["email"] == "bob@example.com"
 
@@ -358,15 +358,15 @@ def test_failed_change_of_address_leaves_no_login_of_the_old_one(
 ) -> None:
     code = mailed_code(login, cognito)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
-    login.initiate(CHAT, email="bob@example.com")
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    login.request_code(CHAT, email="bob@example.com")
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_failed_resend_leaves_the_code_mailed_before(login: Logins, cognito: FakeCognito) -> None:
     code = mailed_code(login, cognito)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
-    login.initiate(CHAT, email=ADA)
-    assert isinstance(login.verify(CHAT, code), SignedIn)
+    login.request_code(CHAT, email=ADA)
+    assert isinstance(login.answer_code(CHAT, code), SignedIn)
 
 
 def test_resend_that_joined_the_last_code_says_so(
@@ -376,7 +376,7 @@ def test_resend_that_joined_the_last_code_says_so(
     clock.now += 10
     cognito.parameters = {"expires_at": str(NOW + 300), "retry_after_seconds": "20"}
     for chat in (CHAT, "another chat"):
-        sent = login.initiate(chat, email=ADA)
+        sent = login.request_code(chat, email=ADA)
         assert isinstance(sent, CodeSent)
         assert (sent.new_mail, sent.expires_in_seconds) == (False, 290)
         assert sent.retry_after_seconds == 20
@@ -384,16 +384,16 @@ def test_resend_that_joined_the_last_code_says_so(
 
 def test_resend_keeps_the_name_given_before(login: Logins, cognito: FakeCognito) -> None:
     mailed_code(login, cognito)
-    login.initiate(CHAT, email=ADA)
-    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    login.request_code(CHAT, email=ADA)
+    outcome = login.answer_code(CHAT, cognito.mailed[-1][1])
     assert isinstance(outcome, SignedIn)
     assert outcome.name == "Ada"
 
 
 def test_name_given_with_another_address_is_not_kept(login: Logins, cognito: FakeCognito) -> None:
     mailed_code(login, cognito)
-    login.initiate(CHAT, email="bob@example.com")
-    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    login.request_code(CHAT, email="bob@example.com")
+    outcome = login.answer_code(CHAT, cognito.mailed[-1][1])
     assert isinstance(outcome, SignedIn)
     assert outcome.name == ""
 
@@ -401,7 +401,7 @@ def test_name_given_with_another_address_is_not_kept(login: Logins, cognito: Fak
 def test_throttled_challenge_ends_the_login_before_it(login: Logins, cognito: FakeCognito) -> None:
     mailed_code(login, cognito)
     cognito.parameters = THROTTLED
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     assert login.pending[CHAT].code is None
 
 
@@ -409,7 +409,7 @@ def test_throttled_challenge_is_rate_limited_and_leaves_no_login(
     login: Logins, cognito: FakeCognito
 ) -> None:
     cognito.parameters = THROTTLED
-    refused = login.initiate(CHAT, email=ADA)
+    refused = login.request_code(CHAT, email=ADA)
     assert refused == Refused(error_code=ErrorCode.RATE_LIMITED, retry_after_seconds=540)
     assert login.pending[CHAT].code is None
     assert login.expects_code(CHAT)
@@ -420,31 +420,31 @@ def test_wait_and_name_are_remembered_over_a_refused_request(
 ) -> None:
     mailed_code(login, cognito)
     cognito.parameters = THROTTLED
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     clock.now += 40
     refused = Refused(error_code=ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=500)
-    assert login.verify(CHAT, "123456") == refused
+    assert login.answer_code(CHAT, "123456") == refused
     clock.now += 500
-    assert login.verify(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    assert login.answer_code(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
     cognito.parameters = {}
-    login.initiate(CHAT, email=ADA)
-    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    login.request_code(CHAT, email=ADA)
+    outcome = login.answer_code(CHAT, cognito.mailed[-1][1])
     assert isinstance(outcome, SignedIn)
     assert outcome.name == "Ada"
 
 
 def test_wait_of_one_address_is_not_told_of_another(login: Logins, cognito: FakeCognito) -> None:
     cognito.parameters = THROTTLED
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
-    login.initiate(CHAT, email="bob@example.com")
-    assert login.verify(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    login.request_code(CHAT, email="bob@example.com")
+    assert login.answer_code(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_who_has_signed_in_waits_for_no_mail(login: Logins, cognito: FakeCognito) -> None:
     code = mailed_code(login, cognito)
-    login.verify(CHAT, code)
-    assert login.verify(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
+    login.answer_code(CHAT, code)
+    assert login.answer_code(CHAT, code) == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 
 
 def test_login_that_cognito_ends_is_not_said_to_have_had_too_many_tries(
@@ -463,7 +463,7 @@ def test_mail_that_could_not_be_sent_is_named(
     cognito.fail["AdminInitiateAuth"] = aws_error(
         "AdminInitiateAuth", code, "CreateAuthChallenge failed with ERR_EMAIL_DELIVERY_FAILED."
     )
-    assert login.initiate(CHAT, email=ADA) == Refused(
+    assert login.request_code(CHAT, email=ADA) == Refused(
         error_code=ErrorCode.ERR_EMAIL_DELIVERY_FAILED
     )
 
@@ -487,7 +487,7 @@ def test_failed_code_request_is_mapped_to_a_fixed_error(
     login: Logins, cognito: FakeCognito, operation: str, error: str, expected: ErrorCode
 ) -> None:
     cognito.fail[operation] = aws_error(operation, error, "secret detail")
-    outcome = login.initiate(CHAT, email=ADA)
+    outcome = login.request_code(CHAT, email=ADA)
     assert isinstance(outcome, Refused)
     assert outcome.error_code is expected
     assert (outcome.retry_after_seconds is not None) == (expected is ErrorCode.RATE_LIMITED)
@@ -496,7 +496,7 @@ def test_failed_code_request_is_mapped_to_a_fixed_error(
 
 def test_code_request_lost_on_the_way_is_a_fixed_error(login: Logins, cognito: FakeCognito) -> None:
     cognito.fail["AdminInitiateAuth"] = ConnectTimeoutError(endpoint_url="https://x")
-    assert login.initiate(CHAT, email=ADA) == Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
+    assert login.request_code(CHAT, email=ADA) == Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
 
 
 @pytest.mark.parametrize(
@@ -511,25 +511,25 @@ def test_answer_lost_on_the_way_may_be_given_again(
 ) -> None:
     code = mailed_code(login, cognito)
     cognito.fail["AdminRespondToAuthChallenge"] = error
-    refused = login.verify(CHAT, code)
+    refused = login.answer_code(CHAT, code)
     assert isinstance(refused, Refused)
     assert refused.error_code is expected
     del cognito.fail["AdminRespondToAuthChallenge"]
-    assert isinstance(login.verify(CHAT, code), SignedIn)
+    assert isinstance(login.answer_code(CHAT, code), SignedIn)
 
 
 def test_t15_disabled_user_looks_like_any_other(
     login: Logins, cognito: FakeCognito, clock: Clock
 ) -> None:
     def play(email: str) -> list[Any]:
-        outcomes: list[Any] = [login.initiate(email, email=email)]
-        return outcomes + [login.verify(email, "000000") for _ in range(4)]
+        outcomes: list[Any] = [login.request_code(email, email=email)]
+        return outcomes + [login.answer_code(email, "000000") for _ in range(4)]
 
     cognito.disabled.add("dis@example.com")
     assert play("dis@example.com") == play("dan@example.com")
-    login.initiate("late", email="dis@example.com")
+    login.request_code("late", email="dis@example.com")
     clock.now += 300
-    assert login.verify("late", "000000") == Refused(error_code=ErrorCode.OTP_EXPIRED)
+    assert login.answer_code("late", "000000") == Refused(error_code=ErrorCode.OTP_EXPIRED)
     assert cognito.mailed == [m for m in cognito.mailed if m[0] != "dis@example.com"]
 
 
@@ -545,9 +545,9 @@ def test_t15_disabled_user_looks_like_any_other(
 def test_t15_user_who_may_not_sign_in_is_told_what_all_are_told(
     login: Logins, cognito: FakeCognito, code: str
 ) -> None:
-    usual = login.initiate("another chat", email=ADA)
+    usual = login.request_code("another chat", email=ADA)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", code)
-    assert login.initiate(CHAT, email=ADA) == usual
+    assert login.request_code(CHAT, email=ADA) == usual
 
 
 def test_t15_disabled_user_gets_a_code_like_those_of_the_stacks_settings(
@@ -555,15 +555,15 @@ def test_t15_disabled_user_gets_a_code_like_those_of_the_stacks_settings(
 ) -> None:
     cognito.disabled.add("dis@example.com")
     cognito.parameters = {"code_length": "10", "attempts_left": "1"}
-    login.initiate("long-coded", email="eve@example.com")
+    login.request_code("long-coded", email="eve@example.com")
     expires_at = str(int(clock.now) + 120)
     cognito.parameters = {"code_length": "8", "attempts_left": "2", "expires_at": expires_at}
-    usual = login.initiate("usual", email="dan@example.com")
+    usual = login.request_code("usual", email="dan@example.com")
     clock.now += 20
-    login.initiate("joined", email="dan@example.com")
+    login.request_code("joined", email="dan@example.com")
     clock.now += 20
 
-    decoy = login.initiate("decoy", email="dis@example.com")
+    decoy = login.request_code("decoy", email="dis@example.com")
 
     assert isinstance(usual, CodeSent)
     assert decoy == usual.model_copy(update={"destination": "d***@e***.com"})
@@ -575,7 +575,7 @@ def test_tokens_are_revoked_if_the_guest_cannot_be_stored(
     code = mailed_code(login, cognito)
     dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
     over = Refused(error_code=ErrorCode.GUEST_CREATION_FAILED, retry_after_seconds=30)
-    assert login.verify(CHAT, code) == over
+    assert login.answer_code(CHAT, code) == over
     assert cognito.revoked == [cognito.issued[-1]]
 
 
@@ -586,7 +586,7 @@ def test_failed_revocation_still_gives_no_tokens(
     dynamodb.fail = RuntimeError("anything")
     cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException")
     over = Refused(error_code=ErrorCode.GUEST_CREATION_FAILED, retry_after_seconds=30)
-    assert login.verify(CHAT, code) == over
+    assert login.answer_code(CHAT, code) == over
 
 
 def test_correlation_id_is_one_a_login_and_in_our_logs(
@@ -594,8 +594,8 @@ def test_correlation_id_is_one_a_login_and_in_our_logs(
 ) -> None:
     caplog.set_level(logging.INFO, logger="agent")
     code = mailed_code(login, cognito)
-    login.verify(CHAT, wrong(code))
-    login.verify(CHAT, code)
+    login.answer_code(CHAT, wrong(code))
+    login.answer_code(CHAT, code)
     sent = {
         a["ClientMetadata"]["correlation_id"]
         for o, a in cognito.calls
@@ -610,10 +610,10 @@ def test_logs_hold_no_address_code_session_or_token(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     code = mailed_code(login, cognito)
-    login.verify(CHAT, wrong(code))
-    login.verify(CHAT, code)
+    login.answer_code(CHAT, wrong(code))
+    login.answer_code(CHAT, code)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "Oops", f"{ADA} {code}")
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     logged = "\n".join(str(vars(record)) for record in caplog.records)
     assert "code requested" in logged
     for secret in (ADA, code, *cognito.issued):
@@ -629,14 +629,14 @@ def test_t24_logs_of_what_failed_hold_no_exceptions_text_and_no_session(
     caplog.set_level(logging.DEBUG)
     respond, code = "AdminRespondToAuthChallenge", mailed_code(login, cognito)
     cognito.fail[respond] = aws_error(respond, "InternalErrorException", "canary")
-    login.verify(CHAT, code)
+    login.answer_code(CHAT, code)
     del cognito.fail[respond]
     dynamodb.fail = RuntimeError("canary")
     cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException", "canary")
-    login.verify(CHAT, code)
+    login.answer_code(CHAT, code)
     may_not = aws_error("AdminInitiateAuth", "NotAuthorizedException", "canary")
     cognito.fail["AdminInitiateAuth"] = may_not
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     assert {
         "answer failed",
         "guest record not stored",
@@ -659,7 +659,9 @@ def test_pending_login_prints_without_its_session(login: Logins, cognito: FakeCo
 def test_outcomes_print_without_secrets(login: Logins, cognito: FakeCognito) -> None:
     code = mailed_code(login, cognito)
     printed = (
-        repr(login.verify(CHAT, code)) + repr(vars(login.flow)) + repr(vars(login.flow.cognito))
+        repr(login.answer_code(CHAT, code))
+        + repr(vars(login.flow))
+        + repr(vars(login.flow.cognito))
     )
     for secret in (code, *cognito.issued):
         assert secret not in printed
@@ -678,7 +680,8 @@ def test_answers_at_once_are_given_one_by_one(login: Logins, cognito: FakeCognit
     outcomes: list[Any] = []
     answers = [wrong(code), wrong(code), code]
     threads = [
-        threading.Thread(target=lambda a=a: outcomes.append(login.verify(CHAT, a))) for a in answers
+        threading.Thread(target=lambda a=a: outcomes.append(login.answer_code(CHAT, a)))
+        for a in answers
     ]
     for thread in threads:
         thread.start()
@@ -694,7 +697,7 @@ def test_answers_at_once_are_given_one_by_one(login: Logins, cognito: FakeCognit
 def test_what_is_no_address_reaches_no_aws_call(
     login: Logins, cognito: FakeCognito, email: str
 ) -> None:
-    assert login.initiate(CHAT, email=email) == Refused(error_code=ErrorCode.INVALID_EMAIL)
+    assert login.request_code(CHAT, email=email) == Refused(error_code=ErrorCode.INVALID_EMAIL)
     assert not cognito.calls
 
 
@@ -702,7 +705,7 @@ def test_codes_are_expected_until_ten_minutes_after_the_codes_life(
     login: Logins, clock: Clock
 ) -> None:
     assert not login.expects_code(CHAT)
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     clock.now = NOW + 899
     assert login.expects_code(CHAT)
     clock.now = NOW + 900
@@ -712,17 +715,17 @@ def test_codes_are_expected_until_ten_minutes_after_the_codes_life(
 def test_failed_request_shortens_no_time_in_which_codes_are_expected(
     login: Logins, cognito: FakeCognito, clock: Clock
 ) -> None:
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "InternalErrorException")
     clock.now += 10
-    login.initiate(CHAT, email=ADA)
+    login.request_code(CHAT, email=ADA)
     clock.now = NOW + 899
     assert login.expects_code(CHAT)
 
 
 def test_name_is_kept_short_and_on_one_line(login: Logins, cognito: FakeCognito) -> None:
-    login.initiate(CHAT, email=ADA, name=" Ada\r\n\x00\u202eLovelace " + "x" * 300)
-    outcome = login.verify(CHAT, cognito.mailed[-1][1])
+    login.request_code(CHAT, email=ADA, name=" Ada\r\n\x00\u202eLovelace " + "x" * 300)
+    outcome = login.answer_code(CHAT, cognito.mailed[-1][1])
     assert isinstance(outcome, SignedIn)
     assert outcome.name.startswith("Ada Lovelace xxx")
     assert len(outcome.name) == 100
@@ -742,7 +745,7 @@ def test_requests_fit_the_real_api(guests: GuestStore, signer: Signer, clock: Cl
         config=Config(retries={"total_max_attempts": 1}),
     )
     pool = Cognito(client, user_pool_id=POOL_ID, client_id=CLIENT_ID, clock=clock)
-    login = Logins(EmailOtpLogin(pool, guests, clock=clock))
+    login = Logins(LoginFlow(pool, guests, clock=clock), clock)
     id_token = signer.sign({"sub": "sub-1", "email": ADA})
     with Stubber(client) as stub:
         stub.add_client_error("admin_create_user", "UsernameExistsException")
@@ -779,8 +782,8 @@ def test_requests_fit_the_real_api(guests: GuestStore, signer: Signer, clock: Cl
                 "ClientMetadata": {"correlation_id": ANY},
             },
         )
-        login.initiate(CHAT, email=ADA)
-        assert isinstance(login.verify(CHAT, "12345678"), SignedIn)
+        login.request_code(CHAT, email=ADA)
+        assert isinstance(login.answer_code(CHAT, "12345678"), SignedIn)
         stub.assert_no_pending_responses()
 
 
@@ -834,7 +837,9 @@ def test_t38_users_of_two_addresses_are_created_at_once(
     monkeypatch.setattr(cognito, "admin_create_user", create_both)
     addresses = [ADA, "bob@example.com"]
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda address: login.initiate(address, email=address), addresses))
+        outcomes = list(
+            pool.map(lambda address: login.request_code(address, email=address), addresses)
+        )
     assert [type(outcome) for outcome in outcomes] == [CodeSent] * 2
     assert {address for address, _ in cognito.mailed} == set(addresses)
 
@@ -852,6 +857,6 @@ def test_creation_that_failed_is_tried_by_who_waited(
 
     monkeypatch.setattr(cognito, "admin_create_user", create_at_last)
     with ThreadPoolExecutor(2) as pool:
-        outcomes = list(pool.map(lambda chat: login.initiate(chat, email=ADA), "ab"))
+        outcomes = list(pool.map(lambda chat: login.request_code(chat, email=ADA), "ab"))
     assert sorted(type(outcome).__name__ for outcome in outcomes) == ["CodeSent", "Refused"]
     assert len(cognito.mailed) == 1

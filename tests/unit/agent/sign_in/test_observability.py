@@ -89,7 +89,7 @@ def test_every_code_request_and_answer_is_counted_by_its_outcome_alone(
     def enter(code: str) -> None:
         turn = email_otp.turn(SESSION_ID, "", code=code)
         reference = turn.prompt.removeprefix("[code_reference: ").removesuffix("]")
-        asyncio.run(turn.answer(reference))
+        asyncio.run(turn.answer_code(reference))
 
     enter("123456")
     ask("nobody")
@@ -111,11 +111,11 @@ def test_every_line_of_a_login_carries_its_correlation_id(
     login: Logins, cognito: FakeCognito, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="agent")
-    login.initiate(SESSION_ID, email="ada@example.com")
-    login.verify(SESSION_ID, "000000")
-    login.verify(SESSION_ID, cognito.mailed[-1][1])
+    login.request_code(SESSION_ID, email="ada@example.com")
+    login.answer_code(SESSION_ID, "000000")
+    login.answer_code(SESSION_ID, cognito.mailed[-1][1])
     cognito.disabled.add("ada@example.com")
-    login.initiate(SESSION_ID, email="ada@example.com")
+    login.request_code(SESSION_ID, email="ada@example.com")
 
     ids = [vars(record)["correlation_id"] for record in caplog.records]
     assert caplog.messages == [

@@ -173,7 +173,7 @@ def test_of_many_typed_addresses_the_latest_count(chat: Chat) -> None:
     assert [output["success"] for output in outputs] == [False, True, True]
 
 
-def test_three_addresses_a_session(chat: Chat) -> None:
+def test_chat_may_try_three_addresses(chat: Chat) -> None:
     outputs = []
     for name in "abcd":
         outputs += chat.say(f"{name}@example.com", initiate(f"{name}@example.com"))
@@ -466,7 +466,7 @@ def test_t38_flood_of_one_address_wipes_none_of_another(
 ) -> None:
     """T38: nor does one that is refused."""
     monkeypatch.setattr("agent.sign_in.turns._CHATS_LIMIT", 3)
-    email_otp = EmailOtp(email_otp.login, email_otp.guests)
+    email_otp = EmailOtp(email_otp.flow, email_otp.guests)
     chat = Chat(email_otp)
     chat.say(f"I'm {ADA}", initiate())
     if throttled:

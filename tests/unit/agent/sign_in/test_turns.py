@@ -6,7 +6,7 @@ import pytest
 
 from agent.sign_in import CodeSent, EmailOtp, ErrorCode, Refused, SignedIn
 from agent.sign_in.guests import GuestStore
-from agent.sign_in.login import EmailOtpLogin
+from agent.sign_in.login import LoginFlow
 from tests.support.fakes import Clock, FakeCognito
 
 CHAT = "chat-of-ada"
@@ -20,7 +20,7 @@ def initiate(email_otp: EmailOtp, chat: str, email: str = ADA) -> CodeSent | Ref
 def verify(email_otp: EmailOtp, chat: str, code: str) -> SignedIn | Refused:
     turn = email_otp.turn(chat, "", code=code)
     reference = turn.prompt.removeprefix("[code_reference: ").removesuffix("]")
-    return asyncio.run(turn.answer(reference))
+    return asyncio.run(turn.answer_code(reference))
 
 
 def mailed_code(email_otp: EmailOtp, cognito: FakeCognito) -> str:
@@ -35,7 +35,7 @@ def expects_code(email_otp: EmailOtp, chat: str) -> bool:
 
 @pytest.fixture
 def small(
-    flow: EmailOtpLogin, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    flow: LoginFlow, guests: GuestStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> EmailOtp:
     """A sign-in that remembers three new chats, and three in which a code was sent."""
     monkeypatch.setattr("agent.sign_in.turns._CHATS_LIMIT", 3)

@@ -91,7 +91,7 @@ def test_blank_of_any_kind_beside_an_address_is_left_out() -> None:
 
 def test_t37_encircled_code_before_an_address_is_hidden() -> None:
     message = "\u2463\u24ea\u2466\u2460\u2468\u2462ada@example.com"
-    shown, hidden = hide_codes(message, pending=False)
+    shown, hidden = hide_codes(message, code_is_out=False)
     ((reference, held),) = hidden.items()
     assert shown == f"[code_reference: {reference}]ada@example.com"
     assert held.digits(6) == "407193"
@@ -117,16 +117,16 @@ def test_t13_what_is_not_seen_is_dropped_from_an_address(unseen: str) -> None:
 
 def test_t13_digits_of_an_address_with_something_unseen_in_it_stay() -> None:
     message = "ada\u200b19841984@exam\u2060ple.com"
-    assert hide_codes(message, pending=True) == (message, {})
-    shown, hidden = hide_codes(f"{message}: 123\u200b456", pending=True)
+    assert hide_codes(message, code_is_out=True) == (message, {})
+    shown, hidden = hide_codes(f"{message}: 123\u200b456", code_is_out=True)
     assert shown == f"{message}: [code_reference: {next(iter(hidden))}]"
 
 
-@pytest.mark.parametrize("pending", [True, False])
+@pytest.mark.parametrize("code_is_out", [True, False])
 def test_t08_code_before_an_address_is_hidden_though_only_something_unseen_parts_them(
-    pending: bool,
+    code_is_out: bool,
 ) -> None:
-    shown, hidden = hide_codes("123456\u200bada84@example.com", pending=pending)
+    shown, hidden = hide_codes("123456\u200bada84@example.com", code_is_out=code_is_out)
     ((reference, held),) = hidden.items()
     assert shown == f"[code_reference: {reference}]ada84@example.com"
     assert held.digits(6) == "123456"
@@ -234,7 +234,7 @@ def test_longest_addresses_are_parsed(text: str) -> None:
     ],
 )
 def test_t08_code_is_swapped_however_it_is_written(message: str, code: str) -> None:
-    shown, hidden = hide_codes(message, pending=True)
+    shown, hidden = hide_codes(message, code_is_out=True)
     ((reference, held),) = hidden.items()
     assert f"[code_reference: {reference}]" in shown
     assert held.digits(6) == code
@@ -242,45 +242,45 @@ def test_t08_code_is_swapped_however_it_is_written(message: str, code: str) -> N
 
 
 def test_text_around_a_code_stays() -> None:
-    shown, hidden = hide_codes("My code is 123456, room 12.", pending=True)
+    shown, hidden = hide_codes("My code is 123456, room 12.", code_is_out=True)
     assert shown == f"My code is [code_reference: {next(iter(hidden))}], room ##."
 
 
 def test_four_digits_are_swapped() -> None:
-    shown, hidden = hide_codes("It is 1234", pending=True)
+    shown, hidden = hide_codes("It is 1234", code_is_out=True)
     assert "1234" not in shown
     assert len(hidden) == 1
 
 
 def test_two_codes_of_one_run_are_not_guessed_from() -> None:
-    _, hidden = hide_codes("123456 654321", pending=True)
+    _, hidden = hide_codes("123456 654321", code_is_out=True)
     (held,) = hidden.values()
     assert held.digits(6) == "123456654321"
 
 
 def test_longer_runs_are_swapped_too() -> None:
-    shown, hidden = hide_codes("015123456789 123456", pending=True)
+    shown, hidden = hide_codes("015123456789 123456", code_is_out=True)
     assert "123456" not in shown
     assert len(hidden) == 1
 
 
 @pytest.mark.parametrize("message", ["room 12", "12 May to 14 May", "3 nights, 2 guests", ""])
 def test_short_numbers_stay(message: str) -> None:
-    assert hide_codes(message, pending=True) == (message, {})
+    assert hide_codes(message, code_is_out=True) == (message, {})
 
 
 def test_addresses_with_digits_stay_whole() -> None:
-    shown, hidden = hide_codes("It is ada1984@example.com, code 123456", pending=True)
+    shown, hidden = hide_codes("It is ada1984@example.com, code 123456", code_is_out=True)
     assert "ada1984@example.com" in shown
     assert len(hidden) == 1
 
 
 def test_references_differ_every_time() -> None:
-    assert hide_codes("123456", pending=True)[0] != hide_codes("123456", pending=True)[0]
+    assert hide_codes("123456", code_is_out=True)[0] != hide_codes("123456", code_is_out=True)[0]
 
 
 def test_hidden_code_prints_without_digits() -> None:
-    _, hidden = hide_codes("123456", pending=True)
+    _, hidden = hide_codes("123456", code_is_out=True)
     assert "123456" not in repr(hidden)
 
 
@@ -305,7 +305,7 @@ def test_t08_code_field_becomes_one_reference(code: str, digits: str) -> None:
 def test_long_messages_are_read_quickly(piece: str) -> None:
     message = piece * (32_000 // len(piece))
     started = time.perf_counter()
-    hide_codes(message, pending=True)
+    hide_codes(message, code_is_out=True)
     list(typed_addresses(message))
     assert time.perf_counter() - started < 1  # seconds; a quadratic search takes many
 
@@ -335,7 +335,7 @@ IN_PIECES = [
 
 @pytest.mark.parametrize("message", IN_PIECES)
 def test_t37_no_digit_of_a_code_is_shown_while_it_is_out(message: str) -> None:
-    shown, hidden = hide_codes(message, pending=True)
+    shown, hidden = hide_codes(message, code_is_out=True)
     ((reference, held),) = hidden.items()
     assert held.digits(6) == "407193"
     assert not any(c.isdigit() for c in shown.replace(reference, ""))
@@ -345,7 +345,7 @@ def test_t37_no_digit_of_a_code_is_shown_while_it_is_out(message: str) -> None:
     "message", ["407", "It begins with 407", "193.", "x407y", "4-0-7", "\u2779\u2778\u2777"]
 )
 def test_t37_a_part_of_three_digits_is_hidden_while_a_code_is_out(message: str) -> None:
-    shown, hidden = hide_codes(message, pending=True)
+    shown, hidden = hide_codes(message, code_is_out=True)
     (reference,) = hidden
     assert not any(unicodedata.digit(c, None) is not None for c in shown.replace(reference, ""))
 
@@ -373,7 +373,7 @@ def test_t37_a_part_of_three_digits_is_hidden_while_a_code_is_out(message: str) 
     ],
 )
 def test_t37_a_code_is_hidden_though_no_login_is_known(message: str) -> None:
-    shown, hidden = hide_codes(message, pending=False)
+    shown, hidden = hide_codes(message, code_is_out=False)
     ((reference, held),) = hidden.items()
     assert held.digits(6) == "407193"
     assert "407" not in shown.replace(reference, "")
@@ -382,7 +382,7 @@ def test_t37_a_code_is_hidden_though_no_login_is_known(message: str) -> None:
 
 def test_t37_a_code_on_a_line_below_a_longer_number_is_hidden() -> None:
     """T37: though no login is known."""
-    shown, hidden = hide_codes("0171 234 5678\r\n407 193", pending=False)
+    shown, hidden = hide_codes("0171 234 5678\r\n407 193", code_is_out=False)
     ((reference, held),) = hidden.items()
     assert shown == f"0171 234 5678\r\n[code_reference: {reference}]"
     assert held.digits(6) == "407193"
@@ -406,44 +406,44 @@ def test_t37_a_code_on_a_line_below_a_longer_number_is_hidden() -> None:
     ],
 )
 def test_t37_a_code_that_is_no_likely_date_or_price_is_hidden(message: str) -> None:
-    shown, hidden = hide_codes(message, pending=False)
+    shown, hidden = hide_codes(message, code_is_out=False)
     assert shown == f"[code_reference: {next(iter(hidden))}]"
 
 
 @pytest.mark.parametrize("message", ["407193407193", "407193 407193", "407 193 407 193"])
 def test_t37_a_code_that_was_pasted_twice_is_hidden(message: str) -> None:
-    shown, hidden = hide_codes(message, pending=False)
+    shown, hidden = hide_codes(message, code_is_out=False)
     assert shown == f"[code_reference: {next(iter(hidden))}]"
 
 
 def test_numbers_on_lines_of_their_own_are_not_read_on() -> None:
     message = "0171 234 5678\n12 May to 14 May"
-    assert hide_codes(message, pending=False) == (message, {})
+    assert hide_codes(message, code_is_out=False) == (message, {})
 
 
 @pytest.mark.parametrize("between", ["", "-", "/", "?", "|"])
-@pytest.mark.parametrize("pending", [True, False])
-def test_t37_a_code_that_touches_an_address_is_hidden(between: str, *, pending: bool) -> None:
+@pytest.mark.parametrize("code_is_out", [True, False])
+def test_t37_a_code_that_touches_an_address_is_hidden(between: str, *, code_is_out: bool) -> None:
     """T37: no top-level domain has a digit, but for those in their xn-- form."""
-    shown, hidden = hide_codes(f"ada@example.com{between}407193", pending=pending)
+    shown, hidden = hide_codes(f"ada@example.com{between}407193", code_is_out=code_is_out)
     assert shown == f"ada@example.com{between}[code_reference: {next(iter(hidden))}]"
 
 
 def test_t37_reference_stands_for_the_longest_part() -> None:
-    shown, hidden = hide_codes("407 or 1234", pending=True)
+    shown, hidden = hide_codes("407 or 1234", code_is_out=True)
     assert shown == f"### or [code_reference: {next(iter(hidden))}]"
 
 
 def test_many_codes_are_not_guessed_from() -> None:
     """A code of another length than the one that was mailed costs no attempt."""
     message = "1) 407193 2) 111111 3) 222222 4) 333333"
-    (held,) = hide_codes(message, pending=True)[1].values()
+    (held,) = hide_codes(message, code_is_out=True)[1].values()
     assert len(held.digits(6)) != 6
 
 
 @pytest.mark.parametrize("digits", ["407193", "4071932", "40719328", "407193286", "4071932865"])
 def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
-    shown, hidden = hide_codes(f"It is {digits}!", pending=False)
+    shown, hidden = hide_codes(f"It is {digits}!", code_is_out=False)
     ((reference, held),) = hidden.items()
     assert shown == f"It is [code_reference: {reference}]!"
     assert held.digits(len(digits)) == digits
@@ -471,19 +471,19 @@ def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
     ],
 )
 def test_dates_and_other_numbers_stay_while_no_login_is_known(message: str) -> None:
-    assert hide_codes(message, pending=False) == (message, {})
+    assert hide_codes(message, code_is_out=False) == (message, {})
 
 
 @pytest.mark.parametrize("piece", ["\ufdfa", "1a", "1 ", "\u2469a", "12.05.2026 ", "407193x"])
-@pytest.mark.parametrize("pending", [True, False])
-def test_t39_no_message_grows_by_more_than_its_references(piece: str, pending: bool) -> None:
+@pytest.mark.parametrize("code_is_out", [True, False])
+def test_t39_no_message_grows_by_more_than_its_references(piece: str, code_is_out: bool) -> None:
     message = piece * (8_000 // len(piece))
-    shown, _ = hide_codes(message, pending=pending)
+    shown, _ = hide_codes(message, code_is_out=code_is_out)
     assert len(shown) < len(message) + 120
 
 
 def test_t37_encircled_numbers_count_as_the_digits_they_show() -> None:
-    shown, hidden = hide_codes("\u2469 and \u246a and \u246b", pending=True)
+    shown, hidden = hide_codes("\u2469 and \u246a and \u246b", code_is_out=True)
     ((reference, held),) = hidden.items()
     assert shown == f"[code_reference: {reference}] and # and #"
     assert held.digits(6) == "101112"
@@ -577,7 +577,7 @@ _UNSEEN = "\u200b\u0301\u20dd\u0903\u115f\u1160\u2800\u3164\uffa0"
 
 @pytest.mark.parametrize("between", [" ", "\n", "\r\n", " - ", *_HYPHENS, *_UNSEEN, *".,/_\u00b7"])
 def test_code_beside_another_number_is_found(between: str) -> None:
-    (held,) = hide_codes(f"407{between}193 for room 12", pending=True)[1].values()
+    (held,) = hide_codes(f"407{between}193 for room 12", code_is_out=True)[1].values()
     assert held.digits(6) == "407193"
 
 
@@ -585,24 +585,24 @@ def test_code_beside_another_number_is_found(between: str) -> None:
     "between", [" ", "  ", "\n", " \n \n ", " - ", *_HYPHENS, *_UNSEEN, *"._\u00b7"]
 )
 def test_t37_code_is_hidden_whatever_is_between_though_no_login_is_known(between: str) -> None:
-    shown, hidden = hide_codes(f"It is 407{between}193!", pending=False)
+    shown, hidden = hide_codes(f"It is 407{between}193!", code_is_out=False)
     assert shown == f"It is [code_reference: {next(iter(hidden))}]!"
 
 
 def test_code_pasted_twice_is_one() -> None:
-    (held,) = hide_codes("407193 407193 for room 12345", pending=True)[1].values()
+    (held,) = hide_codes("407193 407193 for room 12345", code_is_out=True)[1].values()
     assert held.digits(6) == "407193"
 
 
 def test_ligatures_move_no_code_out_of_sight() -> None:
     message = "\ufdfa ada@example.com 407193"
-    shown, hidden = hide_codes(message, pending=False)
+    shown, hidden = hide_codes(message, code_is_out=False)
     assert shown == message.replace("407193", f"[code_reference: {next(iter(hidden))}]")
 
 
 @pytest.mark.parametrize("codes", [["407193", "65 43 21"], ["407193", "654-321", "111222"]])
 def test_each_of_two_or_three_codes_has_a_reference_in_its_place(codes: list[str]) -> None:
-    shown, hidden = hide_codes(" or ".join(codes), pending=True)
+    shown, hidden = hide_codes(" or ".join(codes), code_is_out=True)
     references = [part.removeprefix("[code_reference: ")[:-1] for part in shown.split(" or ")]
     expected = [code.replace(" ", "").replace("-", "") for code in codes]
     assert [hidden[reference].digits(6) for reference in references] == expected
@@ -610,5 +610,5 @@ def test_each_of_two_or_three_codes_has_a_reference_in_its_place(codes: list[str
 
 @pytest.mark.parametrize("rest", ["Sent on 24 November, 10:32", "not 111111, 222222 or 333333"])
 def test_line_of_its_own_wins(rest: str) -> None:
-    (held,) = hide_codes(f"407193\n{rest}", pending=True)[1].values()
+    (held,) = hide_codes(f"407193\n{rest}", code_is_out=True)[1].values()
     assert held.digits(6) == "407193"
