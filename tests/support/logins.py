@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from agent.sign_in.login import LoginFlow, PendingLogin
 from agent.sign_in.outcomes import CodeSent, Refused, SignedIn
+from tests.support.fakes import FakeCognito
 
 
 class Logins:
@@ -28,3 +29,9 @@ class Logins:
 
     def expects_code(self, chat: str) -> bool:
         return self.clock() < self.pending[chat].codes_hidden_until
+
+
+def mailed_code(login: Logins, cognito: FakeCognito, email: str = "ada@example.com") -> str:
+    """Ask for a code in the chat of Ada; returns the one that was mailed."""
+    assert isinstance(login.request_code("chat-of-ada", email=email, name="Ada"), CodeSent)
+    return cognito.mailed[-1][1]
