@@ -126,7 +126,7 @@ def _model(settings: ServiceSettings) -> Model:
 
 def serve(app: BedrockAgentCoreApp, port: int) -> None:
     """Serve on the loopback address until stopped."""
-    # The library's own handlers print session ids, which open anonymous chats, and a line on each
+    # AgentCore's own handlers print session ids, which open anonymous chats, and a line on each
     # request, of which we log the refused ones ourselves.
     app.logger.handlers.clear()
     app.logger.setLevel(logging.ERROR)
@@ -135,7 +135,7 @@ def serve(app: BedrockAgentCoreApp, port: int) -> None:
         host="127.0.0.1",
         log_config=None,
         lifespan="off",  # of which it has none; else Ctrl-C logs a traceback
-        # The library keeps what it reads of a request in context variables, and asyncio would hand
+        # AgentCore keeps what it reads of a request in context variables, and asyncio would hand
         # them on to the next request of the connection.
         reset_contextvars=True,
     )

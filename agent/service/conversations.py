@@ -12,13 +12,12 @@ from strands import Agent
 from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
+from agent.service.requests import RequestError
 from agent.sign_in.capacity import Threads
 from agent.sign_in.observability import describe
 from agent.sign_in.sessions import Sessions
 from agent.sign_in.stream import Chunk, ui_message_chunks
 from agent.sign_in.turns import EmailOtp, Turn
-
-from .requests import RequestError
 
 _log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What the agent remembers per session id, bounded in number and age."""
+"""What is remembered for a while, such as chats, bounded in number and age."""
 
 import threading
 from collections import Counter, OrderedDict
@@ -14,15 +14,14 @@ class _Entry[T]:
 
 
 class Sessions[T]:
-    """A map from session ids to values that forgets the least recently used.
+    """A map that forgets the least recently used, so that a flood displaces its own entries.
 
-    A flood displaces its own sessions: new ones displace new ones alone, and of those that are
-    kept, the owner of most loses one. Losing an entry is always safe: the visitor starts that part
-    again.
+    New entries push out only new ones. Of those that `keep` was called for, the owner of most loses
+    one. Losing an entry is always safe: the visitor starts that part again.
 
     Args:
-        limit: Most new sessions held at once, and most that are kept.
-        idle_seconds: A session not used for longer is forgotten.
+        limit: Most new entries held at once, and most that are kept.
+        idle_seconds: An entry not used for longer is forgotten.
         clock: Epoch seconds.
     """
 
@@ -39,12 +38,12 @@ class Sessions[T]:
         return len(self._new) + len(self._kept)
 
     def find(self, key: str) -> T | None:
-        """Return the session's value and mark it used, or None; makes none."""
+        """Return the key's value and mark it used, or None; make none."""
         with self._lock:
             return self._used(key)
 
     def get(self, key: str, make: Callable[[], T]) -> T:
-        """Return the session's value, made if it is new or forgotten, and mark it used."""
+        """Return the key's value, made if it is new or forgotten, and mark it used."""
         with self._lock:
             value = self._used(key)
             if value is None:
@@ -55,7 +54,7 @@ class Sessions[T]:
             return value
 
     def keep(self, key: str, value: T, *, owner: str) -> None:
-        """Keep a session whose owner is known, such as by an address that a code was sent to."""
+        """Keep an entry whose owner is known, such as by an address that a code was sent to."""
         with self._lock:
             self._forget(key)
             self._kept[key] = _Entry(value, self._clock(), owner)
