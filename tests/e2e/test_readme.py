@@ -48,8 +48,8 @@ def test_any_agent_signs_a_guest_in_with_the_code_in_readme(
     readme: dict[str, Any] = {"model": OfflineModel()}
     address = f"ada-{secrets.token_hex(6)}@example.com"
 
-    async def outputs(prompt: str, code: str | None = None) -> list[Any]:
-        chunks = [chunk async for chunk in readme["answer"]("a-session", prompt, code)]
+    async def outputs(prompt: str, code: str | None = None, chat: str = "a-chat") -> list[Any]:
+        chunks = [chunk async for chunk in readme["answer"](chat, prompt, code)]
         assert [chunks[0]["type"], chunks[-1]["type"]] == ["start", "finish"]
         return [each["output"] for each in chunks if each["type"] == "tool-output-available"]
 
@@ -61,12 +61,15 @@ def test_any_agent_signs_a_guest_in_with_the_code_in_readme(
         assert sent["status"] == "code_sent"
         code = stack.code_mailed_to(address)
         (event,) = asyncio.run(outputs("", code))
+        asyncio.run(outputs("Hello", chat="another-chat"))
 
     documented = re.findall(r'^{"event_type".*?}$', section("In your own agent"), re.M | re.S)
     assert list(event) == list(json.loads(documented[0]))
     assert event["cognito_sub"] == stack.attributes(address)["sub"]
-    seen_by_the_model = str(readme["agent"].messages)
+    seen_by_the_model = str(readme["agents"]["a-chat"].messages)
     assert "You are signed in" in seen_by_the_model
+    assert address in seen_by_the_model
+    assert address not in str(readme["agents"]["another-chat"].messages)
     for secret in (code, event["id_token"], event["access_token"], event["refresh_token"]):
         assert secret not in seen_by_the_model
 
