@@ -3,7 +3,7 @@ import { type ReactNode, useCallback, useEffect, useState } from 'react';
 
 import type { SessionStore, TokenRefresher } from './auth';
 import { ChatPanel, type SignIn } from './ChatPanel';
-import { type AgentConfig, type Challenge, createAgentTransport } from './chat';
+import { type AgentConfig, createAgentTransport, type PendingCode } from './chat';
 import { Mailbox } from './Mailbox';
 import { WORDS } from './words';
 
@@ -16,7 +16,7 @@ const SIGNED_OUT = 'You are signed out.';
 export function App({ config, store, refresher }: AppProps): ReactNode {
   // All that React knows of the session: its tokens stay in the store.
   const [email, setEmail] = useState(() => store.read()?.email ?? null);
-  const [challenge, setChallenge] = useState<Challenge | null>(null);
+  const [pendingCode, setPendingCode] = useState<PendingCode | null>(null);
   const [signIn, setSignIn] = useState<SignIn | null>(null);
   const [notice, setNotice] = useState('');
   // The chat with another number is a new one: it starts empty.
@@ -26,7 +26,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
       config,
       store,
       refresher,
-      onChallenge: setChallenge,
+      onPendingCode: setPendingCode,
       onSignedIn: ({ email }, pendingQuestion) => setSignIn({ email, pendingQuestion }),
     }),
   );
@@ -36,7 +36,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
       store.subscribe(({ previous, current, userChanged, fromOtherTab, signedOutReason }) => {
         if (!userChanged) return;
         setEmail(current?.email ?? null);
-        setChallenge(null);
+        setPendingCode(null);
         if (current) setNotice(store.persistent ? '' : ONLY_THIS_TAB);
         else setNotice(signedOutReason === 'expired' ? WORDS.sign_in_ended : SIGNED_OUT);
         // Only a visitor who was anonymous until now goes on with their chat. Whoever comes after a
@@ -76,13 +76,13 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         <ChatPanel
           key={chatNumber}
           transport={transport}
-          challenge={challenge}
+          pendingCode={pendingCode}
           signIn={signIn}
           onSignInShown={onSignInShown}
           onSend={() => setNotice('')}
-          onCodeClosed={() => setChallenge(null)}
+          onCodeClosed={() => setPendingCode(null)}
         />
-        <Mailbox polling={challenge?.open === true} />
+        <Mailbox polling={pendingCode?.open === true} />
       </main>
     </div>
   );

@@ -14,14 +14,14 @@ import {
 } from 'react';
 
 import { CodeForm } from './CodeForm';
-import { type AgentTransport, type Challenge, MAX_PROMPT_CHARS } from './chat';
+import { type AgentTransport, MAX_PROMPT_CHARS, type PendingCode } from './chat';
 import { inWords } from './words';
 
 export type SignIn = { email: string; pendingQuestion: string | null };
 
 type ChatPanelProps = {
   transport: AgentTransport;
-  challenge: Challenge | null;
+  pendingCode: PendingCode | null;
   /** A sign-in that the chat does not show yet. */
   signIn: SignIn | null;
   onSignInShown: () => void;
@@ -34,14 +34,14 @@ const CODE_ENTERED = 'Code entered';
 const AT_END_PX = 40;
 
 export function ChatPanel(props: ChatPanelProps): ReactNode {
-  const { transport, challenge, signIn, onSignInShown, onSend, onCodeClosed } = props;
+  const { transport, pendingCode, signIn, onSignInShown, onSend, onCodeClosed } = props;
   const { messages, setMessages, sendMessage, regenerate, status, error, clearError, stop } =
     useChat({ transport });
   const busy = status === 'submitted' || status === 'streaming';
   const box = useRef<HTMLTextAreaElement>(null);
   const log = useRef<HTMLDivElement>(null);
   const atEnd = useRef(true);
-  const codeWanted = challenge?.open === true;
+  const codeWanted = pendingCode?.open === true;
   // What is sent while a code is waited for may be one, and a code is never sent again.
   const [mayBeCode, setMayBeCode] = useState(false);
 
@@ -149,9 +149,9 @@ export function ChatPanel(props: ChatPanelProps): ReactNode {
           </button>
         )}
       </div>
-      {challenge && (
+      {pendingCode && (
         <CodeForm
-          challenge={challenge}
+          pendingCode={pendingCode}
           busy={busy}
           onCode={(code) => send(CODE_ENTERED, code)}
           onNewCode={() => send('Send a new code')}

@@ -1,11 +1,11 @@
 // Where a mailed code is entered, with the time and the tries it has left.
 import { type ReactNode, type SubmitEvent, useEffect, useRef, useState } from 'react';
 
-import type { Challenge } from './chat';
+import type { PendingCode } from './chat';
 import { asciiDigits } from './digits';
 
 type CodeFormProps = {
-  challenge: Challenge;
+  pendingCode: PendingCode;
   /** The agent is still answering, and takes nothing else meanwhile. */
   busy: boolean;
   onCode: (code: string) => void;
@@ -15,23 +15,23 @@ type CodeFormProps = {
 };
 
 export function CodeForm(props: CodeFormProps): ReactNode {
-  const { challenge, busy, onCode, onNewCode, onClose } = props;
+  const { pendingCode, busy, onCode, onNewCode, onClose } = props;
   const input = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState('');
   const newCode = useRef<HTMLButtonElement>(null);
   const close = useRef<HTMLButtonElement>(null);
-  const newCodeAt = useNewCodeAt(challenge);
+  const newCodeAt = useNewCodeAt(pendingCode);
   const now = useSeconds();
-  const secondsLeft = Math.ceil((challenge.expiresAt - now) / 1000);
+  const secondsLeft = Math.ceil((pendingCode.expiresAt - now) / 1000);
   const secondsToNewCode = Math.ceil((newCodeAt - now) / 1000);
-  const usable = challenge.open && secondsLeft > 0;
+  const usable = pendingCode.open && secondsLeft > 0;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: each challenge begins with an empty box
+  // biome-ignore lint/correctness/useExhaustiveDependencies: each state of the code begins with an empty box
   useEffect(() => {
     if (input.current) input.current.value = '';
     input.current?.focus();
     setProblem('');
-  }, [challenge]);
+  }, [pendingCode]);
 
   useEffect(() => {
     // The input went away with the focus in it.
@@ -44,8 +44,8 @@ export function CodeForm(props: CodeFormProps): ReactNode {
     if (busy || !input.current) return;
     // Read from the form, never held in React's state.
     const code = asciiDigits(input.current.value);
-    if (code.length !== challenge.codeLength) {
-      setProblem(`The code has ${challenge.codeLength} digits.`);
+    if (code.length !== pendingCode.codeLength) {
+      setProblem(`The code has ${pendingCode.codeLength} digits.`);
       input.current.focus();
       return;
     }
@@ -58,7 +58,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
   /** Leave digits alone in the box, and no more than a code has; the caret stays in its place. */
   function keepDigits(box: HTMLInputElement): void {
     const { value, selectionStart } = box;
-    const digits = asciiDigits(value).slice(0, challenge.codeLength);
+    const digits = asciiDigits(value).slice(0, pendingCode.codeLength);
     if (digits === value) return;
     const caret = asciiDigits(value.slice(0, selectionStart ?? value.length)).length;
     box.value = digits; // which puts the caret at the end
@@ -71,8 +71,8 @@ export function CodeForm(props: CodeFormProps): ReactNode {
         <>
           <label htmlFor="code">Code</label>
           <p id="code-hint">
-            {challenge.codeLength} digits, mailed to {challenge.destination}.{' '}
-            <span className="nowrap">{tries(challenge.attemptsLeft)} left, </span>
+            {pendingCode.codeLength} digits, mailed to {pendingCode.destination}.{' '}
+            <span className="nowrap">{tries(pendingCode.attemptsLeft)} left, </span>
             <span className="nowrap">
               valid for <time>{clock(secondsLeft)}</time>
             </span>
@@ -99,7 +99,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
         </>
       ) : (
         <p role="alert">
-          {challenge.open ? 'This code has expired.' : 'No code can be entered just now.'}
+          {pendingCode.open ? 'This code has expired.' : 'No code can be entered just now.'}
         </p>
       )}
       <p id="code-problem" className="error" role="alert">
@@ -131,16 +131,16 @@ function clock(seconds: number): string {
 }
 
 /** Return when a new code may be asked for, epoch ms; a wrong try does not bring it nearer. */
-function useNewCodeAt(challenge: Challenge): number {
-  const [known, setKnown] = useState({ challenge, at: after(challenge) });
-  if (known.challenge === challenge) return known.at;
-  const at = Math.max(known.at, after(challenge));
-  setKnown({ challenge, at });
+function useNewCodeAt(pendingCode: PendingCode): number {
+  const [known, setKnown] = useState({ pendingCode, at: after(pendingCode) });
+  if (known.pendingCode === pendingCode) return known.at;
+  const at = Math.max(known.at, after(pendingCode));
+  setKnown({ pendingCode, at });
   return at;
 }
 
-function after(challenge: Challenge): number {
-  return Date.now() + challenge.retryAfter * 1000;
+function after(pendingCode: PendingCode): number {
+  return Date.now() + pendingCode.retryAfter * 1000;
 }
 
 function useSeconds(): number {

@@ -30,7 +30,7 @@ import {
   sessionOf,
   storeElsewhere,
 } from '../testing/fakes';
-import type { Challenge } from './challenge';
+import type { PendingCode } from './pending-code';
 import { SILENCE_MS } from './stream';
 import { type AgentTransportOptions, createAgentTransport } from './transport';
 
@@ -65,7 +65,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
   const answers: Answer[] = [];
   const posts: Post[] = [];
   const cognito: Answer[] = [];
-  const challenges: Challenge[] = [];
+  const pendingCodes: PendingCode[] = [];
   const signedIn: [Session, string | null][] = [];
   const signedOut: unknown[] = [];
   const next = async (queue: Answer[]) => {
@@ -95,7 +95,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
       refresher,
       fetch,
       now,
-      onChallenge: (challenge) => challenges.push(challenge),
+      onPendingCode: (pendingCode) => pendingCodes.push(pendingCode),
       onSignedIn: (session, question) => signedIn.push([session, question]),
       ...changes,
     },
@@ -135,7 +135,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
     answers,
     posts,
     cognito,
-    challenges,
+    pendingCodes,
     signedIn,
     signedOut,
     stop,
@@ -209,7 +209,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   });
 
   it('signs in: keeps the tokens from the chat, begins a chat, offers the question once', async () => {
-    const { send, answers, posts, challenges, signedIn, store, messages } = page(sdk);
+    const { send, answers, posts, pendingCodes, signedIn, store, messages } = page(sdk);
     answers.push(
       answer(...toolCall('get_guest_profile', { success: true, signed_in: false })),
       answer(...toolCall('initiate_cognito_login', codeSent)),
@@ -232,7 +232,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       toolCallId: 'verify_cognito_otp',
       output: { success: true, guest_id: 'GST-2026-ABC123', email: 'ada@example.com' },
     });
-    expect(challenges).toMatchObject([
+    expect(pendingCodes).toMatchObject([
       { open: true, codeLength: 6, expiresAt: NOW + 300_000, attemptsLeft: 3, retryAfter: 30 },
       { open: true, attemptsLeft: 2, destination: 'a***@e***.com', errorCode: 'INVALID_OTP' },
     ]);
@@ -248,7 +248,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     });
     expect(posts[4]?.chatId).not.toBe(posts[3]?.chatId);
     const bodies = posts.map(({ body }) => body);
-    expect(JSON.stringify([seen, bodies, messages, challenges])).not.toContain(CANARY);
+    expect(JSON.stringify([seen, bodies, messages, pendingCodes])).not.toContain(CANARY);
   });
 
   it.each([
@@ -279,7 +279,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   });
 
   it('offers the question of nobody but who asked it, and forgets their login', async () => {
-    const { send, answers, store, signedIn, challenges, elsewhere } = page(sdk);
+    const { send, answers, store, signedIn, pendingCodes, elsewhere } = page(sdk);
     answers.push(answer(...toolCall('initiate_cognito_login', codeSent)));
     await send("I'm ada@example.com, show my bookings");
     elsewhere(sessionOf('ada', NOW));
@@ -289,7 +289,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       answer(...toolCall('verify_cognito_otp', delivery('grace', NOW))),
     );
     await send('Code entered', { code: '000000' });
-    expect(challenges.at(-1)).toMatchObject({ open: false, destination: '' });
+    expect(pendingCodes.at(-1)).toMatchObject({ open: false, destination: '' });
     await send('Code entered', { code: '123456' });
     expect([store.read()?.sub, signedIn[0]?.[1]]).toEqual(['grace', null]);
   });
@@ -328,7 +328,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   });
 
   it('takes no tokens and no login in the answer to somebody signed in', async () => {
-    const { send, answers, store, challenges } = page(sdk);
+    const { send, answers, store, pendingCodes } = page(sdk);
     store.save(sessionOf('ada', NOW));
     answers.push(
       answer(
@@ -338,7 +338,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     );
     const chunks = await send('Hello');
     expect(store.read()?.sub).toBe('ada');
-    expect(challenges).toEqual([]);
+    expect(pendingCodes).toEqual([]);
     expect(JSON.stringify(chunks)).not.toContain(CANARY);
   });
 
@@ -346,7 +346,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     ['has signed in', true],
     ['has signed in, which is not heard of yet', false],
   ])('takes no tokens and no login if somebody %s elsewhere meanwhile', async (_name, heard) => {
-    const { send, answers, store, storage, elsewhere, challenges, signedIn } = page(sdk);
+    const { send, answers, store, storage, elsewhere, pendingCodes, signedIn } = page(sdk);
     const chunks = [
       ...toolCall('verify_cognito_otp', delivery('mallory', NOW)),
       ...toolCall('initiate_cognito_login', codeSent),
@@ -362,7 +362,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
       return stream(bytes as ReadableStream<Uint8Array<ArrayBuffer>>);
     });
     const seen = await send('Code entered', { code: '123456' });
-    expect([store.read()?.sub, challenges, signedIn]).toEqual(['ada', [], []]);
+    expect([store.read()?.sub, pendingCodes, signedIn]).toEqual(['ada', [], []]);
     expect(JSON.stringify(seen)).not.toContain(CANARY);
   });
 
@@ -384,7 +384,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     const throws = () => {
       throw trouble;
     };
-    const { send, answers, store } = page(sdk, { onChallenge: throws, onSignedIn: throws });
+    const { send, answers, store } = page(sdk, { onPendingCode: throws, onSignedIn: throws });
     answers.push(
       answer(...toolCall('initiate_cognito_login', codeSent), ...text('Sent.')),
       answer(...toolCall('verify_cognito_otp', delivery('ada', NOW)), ...text('Welcome.')),

@@ -5,9 +5,9 @@ import { callListener } from '../auth/listeners';
 import type { TokenRefresher } from '../auth/refresh';
 import type { SessionStore } from '../auth/session';
 import type { Session } from '../auth/storage';
-import { type Challenge, nextChallenge } from './challenge';
 import type { AgentConfig } from './config';
 import { ChatError, type ChatErrorCode } from './errors';
+import { nextPendingCode, type PendingCode } from './pending-code';
 import { QuestionMemory } from './question';
 import { readChunks, SILENCE_MS, texts, WITHHELD } from './stream';
 import { needsSignIn, sessionFromDelivery } from './tool-outputs';
@@ -34,7 +34,7 @@ export type AgentTransportOptions = {
    * is one, as soon as the chat is ready; it is given only once.
    */
   onSignedIn?: (session: Session, pendingQuestion: string | null) => void;
-  onChallenge?: (challenge: Challenge) => void;
+  onPendingCode?: (pendingCode: PendingCode) => void;
   /** Loads the module that calls a guest runtime on AWS. */
   loadGuestCaller?: () => Promise<typeof import('./guest-aws')>;
 };
@@ -87,13 +87,13 @@ function requestBody(messages: UIMessage[], code: unknown): { prompt: string; co
   return { prompt };
 }
 
-/** One page's connection to the agent: the chat's id, who it is for, and the login it is in. */
+/** One page's connection to the agent: the chat's id, who it is for, and the pending code. */
 class AgentConnection {
   readonly #options: AgentTransportOptions;
   readonly #now: () => number;
   readonly #question = new QuestionMemory();
   readonly #guestAnswers = new WeakSet<ReadableStream<Uint8Array>>();
-  #challenge: Challenge | null = null;
+  #pendingCode: PendingCode | null = null;
   #chatId = crypto.randomUUID();
   #chatSub: string | null;
 
@@ -214,11 +214,11 @@ class AgentConnection {
 
   #follow(toolName: string, output: unknown): void {
     if (needsSignIn(toolName, output)) this.#question.neededSignIn();
-    const challenge = nextChallenge(this.#challenge, toolName, output, this.#now());
-    if (!challenge) return;
-    this.#challenge = challenge;
-    if (challenge.open) this.#question.loginBegan();
-    callListener(() => this.#options.onChallenge?.(challenge));
+    const pendingCode = nextPendingCode(this.#pendingCode, toolName, output, this.#now());
+    if (!pendingCode) return;
+    this.#pendingCode = pendingCode;
+    if (pendingCode.open) this.#question.loginBegan();
+    callListener(() => this.#options.onPendingCode?.(pendingCode));
   }
 
   #explain(refusal: Refusal): ChatError {
@@ -231,7 +231,7 @@ class AgentConnection {
   #beginChat(sub: string | null): void {
     this.#chatId = crypto.randomUUID();
     this.#chatSub = sub;
-    this.#challenge = null;
+    this.#pendingCode = null;
   }
 }
 

@@ -1,8 +1,8 @@
-// Follows a login by the tools' outputs: whether a code is waited for, and what became of it.
+// Follows a code by the tools' outputs: whether it is still waited for, and what became of it.
 import { readCodeSent, readLoginFailure } from './tool-outputs';
 
-/** A login that waits for a code, or one that has just ended without success. */
-export type Challenge = {
+/** A code that was asked for, whether or not it was mailed and can still be entered. */
+export type PendingCode = {
   /** False once no code can be entered any more; a new one may be asked for. */
   open: boolean;
   codeLength: number;
@@ -18,7 +18,7 @@ export type Challenge = {
 };
 
 const ENDED = ['OTP_EXPIRED', 'MAX_ATTEMPTS_EXCEEDED', 'NO_LOGIN_PENDING', 'GUEST_CREATION_FAILED'];
-const NONE: Challenge = {
+const NONE: PendingCode = {
   open: false,
   codeLength: 6,
   expiresAt: 0,
@@ -28,18 +28,18 @@ const NONE: Challenge = {
   errorCode: null,
 };
 
-/** Return the login after a tool's output, or null if the output says nothing about it. */
-export function nextChallenge(
-  before: Challenge | null,
+/** Return the code as a tool's output leaves it, or null if the output says nothing about one. */
+export function nextPendingCode(
+  before: PendingCode | null,
   toolName: string,
   output: unknown,
   now: number,
-): Challenge | null {
+): PendingCode | null {
   const sent = readCodeSent(toolName, output);
   if (sent) {
-    const { livesSeconds, ...login } = sent;
-    const open = login.attemptsLeft > 0 && livesSeconds > 0;
-    return { ...login, open, expiresAt: now + livesSeconds * 1000, errorCode: null };
+    const { livesSeconds, ...code } = sent;
+    const open = code.attemptsLeft > 0 && livesSeconds > 0;
+    return { ...code, open, expiresAt: now + livesSeconds * 1000, errorCode: null };
   }
   const failure = readLoginFailure(toolName, output);
   if (!failure) return null;
