@@ -40,7 +40,7 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
         if (current) setNotice(store.persistent ? '' : ONLY_THIS_TAB);
         else setNotice(signedOutReason === 'expired' ? WORDS.sign_in_ended : SIGNED_OUT);
         // Only a visitor who was anonymous until now goes on with their chat. Whoever comes after a
-        // signed-in guest must not see what was said to them.
+        // member must not see what was said to them.
         if (previous || fromOtherTab) {
           setSignIn(null);
           setChatNumber((number) => number + 1);

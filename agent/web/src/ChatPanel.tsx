@@ -30,7 +30,7 @@ type ChatPanelProps = {
 };
 
 const CODE_ENTERED = 'Code entered';
-/** This near to the end, the guest is taken to read along. */
+/** This near to the end, the visitor is taken to read along. */
 const AT_END_PX = 40;
 
 export function ChatPanel(props: ChatPanelProps): ReactNode {

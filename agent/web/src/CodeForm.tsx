@@ -26,7 +26,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
   const secondsToNewCode = Math.ceil((newCodeAt - now) / 1000);
   const usable = pendingCode.open && secondsLeft > 0;
 
-  // biome-ignore lint/correctness/useExhaustiveDependencies: each state of the code begins with an empty box
+  // biome-ignore lint/correctness/useExhaustiveDependencies: empty the box when the code is another
   useEffect(() => {
     if (input.current) input.current.value = '';
     input.current?.focus();

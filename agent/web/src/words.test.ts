@@ -1,4 +1,4 @@
-// What a guest reads of each thing that can go wrong.
+// What a visitor reads of each thing that can go wrong.
 import { expect, it } from 'vitest';
 
 import { SignInUnreachableError } from './auth';
@@ -27,7 +27,7 @@ it.each([
   ['constructor', 'constructor'],
 ])('says of %s: %s', (code, words) => expect(inWords(new Error(code))).toContain(words));
 
-it('says that a guest is still signed in while that cannot be checked', () => {
+it('says that a member is still signed in while that cannot be checked', () => {
   const words = inWords(new SignInUnreachableError());
   expect(words).toMatch(/still signed in.*cannot be checked/);
 });

@@ -23,7 +23,7 @@ export const WORDS: Record<ErrorCode, string> = {
   user_changed: 'Somebody else has signed in, in another tab. Please ask again.',
 };
 
-/** Return what to tell the guest of an error: its code's words, or the agent's own sentence. */
+/** Return what to tell the visitor of an error: its code's words, or the agent's own sentence. */
 export function inWords(error: Error): string {
   if (error instanceof TypeError) {
     return 'The connection was lost. Please check it and send your message again.';

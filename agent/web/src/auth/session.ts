@@ -67,7 +67,7 @@ export class SessionStore {
     return this.#kept()?.session ?? null;
   }
 
-  /** Sign a guest in. */
+  /** Sign a visitor in. */
   save(session: Session): void {
     const text = JSON.stringify({ ...session, signInId: crypto.randomUUID() });
     if (!this.#write(text)) {
@@ -105,7 +105,7 @@ export class SessionStore {
   }
 
   /**
-   * Sign out the guest whom this tab shows, and nobody who has signed in since in another tab.
+   * Sign out the member whom this tab shows, and nobody who has signed in since in another tab.
    *
    * Returns the session whose tokens are to be revoked.
    */

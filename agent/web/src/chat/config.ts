@@ -6,7 +6,7 @@ export type AgentConfig = {
   guestEndpoint: string;
   /** Where messages are posted with a bearer token. */
   memberEndpoint: string;
-  /** With `guestRuntimeArn`: guests call the runtime with this pool's guest credentials. */
+  /** With `guestRuntimeArn`: anonymous messages go there, with this pool's guest credentials. */
   identityPoolId?: string;
   guestRuntimeArn?: string;
   /** The pool's guest role; the basic flow asks STS for it by name. */

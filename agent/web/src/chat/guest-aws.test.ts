@@ -1,4 +1,4 @@
-// Guests reach the runtime by the basic flow: identity, OpenID token, STS, then the call.
+// The guest runtime is reached by the basic flow: identity, OpenID token, STS, then the call.
 import { BedrockAgentCoreClient } from '@aws-sdk/client-bedrock-agentcore';
 import { fromWebToken } from '@aws-sdk/credential-providers';
 import { describe, expect, it, vi } from 'vitest';

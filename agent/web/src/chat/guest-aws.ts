@@ -16,7 +16,7 @@ type GuestCall = { body: string; chatId: string; signal: AbortSignal | null };
 
 let client: BedrockAgentCoreClient | null = null;
 
-/** Post a message as a guest; what AWS refuses is a response with its status. */
+/** Post an anonymous message; what AWS refuses is a response with its status. */
 export async function callGuestRuntime(config: AgentConfig, call: GuestCall): Promise<Response> {
   client ??= new BedrockAgentCoreClient({
     region: config.region,

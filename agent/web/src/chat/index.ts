@@ -1,4 +1,4 @@
-// Carries a chat between the page and the agent, and signs the guest in on the way; without React.
+// Carries the chat between page and agent, and signs the visitor in on the way; without React.
 export type { AgentConfig } from './config';
 export type { ChatErrorCode } from './errors';
 export type { PendingCode } from './pending-code';

@@ -5,7 +5,7 @@ const ADDRESS = /[^\s@<>,;]+@[^\s@<>,;]+/gu;
 const INTRODUCTION =
   /\b(?:and\s+)?(?:my\s+)?(?:e-?mail(?:\s+address)?|address)(?:\s+is|\s*:)?|\b(?:and\s+)?(?:my\s+)?name(?:'s|\s+is|\s*:)|\b(?:i'?m|i am|it'?s|it is|this is|here(?: you go| it is)?|use|yes|ok(?:ay)?|sure|please|thanks?)(?=[\s,.:!]|$)/giu;
 
-/** What an anonymous guest asked, and which of it is to be asked again once they are signed in. */
+/** What an anonymous visitor asked, and which of it to ask again once they are signed in. */
 export class QuestionMemory {
   #question: string | null = null;
   #latest: string | null = null;
@@ -13,7 +13,7 @@ export class QuestionMemory {
   #known = false;
   #loginPending = false;
 
-  /** Note what a visitor who is not signed in asks. */
+  /** Note what an anonymous visitor asks. */
   asked(text: string): void {
     this.#latest = text;
     if (!this.#loginPending && !this.#known && isQuestion(text)) this.#question = text;

@@ -327,7 +327,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(JSON.stringify(chunks)).not.toContain('mallory');
   });
 
-  it('takes no tokens and no login in the answer to somebody signed in', async () => {
+  it('takes no tokens and no login in the answer to a member', async () => {
     const { send, answers, store, pendingCodes } = page(sdk);
     store.save(sessionOf('ada', NOW));
     answers.push(
@@ -518,25 +518,28 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     beforeEach(() => void vi.useFakeTimers());
     afterEach(() => void vi.useRealTimers());
 
-    it.each([false, true])('says so if there is no answer (guest on AWS: %s)', async (onAws) => {
-      const signals: (AbortSignal | null | undefined)[] = [];
-      const { send, answers, posts } = page(sdk, {
-        config: onAws ? aws : config,
-        loadGuestCaller: async () => ({
-          callGuestRuntime: (_config, call) => {
-            signals.push(call.signal);
-            return new Promise(() => undefined);
-          },
-        }),
-      });
-      answers.push(() => new Promise(() => undefined));
-      const sending = expect(send('Hello')).rejects.toMatchObject({ code: 'silent' });
-      await vi.advanceTimersByTimeAsync(SILENCE_MS);
-      await sending;
-      const { aborted } = (onAws ? signals : posts.map(({ init }) => init?.signal))[0] ?? {};
-      expect([aborted, vi.getTimerCount()]).toEqual([true, 0]);
-      if (!onAws) expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
-    });
+    it.each([false, true])(
+      'says so if there is no answer (guest runtime on AWS: %s)',
+      async (onAws) => {
+        const signals: (AbortSignal | null | undefined)[] = [];
+        const { send, answers, posts } = page(sdk, {
+          config: onAws ? aws : config,
+          loadGuestCaller: async () => ({
+            callGuestRuntime: (_config, call) => {
+              signals.push(call.signal);
+              return new Promise(() => undefined);
+            },
+          }),
+        });
+        answers.push(() => new Promise(() => undefined));
+        const sending = expect(send('Hello')).rejects.toMatchObject({ code: 'silent' });
+        await vi.advanceTimersByTimeAsync(SILENCE_MS);
+        await sending;
+        const { aborted } = (onAws ? signals : posts.map(({ init }) => init?.signal))[0] ?? {};
+        expect([aborted, vi.getTimerCount()]).toEqual([true, 0]);
+        if (!onAws) expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
+      },
+    );
 
     it('gives no answer up that has begun, however long it takes', async () => {
       const { send, answers, posts } = page(sdk);
@@ -651,7 +654,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(store.read()?.accessToken).toContain('newer');
   });
 
-  it('posts nothing as a guest when the sign-in turns out to have ended', async () => {
+  it('posts nothing anonymously when the sign-in turns out to have ended', async () => {
     const { send, posts, cognito, store } = page(sdk);
     store.save(sessionOf('ada', NOW, { expiresAt: NOW }));
     cognito.push(Response.json({ __type: 'NotAuthorizedException' }, { status: 400 }));
@@ -691,7 +694,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
   });
 
   it.each([
-    ['a guest', null, sessionOf('grace', NOW), 'user_changed'],
+    ['an anonymous visitor', null, sessionOf('grace', NOW), 'user_changed'],
     ['a member', sessionOf('ada', NOW), sessionOf('grace', NOW), 'user_changed'],
     ['a member', sessionOf('ada', NOW), null, 'sign_in_ended'],
   ])(
@@ -758,7 +761,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(posts).toHaveLength(1);
   });
 
-  it('calls the guest runtime only where it is configured, and only for guests', async () => {
+  it('calls the guest runtime only where it is configured, and never for a member', async () => {
     const call = vi.fn(async () => answer(...text('From AWS.')));
     const load = vi.fn(async () => ({ callGuestRuntime: call }));
     for (const half of [{}, { guestRuntimeArn: 'arn:aws:example' }, { identityPoolId: 'pool' }]) {

@@ -35,7 +35,7 @@ export type AgentTransportOptions = {
    */
   onSignedIn?: (session: Session, pendingQuestion: string | null) => void;
   onPendingCode?: (pendingCode: PendingCode) => void;
-  /** Loads the module that calls a guest runtime on AWS. */
+  /** Loads the module that calls the guest runtime on AWS. */
   loadGuestCaller?: () => Promise<typeof import('./guest-aws')>;
 };
 
@@ -92,7 +92,7 @@ class AgentConnection {
   readonly #options: AgentTransportOptions;
   readonly #now: () => number;
   readonly #question = new QuestionMemory();
-  readonly #guestAnswers = new WeakSet<ReadableStream<Uint8Array>>();
+  readonly #anonymousAnswers = new WeakSet<ReadableStream<Uint8Array>>();
   #pendingCode: PendingCode | null = null;
   #chatId = crypto.randomUUID();
   #chatSub: string | null;
@@ -117,11 +117,12 @@ class AgentConnection {
     store.catchUp();
     const before = store.read();
     const sub = before?.sub ?? null;
-    if (sub !== shown) this.#beginChat(sub); // the next message goes in their name
-    // A message is never sent in another's name, nor as an anonymous one if it was a guest's.
-    if (shown !== null && !before) throw new ChatError('sign_in_ended');
-    if (sub !== shown) throw new ChatError('user_changed');
-    if (!before) return this.#postAsGuest(body, signal);
+    // Never send a message in another's name, nor a member's anonymously.
+    if (sub !== shown) {
+      this.#beginChat(sub); // the next message goes in their name
+      throw new ChatError(before ? 'user_changed' : 'sign_in_ended');
+    }
+    if (!before) return this.#postAnonymously(body, signal);
     let token = await refresher.accessToken();
     for (let refreshed = false; token !== null; refreshed = true) {
       if (store.read()?.sub !== sub) throw new ChatError('user_changed'); // while it refreshed
@@ -141,10 +142,10 @@ class AgentConnection {
 
   read(stream: ReadableStream<Uint8Array>): ReadableStream<UIMessageChunk> {
     const { store } = this.#options;
-    const isGuests = this.#guestAnswers.has(stream);
+    const isAnonymous = this.#anonymousAnswers.has(stream);
     let signedIn: Session | null = null;
     // Not once somebody has signed in, by this answer or in another tab.
-    const maySignIn = (): boolean => isGuests && !signedIn && this.#chatSub === null;
+    const maySignIn = (): boolean => isAnonymous && !signedIn && this.#chatSub === null;
     return readChunks(stream, {
       onTokens: (delivery) => {
         store.catchUp();
@@ -167,7 +168,7 @@ class AgentConnection {
     });
   }
 
-  async #postAsGuest(body: string, signal: AbortSignal | null): Promise<Response> {
+  async #postAnonymously(body: string, signal: AbortSignal | null): Promise<Response> {
     const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
     if (code === undefined) this.#question.asked(prompt);
     const { config, loadGuestCaller } = this.#options;
@@ -184,7 +185,7 @@ class AgentConnection {
     }
     const refusal = await refusalOf(response, signal);
     if (refusal) throw this.#explain(refusal);
-    if (response.body) this.#guestAnswers.add(response.body);
+    if (response.body) this.#anonymousAnswers.add(response.body);
     return response;
   }
 
