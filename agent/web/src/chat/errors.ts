@@ -1,11 +1,10 @@
 // What can go wrong in a chat, as codes; the page has the words.
 
+/** The agent's own refusals that a visitor is told about, by its names for them. */
+export const REFUSALS = ['busy', 'foreign_session', 'keys_unavailable', 'session_busy'] as const;
+
 export type ChatErrorCode =
-  // The agent refused, and said why.
-  | 'busy'
-  | 'foreign_session'
-  | 'keys_unavailable'
-  | 'session_busy'
+  | (typeof REFUSALS)[number]
   // There is no answer, or not a whole one.
   | 'answer_cut_off'
   | 'answer_too_long'
@@ -25,4 +24,9 @@ export class ChatError extends Error {
   constructor(readonly code: ChatErrorCode) {
     super(code);
   }
+}
+
+/** Tell whether an error is the visitor's own wish: they have stopped the answer. */
+export function isStop(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
 }

@@ -2,7 +2,7 @@
 import type { UIMessageChunk } from 'ai';
 
 import { parseRecord } from '../auth/json';
-import { ChatError, type ChatErrorCode } from './errors';
+import { ChatError, type ChatErrorCode, isStop } from './errors';
 import { holdsToken, isLikeToken, maskTokens, TextMask } from './masking';
 import { isTokenDelivery } from './tool-outputs';
 
@@ -71,7 +71,7 @@ async function* answer(
       if (filter.finished) return; // whether or not the connection stays open
     }
   } catch (error) {
-    if (error instanceof Error && error.name === 'AbortError') throw error; // the visitor's wish
+    if (isStop(error)) throw error;
     if (error instanceof ChatError) trouble = error.code;
   } finally {
     hooks.onEnd();
@@ -123,7 +123,8 @@ export async function* texts(reader: BytesReader): AsyncGenerator<string, void> 
   }
 }
 
-async function inTime<T>(reading: Promise<T>): Promise<T> {
+/** Wait for what the agent is to send; throw if it is silent for too long. */
+export async function inTime<T>(reading: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const silence = new Promise<never>((_resolve, reject) => {
     timer = setTimeout(() => reject(new ChatError('silent')), SILENCE_MS);
@@ -153,18 +154,10 @@ class ChunkFilter {
     this.#hooks = hooks;
   }
 
+  /** Return what to show of an event's data: chunks made anew, so that no unknown field passes. */
   pass(data: string): UIMessageChunk[] {
-    if (this.finished) return [];
     const value = parseRecord(data);
-    return value && !isTooDeep(value) ? this.#chunks(value) : [];
-  }
-
-  endTexts(): UIMessageChunk[] {
-    return [...this.#openTexts.keys()].flatMap((id) => this.#endText(id));
-  }
-
-  /** Build each chunk anew, so that unknown fields do not pass either. */
-  #chunks(value: Record<string, unknown>): UIMessageChunk[] {
+    if (!value || isTooDeep(value)) return [];
     const { type } = value;
     switch (type) {
       case 'start':
@@ -190,6 +183,10 @@ class ChunkFilter {
       default:
         return [];
     }
+  }
+
+  endTexts(): UIMessageChunk[] {
+    return [...this.#openTexts.keys()].flatMap((id) => this.#endText(id));
   }
 
   #startText(id: unknown): UIMessageChunk[] {

@@ -6,10 +6,10 @@ import type { TokenRefresher } from '../auth/refresh';
 import type { SessionStore } from '../auth/session';
 import type { Session } from '../auth/storage';
 import type { AgentConfig } from './config';
-import { ChatError, type ChatErrorCode } from './errors';
+import { ChatError, isStop, REFUSALS } from './errors';
 import { nextPendingCode, type PendingCode } from './pending-code';
 import { QuestionMemory } from './question';
-import { readChunks, SILENCE_MS, texts, WITHHELD } from './stream';
+import { inTime, readChunks, texts, WITHHELD } from './stream';
 import { needsSignIn, sessionFromDelivery } from './tool-outputs';
 
 /** AgentCore's name for it: what this header holds is the chat's id. */
@@ -18,8 +18,6 @@ const CHAT_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
 const LOCALE_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale';
 export const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const MAX_REFUSAL_CHARS = 10_000;
-/** The agent's own refusals that a visitor is told about, by its names for them. */
-const REFUSALS: ChatErrorCode[] = ['busy', 'foreign_session', 'keys_unavailable', 'session_busy'];
 
 export type AgentTransport = DefaultChatTransport<UIMessage>;
 
@@ -263,17 +261,14 @@ async function reach(
   send: (signal: AbortSignal) => Promise<Response>,
 ): Promise<Response> {
   const giveUp = new AbortController();
-  const timer = setTimeout(() => giveUp.abort(), SILENCE_MS);
   const either = AbortSignal.any(stop ? [stop, giveUp.signal] : [giveUp.signal]);
   try {
     // Not everything on the way to AWS heeds a signal.
-    return await Promise.race([send(either), aborted(either)]);
+    return await inTime(Promise.race([send(either), aborted(either)]));
   } catch (error) {
-    if (giveUp.signal.aborted) throw new ChatError('silent');
-    if (error instanceof Error && error.name === 'AbortError') throw error;
-    throw new ChatError('unreachable'); // its own text is not for visitors
-  } finally {
-    clearTimeout(timer);
+    if (error instanceof ChatError) giveUp.abort();
+    else if (!isStop(error)) throw new ChatError('unreachable'); // its text is not for visitors
+    throw error;
   }
 }
 
