@@ -2,7 +2,16 @@
 import type { UIMessageChunk } from 'ai';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 
-import { connection, encode, frames, streamOf, text, toolCall, whole } from '../testing/answers';
+import {
+  collect,
+  connection,
+  encode,
+  frames,
+  streamOf,
+  text,
+  toolCall,
+  whole,
+} from '../testing/answers';
 import { CANARY, delivery, jwt, NOW } from '../testing/fakes';
 import { readChunks, SILENCE_MS, type StreamHooks } from './stream';
 
@@ -21,11 +30,8 @@ function hooks() {
   };
 }
 
-async function all(bytes: ReadableStream<Uint8Array>, given = hooks()): Promise<UIMessageChunk[]> {
-  const chunks: UIMessageChunk[] = [];
-  for await (const chunk of readChunks(bytes, given)) chunks.push(chunk);
-  return chunks;
-}
+const all = (bytes: ReadableStream<Uint8Array>, given = hooks()) =>
+  collect(readChunks(bytes, given));
 
 function inPieces(bytes: Uint8Array, size: number): ReadableStream<Uint8Array> {
   const pieces = function* () {
@@ -112,13 +118,9 @@ describe('an agent that hangs', () => {
   });
 
   it('is not taken for a visitor who reads slowly', async () => {
-    const reader = readChunks(streamOf([encode(whole(text('Fine.')))]), hooks()).getReader();
+    const chunks = readChunks(streamOf([encode(whole(text('Fine.')))]), hooks());
     await vi.advanceTimersByTimeAsync(5 * SILENCE_MS);
-    const chunks: unknown[] = [];
-    for (let next = await reader.read(); !next.done; next = await reader.read()) {
-      chunks.push(next.value);
-    }
-    expect(chunks.at(-1)).toEqual({ type: 'finish' });
+    expect((await collect(chunks)).at(-1)).toEqual({ type: 'finish' });
   });
 });
 

@@ -39,6 +39,12 @@ export function streamOf<T>(items: Iterable<T>): ReadableStream<T> {
   });
 }
 
+export async function collect<T>(stream: ReadableStream<T>): Promise<T[]> {
+  const items: T[] = [];
+  for await (const item of stream) items.push(item);
+  return items;
+}
+
 /** An answer, be it the agent's or Cognito's, that the network loses. */
 export function lost(): never {
   throw new TypeError('failed');
