@@ -27,7 +27,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-/** Lets time go by, with leave for what goes on in it. */
+/** Let time go by, with leave for what goes on in it. */
 async function pass(ms: number): Promise<void> {
   for (let left = ms; left > 0; left -= 50) {
     await vi.advanceTimersByTimeAsync(Math.min(left, 50));
@@ -35,7 +35,7 @@ async function pass(ms: number): Promise<void> {
   }
 }
 
-/** Waits for an outcome while time goes by, and returns it or throws it. */
+/** Wait for an outcome while time goes by, and return it or throw it. */
 async function after<T>(ms: number, outcome: Promise<T>): Promise<T> {
   outcome.catch(() => undefined);
   await pass(ms);
@@ -612,14 +612,14 @@ describe('while nobody asks', () => {
 
 describe("what is another's", () => {
   it('a sign-out between the check and the write of a refresh is not undone', async () => {
-    const { state, storage, calls, refresher, store, tab } = world();
+    const { state, storage, calls, granted, refresher, store, tab } = world();
     state.now = NOW + due;
     storage.beforeSet = (key) => {
       if (key !== STORAGE_KEY) return;
       storage.beforeSet = null;
       void tab().refresher.signOut();
     };
-    state.answers.push(() => Response.json({ AuthenticationResult: tokens('rotated') }));
+    state.answers.push(() => granted({ RefreshToken: 'rotated' }));
     expect(await refresher.accessToken()).toBeNull();
     expect([store.read(), storage.getItem(STORAGE_KEY)]).toEqual([null, null]);
     expect(calls.slice(1).map(({ body }) => body.Token)).toEqual([
@@ -677,8 +677,3 @@ describe("what is another's", () => {
     expect(calls).toHaveLength(1);
   });
 });
-
-function tokens(refreshToken: string): object {
-  const { accessToken, idToken } = sessionOf('ada', NOW + due);
-  return { AccessToken: accessToken, IdToken: idToken, RefreshToken: refreshToken };
-}

@@ -21,7 +21,7 @@ function signedIn() {
   return { storage, store };
 }
 
-/** Two tabs of one browser, the storage of the one full whenever the test says so. */
+/** Make two tabs of one browser; the storage of the one here fails when the test says so. */
 function twoTabs() {
   const storage = new FakeStorage();
   const full = new FakeStorage(storage.items);
@@ -92,19 +92,13 @@ describe('SessionStore', () => {
   });
 
   it('heeds a sign-out in another tab after one of its own that took no mark', () => {
-    const storage = new FakeStorage();
-    const here = new SessionStore({ storage });
-    const other = new SessionStore({ storage });
+    const { full, here, other } = twoTabs();
     here.save(sessionOf('ada', NOW));
-    storage.failing = true;
+    full.failing = true;
     here.signOut();
-    storage.failing = false;
+    full.failing = false;
     other.save(sessionOf('grace', NOW));
-    storage.beforeSet = (key) => {
-      if (key !== STORAGE_KEY) return;
-      storage.beforeSet = null;
-      other.signOut();
-    };
+    full.beforeSet = (key) => key === STORAGE_KEY && other.signOut();
     expect(here.renew(sessionOf('grace', NOW), sessionOf('grace', NOW))).toBe(false);
     expect([here.read(), here.persistent]).toEqual([null, true]);
   });
@@ -282,13 +276,11 @@ describe('SessionStore', () => {
   });
 
   it('signs out together with what a refresh in another tab stores at that moment', () => {
-    const storage = new FakeStorage();
-    const here = new SessionStore({ storage });
-    const other = new SessionStore({ storage });
+    const { storage, full, here, other } = twoTabs();
     here.save(sessionOf('ada', NOW));
-    storage.beforeSet = (key) => {
+    full.beforeSet = (key) => {
       if (key === STORAGE_KEY) return;
-      storage.beforeSet = null;
+      full.beforeSet = null;
       other.renew(sessionOf('ada', NOW), sessionOf('ada', NOW, { refreshToken: 'rotated' }));
     };
     expect(here.signOut()?.refreshToken).toBe('rotated');

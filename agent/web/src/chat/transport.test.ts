@@ -149,7 +149,7 @@ function page(sdk: Sdk, changes: Partial<AgentTransportOptions> = {}) {
   };
 }
 
-/** A page on which Ada is signed in. */
+/** Open a page on which Ada is signed in. */
 function memberPage(sdk: Sdk) {
   const open = page(sdk);
   open.store.save(sessionOf('ada', NOW));

@@ -169,13 +169,12 @@ class AgentConnection {
   async #postAnonymously(body: string, signal: AbortSignal | null): Promise<Response> {
     const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
     if (code === undefined) this.#question.asked(prompt);
-    const { config, loadGuestCaller } = this.#options;
+    const { config, loadGuestCaller = () => import('./guest-aws') } = this.#options;
     let response: Response;
     if (config.guestRuntimeArn && config.identityPoolId) {
-      const load = loadGuestCaller ?? (() => import('./guest-aws'));
       const call = { body, chatId: this.#chatId };
       response = await reach(signal, async (either) =>
-        (await load()).callGuestRuntime(config, { ...call, signal: either }),
+        (await loadGuestCaller()).callGuestRuntime(config, { ...call, signal: either }),
       );
     } else {
       const headers = { [LOCALE_HEADER]: navigator.language };
