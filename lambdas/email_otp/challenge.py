@@ -1,12 +1,13 @@
 """The challenge: what one mailed code is made of, and how an answer is compared with it."""
 
-import hashlib
 import hmac
 import json
 import secrets
 import unicodedata
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Self
+
+from lambdas.email_otp.code_key import CodeKey
 
 LONG_CODE_DIGITS = 10
 """Digits of the codes a user gets after too many wrong answers."""
@@ -18,27 +19,6 @@ _MAX_ANSWER_CHARACTERS = 64
 _MAX_DIGITS = 32  # more than any version mails
 # Unicode's categories of dashes (Pd) and of format characters, which nobody sees (Cf).
 _DROPPED = {"Pd", "Cf"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodeKey:
-    """One version of the key that codes are derived from."""
-
-    version: str
-    secret: bytes
-
-    def __repr__(self) -> str:
-        """Name the version alone."""
-        return f"CodeKey(version={self.version!r})"
-
-    def digest(self, *fields: str) -> bytes:
-        """HMAC-SHA256 over length-prefixed fields, so that no two field lists collide.
-
-        Source: RFC 2104.
-        """
-        parts = [field.encode() for field in fields]
-        message = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
-        return hmac.digest(self.secret, message, hashlib.sha256)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

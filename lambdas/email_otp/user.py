@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from lambdas.email_otp.challenge import CodeKey
+from lambdas.email_otp.code_key import CodeKey
 
 if TYPE_CHECKING:
     from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import (

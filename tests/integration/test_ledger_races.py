@@ -15,8 +15,8 @@ from infra.local.deployment import CREDENTIALS
 from infra.settings import LOCAL_REGION
 from lambdas.email_otp import answering, issuing
 from lambdas.email_otp.answering import Answerer
-from lambdas.email_otp.challenge import Challenge, CodeKey
-from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.challenge import Challenge
+from lambdas.email_otp.code_key import CodeKey, CodeKeys
 from lambdas.email_otp.issuing import Issued, Issuer
 from lambdas.email_otp.ledger import Joined, Ledger, Reserved
 from lambdas.email_otp.mailer import Mailer

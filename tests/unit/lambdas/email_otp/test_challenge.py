@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from lambdas.email_otp.challenge import (
     UNANSWERABLE,
     Challenge,
-    CodeKey,
     address_digest,
     mask,
     normalize_answer,
 )
+from lambdas.email_otp.code_key import CodeKey
 from tests.support.triggers import UNREADABLE_METADATA
 
 KEY = CodeKey(version="v1", secret=b"example-key")
@@ -80,15 +80,6 @@ def test_challenge_and_nonce_are_128_fresh_bits() -> None:
     values = {value for each in challenges for value in (each.id, each.nonce)}
     assert len(values) == 4
     assert all(len(bytes.fromhex(value)) == 16 for value in values)
-
-
-def test_digest_does_not_confuse_field_boundaries() -> None:
-    assert KEY.digest("ab", "c") != KEY.digest("a", "bc")
-    assert KEY.digest("a", "") != KEY.digest("a")
-
-
-def test_code_key_prints_without_its_secret() -> None:
-    assert "example-key" not in f"{KEY!r} {KEY} {[KEY]}"
 
 
 def test_leading_zeros_are_part_of_the_code() -> None:

@@ -1,16 +1,18 @@
-"""The code key: one read a version and process."""
+"""The code key: what is derived from it, and one read a version and process."""
 
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.code_key import CodeKey, CodeKeys
 from tests.support.aws_stand_in import FIRST_KEY_VERSION, SECRET_ARN, StandIn, refuse
 from tests.support.triggers import aws_clients
+
+KEY = CodeKey(version="v1", secret=b"example-key")
 
 
 @pytest.fixture
 def keys(aws: StandIn) -> CodeKeys:  # noqa: ARG001 - it lies under boto3
-    """A cold process's keys."""
+    """Return a cold process's keys."""
     return CodeKeys(aws_clients(short_cut=False)[2], SECRET_ARN)
 
 
@@ -37,3 +39,12 @@ def test_failed_read_is_tried_again_by_the_next_call(keys: CodeKeys, aws: StandI
         keys.current()
     aws.faults.clear()
     assert keys.current().version == FIRST_KEY_VERSION
+
+
+def test_digest_does_not_confuse_field_boundaries() -> None:
+    assert KEY.digest("ab", "c") != KEY.digest("a", "bc")
+    assert KEY.digest("a", "") != KEY.digest("a")
+
+
+def test_code_key_prints_without_its_secret() -> None:
+    assert "example-key" not in f"{KEY!r} {KEY} {[KEY]}"

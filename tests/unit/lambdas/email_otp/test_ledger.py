@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.email_otp.challenge import Challenge, CodeKey
+from lambdas.email_otp.challenge import Challenge
+from lambdas.email_otp.code_key import CodeKey
 from lambdas.email_otp.conditional_writes import Table
 from lambdas.email_otp.ledger import (
     SEND_WAIT,
