@@ -37,7 +37,7 @@ issuer = Issuer(
 
 @trigger(CreateAuthChallengeTriggerEvent)
 def handler(event: CreateAuthChallengeTriggerEvent) -> None:
-    """Fill in the response."""
+    """Mail a code, or show the challenge again."""
     request, response = event.request, event.response
     correlate(request.client_metadata)
     user = User.from_event(event)

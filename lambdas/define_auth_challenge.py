@@ -20,7 +20,7 @@ CUSTOM_CHALLENGE = "CUSTOM_CHALLENGE"
 
 @trigger(DefineAuthChallengeTriggerEvent)
 def handler(event: DefineAuthChallengeTriggerEvent) -> None:
-    """Fill in the response."""
+    """Choose the next step."""
     request, response = event.request, event.response
     correlate(request.client_metadata)
     rounds = request.session

@@ -8,7 +8,15 @@ from hypothesis import settings
 
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import StandIn
-from tests.support.triggers import ENVIRONMENT, Clock, Lambdas, aws_session, handler_modules
+from tests.support.triggers import (
+    ADA,
+    ENVIRONMENT,
+    Clock,
+    Event,
+    Lambdas,
+    aws_session,
+    handler_modules,
+)
 
 # The same examples on every run, and none that depends on the machine's speed.
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
@@ -20,7 +28,7 @@ handler_modules()
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The triggers' environment, and nothing of the machine's."""
+    """Set the triggers' environment, and nothing of the machine's."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
@@ -29,7 +37,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """An empty AWS under every boto3 client."""
+    """Put an empty AWS under every boto3 client."""
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", aws_session())
     yield aws_stand_in.renew()
     aws_stand_in.renew()
@@ -37,11 +45,19 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 
 @pytest.fixture
 def clock() -> Clock:
-    """The triggers' clock."""
+    """Return the triggers' clock."""
     return Clock()
 
 
 @pytest.fixture
 def lambdas(aws: StandIn, clock: Clock) -> Lambdas:  # noqa: ARG001 - it lies under boto3
-    """A warm process of each trigger."""
+    """Return a warm process of each trigger."""
     return Lambdas(clock)
+
+
+@pytest.fixture
+def created(lambdas: Lambdas, aws: StandIn) -> Event:
+    """Mail Ada a code, and return what Create answered."""
+    response = lambdas.create(ADA.first_round())
+    aws.calls.clear()
+    return response
