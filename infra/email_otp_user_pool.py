@@ -67,9 +67,9 @@ class EmailOtpUserPool(Construct):
         )
         self.metrics_namespace = Stack.of(self).stack_name
         self._add_triggers(settings)
-        self.user_pool = self._user_pool(removal_policy)
-        self.user_pool_client = self._client(settings)
-        self._let_verify_mark_addresses()
+        self.user_pool = self._make_user_pool(removal_policy)
+        self.user_pool_client = self._make_client(settings)
+        self._let_verify_update_users()
 
     def _add_triggers(self, settings: Settings) -> None:
         resources = Resources(
@@ -77,16 +77,16 @@ class EmailOtpUserPool(Construct):
             code_key_secret_arn=self._code_key_arn,
         )
         ledger_and_key = Resources.to_environment(resources)
-        self.define_auth_challenge = self._trigger(
+        self.define_auth_challenge = self._make_trigger(
             "DefineAuthChallenge", "define_auth_challenge", memory_size=512, environment={}
         )
-        self.create_auth_challenge = self._trigger(
+        self.create_auth_challenge = self._make_trigger(
             "CreateAuthChallenge",
             "create_auth_challenge",
             memory_size=1024,
             environment=ledger_and_key | CreateSettings.to_environment(settings),
         )
-        self.verify_auth_challenge_response = self._trigger(
+        self.verify_auth_challenge_response = self._make_trigger(
             "VerifyAuthChallengeResponse",
             "verify_auth_challenge_response",
             memory_size=1024,
@@ -104,7 +104,7 @@ class EmailOtpUserPool(Construct):
         ):
             self.verify_auth_challenge_response.add_to_role_policy(statement)
 
-    def _trigger(
+    def _make_trigger(
         self, name: str, handler: str, *, memory_size: int, environment: dict[str, str]
     ) -> lambda_.Function:
         log_group = logs.LogGroup(
@@ -138,7 +138,7 @@ class EmailOtpUserPool(Construct):
             },
         )
 
-    def _user_pool(self, removal_policy: RemovalPolicy) -> cognito.UserPool:
+    def _make_user_pool(self, removal_policy: RemovalPolicy) -> cognito.UserPool:
         return cognito.UserPool(
             self,
             "UserPool",
@@ -161,7 +161,7 @@ class EmailOtpUserPool(Construct):
             removal_policy=removal_policy,
         )
 
-    def _client(self, settings: Settings) -> cognito.UserPoolClient:
+    def _make_client(self, settings: Settings) -> cognito.UserPoolClient:
         token_life = Duration.minutes(settings.access_token_minutes)
         # A guest who answers in the code's last second must still find their session.
         session_minutes = math.ceil((settings.code_ttl_seconds + 60) / 60)
@@ -189,7 +189,7 @@ class EmailOtpUserPool(Construct):
             ),
         )
 
-    def _let_verify_mark_addresses(self) -> None:
+    def _let_verify_update_users(self) -> None:
         # In the role's own policy this would be circular: the pool names the function, the
         # function waits for that policy.
         policy = iam.Policy(

@@ -49,7 +49,7 @@ class EmailOtpStack(Stack):
                 max_sends_per_hour=settings.max_sends_per_hour,
                 alarm_email=settings.alarm_email,
             )
-        agent_policy = self._agent_policy()
+        agent_policy = self._make_agent_policy()
         self._add_outputs(
             UserPoolId=self.sign_in.user_pool.user_pool_id,
             UserPoolClientId=self.sign_in.user_pool_client.user_pool_client_id,
@@ -71,8 +71,8 @@ class EmailOtpStack(Stack):
             )
             self._add_outputs(AgentRoleArn=role.role_arn)
 
-    def _agent_policy(self) -> iam.ManagedPolicy:
-        """Allow what an agent that signs guests in needs, and nothing more."""
+    def _make_agent_policy(self) -> iam.ManagedPolicy:
+        """Make the policy that an agent which signs guests in needs, and nothing more."""
         return iam.ManagedPolicy(
             self,
             "AgentPolicy",
