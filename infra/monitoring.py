@@ -26,8 +26,8 @@ class Monitoring(Construct):
         alarm_email: str,
     ) -> None:
         super().__init__(scope, construct_id)
-        topic = sns.Topic(self, "Alarms")
-        topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
+        self._topic = sns.Topic(self, "Alarms")
+        self._topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
 
         def counted(name: str, service: str) -> cloudwatch.Metric:
             return cloudwatch.Metric(
@@ -37,72 +37,63 @@ class Monitoring(Construct):
                 statistic="Sum",
             )
 
-        sends = {
-            name: counted(name, "create_auth_challenge") for name in ("CodeSent", "LongCodeSent")
-        }
-        wrong = {"AnswerWrong": counted("AnswerWrong", "verify_auth_challenge_response")}
-        triggers = {
-            "define": sign_in.define_auth_challenge,
-            "create": sign_in.create_auth_challenge,
-            "verify": sign_in.verify_auth_challenge_response,
-        }
-        period = Duration.minutes(5)
-        failures = {
-            name: function.metric_errors(period=period) for name, function in triggers.items()
-        }
-        for alarm in (
-            _sum(sends, Duration.hours(1)).create_alarm(
-                self,
-                "HourlyCapNear",
-                alarm_description=(
-                    f"At least {_SHARE_OF_CAP:.0%} of the sign-in mails allowed in an hour went "
-                    "out: at the cap nobody gets a code. Look for made-up addresses, or raise "
-                    "max_sends_per_hour."
-                ),
-                threshold=max(1, int(max_sends_per_hour * _SHARE_OF_CAP)),
-                evaluation_periods=1,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            ),
-            # A long code's sessions are limited by Cognito's request rate alone, so that nobody
-            # can be locked out: who guesses at one has to be noticed.
-            _sum(wrong, Duration.hours(1)).create_alarm(
-                self,
-                "CodesGuessed",
-                alarm_description=(
-                    "As many wrong codes were entered in an hour as mails may be sent: somebody "
-                    "guesses. Look for one user's long codes in the ledger, and at who calls "
-                    "Cognito."
-                ),
-                threshold=max_sends_per_hour,
-                evaluation_periods=1,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            ),
-            # Lambda's own count, since it also holds time-outs and starts that failed.
-            _sum(failures, period).create_alarm(
-                self,
-                "TriggersFail",
-                alarm_description=(
-                    "Sign-ins fail: a mail was refused by SES, or a trigger could not do its work. "
-                    "The triggers' logs say which."
-                ),
-                threshold=_FAILURES,
-                evaluation_periods=1,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            ),
-        ):
-            alarm.add_alarm_action(actions.SnsAction(topic))
+        self._alarm(
+            "HourlyCapNear",
+            f"At least {_SHARE_OF_CAP:.0%} of the sign-in mails allowed in an hour went out: at "
+            "the cap nobody gets a code. Look for made-up addresses, or raise max_sends_per_hour.",
+            threshold=max(1, int(max_sends_per_hour * _SHARE_OF_CAP)),
+            period=Duration.hours(1),
+            metrics={
+                "codeSent": counted("CodeSent", "create_auth_challenge"),
+                "longCodeSent": counted("LongCodeSent", "create_auth_challenge"),
+            },
+        )
+        # A long code's sessions are limited by Cognito's request rate alone, so that nobody can
+        # be locked out: who guesses at one has to be noticed.
+        self._alarm(
+            "CodesGuessed",
+            "As many wrong codes were entered in an hour as mails may be sent: somebody guesses. "
+            "Look for one user's long codes in the ledger, and at who calls Cognito.",
+            threshold=max_sends_per_hour,
+            period=Duration.hours(1),
+            metrics={"answerWrong": counted("AnswerWrong", "verify_auth_challenge_response")},
+        )
+        # Lambda's own count, since it also holds time-outs and starts that failed.
+        self._alarm(
+            "TriggersFail",
+            "Sign-ins fail: a mail was refused by SES, or a trigger could not do its work. The "
+            "triggers' logs say which.",
+            threshold=_FAILURES,
+            period=Duration.minutes(5),
+            metrics={
+                "define": sign_in.define_auth_challenge.metric_errors(),
+                "create": sign_in.create_auth_challenge.metric_errors(),
+                "verify": sign_in.verify_auth_challenge_response.metric_errors(),
+            },
+        )
 
-
-def _sum(metrics: dict[str, cloudwatch.Metric], period: Duration) -> cloudwatch.MathExpression:
-    """Add metrics up, where one without data counts as nothing.
-
-    Args:
-        metrics: By the names they get in the expression.
-        period: How long one sum is.
-    """
-    named = {name[0].lower() + name[1:]: metric for name, metric in metrics.items()}
-    return cloudwatch.MathExpression(
-        expression="+".join(f"FILL({name}, 0)" for name in named),
-        using_metrics=named,
-        period=period,
-    )
+    def _alarm(
+        self,
+        name: str,
+        description: str,
+        *,
+        threshold: int,
+        period: Duration,
+        metrics: dict[str, cloudwatch.Metric],
+    ) -> None:
+        """Mail when the sum of some metrics over a period reaches a threshold."""
+        total = cloudwatch.MathExpression(
+            # A metric without data counts as nothing.
+            expression="+".join(f"FILL({metric}, 0)" for metric in metrics),
+            using_metrics=metrics,
+            period=period,
+        )
+        alarm = total.create_alarm(
+            self,
+            name,
+            alarm_description=description,
+            threshold=threshold,
+            evaluation_periods=1,
+            treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
+        )
+        alarm.add_alarm_action(actions.SnsAction(self._topic))
