@@ -25,9 +25,9 @@ import jwt
 from agent.sign_in.identity import KeySet, TokenVerifier, fetch_jwks
 from agent.sign_in.stream import ui_message_chunks
 from infra import bundling
-from infra.local import agent as local_agent
 from infra.local import deployment
 from infra.local.ministack import ROOT
+from infra.local.serving import agent_environment
 from tests.support.agent_process import Chat, http, running_agent
 from tests.support.chunks import outputs_of
 from tests.support.deployment import Deployment, new_address
@@ -215,7 +215,7 @@ def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
         with running_agent(directory, stack.outputs):
             return time.perf_counter() - started_at
 
-    environment = local_agent.agent_environment(directory, stack.outputs)
+    environment = agent_environment(directory, stack.outputs)
     bare_code = _BARE_CLIENTS.format(names=("cognito-idp", "dynamodb"))
     bare = _start(Path(sys.executable), bare_code, ROOT, environment)
     libraries = _start(

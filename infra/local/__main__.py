@@ -6,9 +6,9 @@ import sys
 import time
 
 from infra.local import ministack
-from infra.local.agent import serve
 from infra.local.deployment import deploy
 from infra.local.ministack import ROOT, LocalError
+from infra.local.serving import serve
 
 
 def _port(variable: str, default: int) -> int:

@@ -14,8 +14,8 @@ import pytest
 
 from agent.service.offline_model import OfflineModel
 from agent.sign_in.outcomes import ErrorCode
-from infra.local import agent as local_agent
 from infra.local.ministack import ROOT
+from infra.local.serving import agent_environment
 from tests.support.deployment import Deployment
 
 _SYNTHESISE = """
@@ -54,7 +54,7 @@ def test_any_agent_signs_a_guest_in_with_the_code_in_readme(
         return [each["output"] for each in chunks if each["type"] == "tool-output-available"]
 
     with monkeypatch.context() as environment:
-        for name, value in local_agent.agent_environment(tmp_path, stack.outputs).items():
+        for name, value in agent_environment(tmp_path, stack.outputs).items():
             environment.setenv(name, value)
         exec(python_block("In your own agent"), readme)  # noqa: S102 - that is the test
         (sent,) = asyncio.run(outputs(f"I'm Ada, {address}"))

@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 
-from infra.local import agent as local_agent
 from infra.local import ministack
+from infra.local.serving import agent_environment
 from tests.support.chunks import chunks_in, outputs_of, text_of
 from tests.support.deployment import Deployment
 
@@ -101,7 +101,7 @@ def running_agent(
         process = subprocess.Popen(
             [sys.executable, "-m", module, *filter(None, [argument])],
             cwd=ministack.ROOT,
-            env=local_agent.agent_environment(directory, outputs)
+            env=agent_environment(directory, outputs)
             | {"PORT": str(port)}
             | dict(environment or {}),
             stdout=log,

@@ -19,9 +19,9 @@ from agent.service.settings import ServiceSettings
 from agent.sign_in import EmailOtp
 from agent.sign_in.identity import TokenVerifier
 from agent.sign_in.settings import Settings
-from infra.local import agent as local_agent
 from infra.local import ministack
 from infra.local.deployment import CREDENTIALS
+from infra.local.serving import agent_environment
 from tests.support.deployment import Deployment
 from tests.support.http_server import QuietHandler, answering
 
@@ -30,7 +30,7 @@ _START_SECONDS = 30
 
 def settings_of(stack: Deployment, directory: Path) -> ServiceSettings:
     """Return the agent's settings for a deployment."""
-    return ServiceSettings.load(local_agent.agent_environment(directory, stack.outputs))
+    return ServiceSettings.load(agent_environment(directory, stack.outputs))
 
 
 def root_session(settings: Settings) -> boto3.Session:

@@ -38,7 +38,7 @@ from agent.service.offline_model import OfflineModel
 from agent.service.settings import ServiceSettings
 from agent.sign_in.observability import JsonFormatter
 from agent.sign_in.turns import EmailOtp
-from infra.local import agent as local_agent
+from infra.local.serving import agent_environment
 from tests.support.agent_process import SESSION_HEADER
 from tests.support.chunks import chunks_in, outputs_of
 from tests.support.deployment import Deployment, other_than
@@ -375,7 +375,7 @@ def _serving(scene: Scene, patch: pytest.MonkeyPatch) -> Iterator[TestClient]:
 def _settings_and_session(
     scene: Scene, patch: pytest.MonkeyPatch
 ) -> tuple[ServiceSettings, boto3.Session]:
-    environment = local_agent.agent_environment(scene.directory, scene.stack.outputs)
+    environment = agent_environment(scene.directory, scene.stack.outputs)
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_ENDPOINT_URL"):
         patch.setenv(name, environment[name])
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):

@@ -13,9 +13,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from infra.local import agent as local_agent
 from infra.local import deployment, ministack
 from infra.local.ministack import ROOT
+from infra.local.serving import agent_environment, bedrock_environment
 from tests.support.deployment import Deployment
 
 
@@ -79,7 +79,7 @@ def test_agent_has_its_policy_alone(
     """Least privilege as MiniStack enforces it, through the profile `make serve` uses."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    environment = local_agent.agent_environment(tmp_path, stack.outputs)
+    environment = agent_environment(tmp_path, stack.outputs)
     for name in [name for name in environment if name.startswith("AWS_")]:
         monkeypatch.setenv(name, environment[name])
     session = boto3.Session()
@@ -123,7 +123,7 @@ def test_agent_environment_keeps_other_variables_but_no_aws_account_and_no_bedro
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "a-real-one")
     monkeypatch.setenv("MODEL_ID", "some-model")
     monkeypatch.setenv("APP_NAME", "Harbour Inn")
-    environment = local_agent.agent_environment(tmp_path, stack.outputs)
+    environment = agent_environment(tmp_path, stack.outputs)
     assert "a-real-one" not in environment.values()
     assert environment["APP_NAME"] == "Harbour Inn"
     assert environment["MODEL_ID"] == "offline"
@@ -135,17 +135,17 @@ def test_bedrock_model_is_asked_at_aws_with_an_api_key(monkeypatch: pytest.Monke
     monkeypatch.delenv("AWS_BEARER_TOKEN_BEDROCK", raising=False)
     monkeypatch.delenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", raising=False)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    assert local_agent.bedrock_environment() == {}
+    assert bedrock_environment() == {}
     for offline in ("", "offline"):
         monkeypatch.setenv("MODEL_ID", offline)
-        assert local_agent.bedrock_environment() == {}
+        assert bedrock_environment() == {}
 
     monkeypatch.setenv("MODEL_ID", "some-model")
     with pytest.raises(ministack.LocalError, match="set AWS_BEARER_TOKEN_BEDROCK to an API key"):
-        local_agent.bedrock_environment()
+        bedrock_environment()
 
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", "an-api-key")
-    assert local_agent.bedrock_environment() == {
+    assert bedrock_environment() == {
         "MODEL_ID": "some-model",
         "AWS_BEARER_TOKEN_BEDROCK": "an-api-key",
         "AWS_ENDPOINT_URL_BEDROCK_RUNTIME": "https://bedrock-runtime.eu-west-1.amazonaws.com",
