@@ -1,4 +1,4 @@
-"""The settings the triggers know, each once: the stack takes names, bounds and words from here."""
+"""The triggers' settings, each once: the stack takes names, bounds and meanings from here."""
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
@@ -12,7 +12,7 @@ class SettingsError(ValueError):
 class Setting(NamedTuple):
     """What a setting means. A whole number also has bounds, both of them allowed."""
 
-    words: str
+    meaning: str
     low: int = 0
     high: int = 0
 
@@ -60,7 +60,7 @@ class CreateSettings(VerifySettings):
         str, Setting("the app's name in mails, and as their sender, up to 64 characters")
     ] = ""
     code_length: Annotated[int, Setting("digits of a code", 6, 10)] = 6
-    max_attempts: Annotated[int, Setting("answers a session may give", 1, 3)] = 3
+    max_attempts: Annotated[int, Setting("answers to one Cognito session", 1, 3)] = 3
     max_sends_per_hour: Annotated[
         int, Setting("mails the whole stack sends in a clock hour", 1, 1_000_000)
     ] = 1000

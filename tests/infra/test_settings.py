@@ -100,7 +100,7 @@ def row(field: Field[Any]) -> str:
         case default:
             shown = f"`{default}`"
     bounds = f", {setting.low} to {setting.high}" if kind is int else ""
-    return f"| `{field.name}` | {shown} | {setting.words}{bounds} |"
+    return f"| `{field.name}` | {shown} | {setting.meaning}{bounds} |"
 
 
 def test_readme_says_what_every_setting_means() -> None:
