@@ -33,7 +33,7 @@ def build(*, sources: Path = _SOURCES, cache: Path = _CACHE) -> Path:
         The bundle's folder.
 
     Raises:
-        BundlingError: there are no sources, or the packages cannot be installed.
+        BundlingError: There are no sources, or the packages cannot be installed.
     """
     files = sorted(path for path in sources.rglob("*") if _ships(path))
     if not files:
@@ -98,9 +98,10 @@ def _compile(folder: Path, *parts: Path) -> None:
 
 
 def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Fill a folder under another name first, so that a cut-off build leaves none half done.
+    """Build in a temporary folder and rename it.
 
-    Of folders with the same name before the last hyphen the newest few are kept.
+    So an interrupted build leaves nothing half done. Only the newest few of each kind are kept:
+    of folders with the same name before the last hyphen.
     """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -27,7 +27,7 @@ class Settings(CreateSettings):
     """Every setting of the stack: the triggers' own, and those below.
 
     Raises:
-        SettingsError: a value is out of range.
+        SettingsError: A value is out of range.
     """
 
     create_sender_identity: Annotated[
@@ -87,7 +87,7 @@ class Settings(CreateSettings):
                 strings, cdk.json may give numbers and booleans.
 
         Raises:
-            SettingsError: a value is missing, unreadable or out of range, or a name is no setting.
+            SettingsError: A value is missing, unreadable or out of range, or a name is no setting.
         """
         names = [field.name for field in fields(cls)]
         for name in context:

@@ -26,7 +26,7 @@ class Challenge:
     """A code that is out, without the code.
 
     It travels in Cognito's `challengeMetadata` and private parameters, which no client sees.
-    `issued_at` is epoch seconds. `max_attempts` is the number of answers one session may give.
+    `issued_at` is epoch seconds. `max_attempts` counts the answers to one Cognito session.
     `nonce` is new with every Create call.
     """
 
@@ -47,7 +47,7 @@ class Challenge:
             address: Where the code goes.
             issued_at: Epoch seconds.
             digits: Of the code, 6 to 10.
-            attempts: Answers one session may give, 1 to 3.
+            attempts: Answers to one Cognito session, 1 to 3.
         """
         return cls(
             id=secrets.token_hex(16),

@@ -49,7 +49,7 @@ class Issuer:
             user_pool_id: Where they sign in.
 
         Raises:
-            DeliveryError: the mail could not be handed to SES, or not in time.
+            DeliveryError: The mail could not be handed to SES, or not in time.
         """
         started_at = time.monotonic()
         if user.known and not is_plain_address(user.address):
@@ -97,15 +97,13 @@ class Issuer:
         """Tell what the caller may know; Cognito wants every value to be a string."""
         challenge = issued.challenge
         if challenge is None:
-            status, digits, expires_at, attempts_left = (
-                "throttled",
-                self._settings.code_length,
-                0,
-                0,
-            )
+            status = "throttled"
+            digits = self._settings.code_length
+            expires_at = attempts_left = 0
         else:
-            digits, attempts_left = challenge.digits, challenge.max_attempts - wrong_answers
+            digits = challenge.digits
             expires_at = challenge.expires_at(self._settings.code_ttl_seconds)
+            attempts_left = challenge.max_attempts - wrong_answers
             status = "sent" if self._ledger.now() < expires_at else "expired"
         return {
             "delivery": "EMAIL",
@@ -127,7 +125,7 @@ class Issuer:
                 user.address if user.known else SIMULATOR,
                 code,
                 user.locale,
-                # Of a code that is mailed again too: it is the same code, and its life goes on.
+                # Also when the same code is mailed again: its life began with the first mail.
                 asked_at=challenge.issued_at,
             )
         except DeliveryError:

@@ -185,7 +185,7 @@ class Ledger:
             max_sends_per_hour: The stack's cap, counted by the clock hour (UTC).
             went_to_same_address: Whether a challenge was mailed to the user's address.
         """
-        # Judged by one second throughout, or a limit that ends meanwhile is not seen.
+        # Use one second for every check: otherwise a limit that ends in between is missed.
         now = challenge.issued_at
         for_stack = self._write(
             f"stack#{user_pool_id}#{now // _HOUR_SECONDS}",
@@ -198,7 +198,8 @@ class Ledger:
         if item and SHORT_CODE_WAIT.ends_at(item) > now:
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
             item = self._send(user_key, challenge, SEND_WAIT, for_stack)
-        # A send whose answer was lost is refused by itself the second time.
+        # If DynamoDB's answer got lost, the retry is refused by our own send: the item then
+        # names this challenge.
         if item is None or item.get("challenge_id") == challenge.id:
             return Reserved(challenge, mails=1)
         return self._join(user_key, item, now, went_to_same_address)
@@ -230,13 +231,13 @@ class Ledger:
             challenge: What was answered.
 
         Returns:
-            Whether it was counted; what is not counted was not decided.
+            Whether it was counted. If not, no answer was judged.
         """
         write = self._write(user_key, _COUNT, _live(challenge), self.now(), challenge)
         return self._table.make(write) is None
 
     def redeem(self, user_key: str, challenge: Challenge, answer_digest: str) -> bool:
-        """Use the code up, and every other one out; True if this answer is the one that did.
+        """Use up the code, and every other one that is out.
 
         Cognito may repeat a trigger whose reply it lost: the same answer to the same Create
         call stays right for 15 s.
@@ -245,6 +246,9 @@ class Ledger:
             user_key: The ledger's key of the user.
             challenge: What was answered.
             answer_digest: The challenge's own, which names this Create call's right answer.
+
+        Returns:
+            Whether this answer is the one that did, now or within the last 15 s.
         """
         now, live = self.now(), _live(challenge)
         write = self._write(user_key, _REDEEM, live, now, challenge, answer=answer_digest)

@@ -110,8 +110,9 @@ def with_display_name(name: str, address: str) -> str:
 
 
 def whole_minutes(seconds: int) -> int:
-    """Say a code's life in minutes, the rule for both mail and chat.
+    """Say a code's life in whole minutes.
 
+    `agent/service/offline_model.py` and `prompts/system.md` repeat the rule: change all three.
     Rounded down, so that nobody is promised time there is not; ten seconds are forgiven, since
     the chat hears of a code seconds after it was made, and the two should say the same.
     """

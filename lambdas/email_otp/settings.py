@@ -26,7 +26,7 @@ class _Variables:
         """Read every value.
 
         Raises:
-            SettingsError: a variable is missing or out of range.
+            SettingsError: A variable is missing or out of range.
         """
         return cls(**{field.name: _read(field, environment) for field in fields(cls)})
 

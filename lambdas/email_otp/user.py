@@ -35,7 +35,7 @@ class User:
         """Read the user.
 
         Raises:
-            KeyError: a known user has no `sub` or `email`.
+            KeyError: A known user has no `sub` or `email`.
         """
         if event.request.user_not_found:
             name = event.user_name.casefold()

@@ -66,9 +66,9 @@ class StandIn:
     """DynamoDB's ledger table, SES, Secrets Manager and Cognito.
 
     Attributes:
-        calls: the operations called, in order.
-        faults: what happens before an operation is carried out; a fault stays until removed.
-        after: what happens once an operation was carried out, before its reply arrives.
+        calls: The operations called, in order.
+        faults: What happens before an operation is carried out; a fault stays until removed.
+        after: What happens once an operation was carried out, before its reply arrives.
     """
 
     def __init__(self) -> None:
@@ -90,8 +90,8 @@ class StandIn:
         """Carry one operation out.
 
         Raises:
-            Refusal: the service refuses it.
-            NotUnderstood: a test made the triggers call what this does not know.
+            Refusal: The service refuses it.
+            NotUnderstood: A test made the triggers call what this does not know.
         """
         self.calls.append(operation)
         if fault := self.faults.get(operation):
