@@ -41,7 +41,7 @@ class MiniStack:
 
     @property
     def endpoint_url(self) -> str:
-        """The value for `AWS_ENDPOINT_URL`."""
+        """Return the value for `AWS_ENDPOINT_URL`."""
         return f"http://{HOST}:{self.port}"
 
     def is_healthy(self) -> bool:

@@ -7,13 +7,13 @@ from tests.support.template import Template, synthesise
 
 @pytest.fixture(scope="session")
 def aws() -> Template:
-    """What `cdk deploy -c sender=login@example.com` deploys."""
+    """Return what `cdk deploy -c sender=login@example.com` deploys."""
     return synthesise()
 
 
 @pytest.fixture(scope="session")
 def tuned() -> Template:
-    """The stack with other than the default settings."""
+    """Return the stack with other than the default settings."""
     return synthesise(
         create_sender_identity=True,
         app_name="Guest desk",
@@ -31,5 +31,5 @@ def tuned() -> Template:
 
 @pytest.fixture(scope="session")
 def local() -> Template:
-    """What goes into MiniStack."""
+    """Return what goes into MiniStack."""
     return synthesise(local=True)

@@ -84,7 +84,7 @@ def test_trigger_takes_what_the_stack_takes() -> None:
 
 
 def row(field: Field[Any]) -> str:
-    """A setting as the README's table has it."""
+    """Write a setting as the README's table has it."""
     kind, setting = described(field)
     match field.default:
         case default if default is MISSING:

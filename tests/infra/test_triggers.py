@@ -103,7 +103,7 @@ def test_define_may_write_its_log_and_nothing_else(aws: Template) -> None:
 
 
 def create_statements(template: Template) -> list[dict[str, object]]:
-    """What Create may do, but for its mails."""
+    """Return what Create may do, but for its mails."""
     return [
         logs_statement(template, "create_auth_challenge"),
         {

@@ -29,7 +29,7 @@ def bundle(cache: Path) -> Path:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """A copy of the sources, to change."""
+    """Copy the sources, to change them."""
     return Path(shutil.copytree(SOURCES, tmp_path / "lambdas"))
 
 

@@ -17,7 +17,7 @@ def _event(name: str) -> dict[str, Any]:
 
 
 def _invoke(stack: Deployment, trigger: str, event: dict[str, Any]) -> dict[str, Any]:
-    """Press Test: returns the function's answer."""
+    """Press Test, and return the function's answer."""
     answer = stack.client("lambda").invoke(
         FunctionName=stack.outputs[f"{trigger}FunctionName"], Payload=json.dumps(event)
     )

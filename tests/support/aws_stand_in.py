@@ -45,7 +45,7 @@ class Mail:
 
     @property
     def code(self) -> str:
-        """The code, alone on its line."""
+        """Return the code, which is alone on its line."""
         [code] = re.findall(r"(?m)^\d+$", self.text)
         return str(code)
 
@@ -214,7 +214,7 @@ _WIRE = _Wire()
 
 
 def session() -> boto3.Session:
-    """A boto3 session whose clients are answered by the AWS that `renew` made last."""
+    """Return a boto3 session whose clients are answered by the AWS that `renew` made last."""
     answered = boto3.Session()
     answered.events.register("before-send", _WIRE.send)  # type: ignore[arg-type]
     return answered
@@ -243,13 +243,13 @@ class ShortCut:
 
 
 def renew() -> StandIn:
-    """An empty AWS, called from now on."""
+    """Make an empty AWS, which is called from now on."""
     _WIRE.aws = StandIn()
     return _WIRE.aws
 
 
 def refuse(code: str, status: int = 400, **more: Any) -> Fault:
-    """A fault: the service answers with an error."""
+    """Make a fault: the service answers with an error."""
 
     def fault() -> None:
         raise Refusal(code, status, more)

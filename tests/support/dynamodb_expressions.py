@@ -33,12 +33,12 @@ class NotUnderstood(BaseException):
 
 
 def holds(condition: str, item: Item, values: Item) -> bool:
-    """Whether a condition expression is true of an item ({} if there is none)."""
+    """Tell whether a condition expression is true of an item ({} if there is none)."""
     return _condition(condition)(item, values)
 
 
 def updated(update: str, item: Item, values: Item) -> Item:
-    """The item that an update expression makes of an item; right sides read the old values."""
+    """Return what an update expression makes of an item; right sides read the old values."""
     new = {name: operand(item, values) for name, operand in _update(update)}
     if None in new.values():
         raise NotUnderstood(f"an attribute that does not exist in the item: {update}")
@@ -46,7 +46,7 @@ def updated(update: str, item: Item, values: Item) -> Item:
 
 
 def check_values(expressions: list[str], values: Item) -> None:
-    """DynamoDB refuses a value no expression uses, and one that is used but not given."""
+    """Refuse, as DynamoDB does, a value that is given but not used, or used but not given."""
     used = {token for text in expressions for token in _tokens(text) if token.startswith(":")}
     if used != set(values):
         raise NotUnderstood(f"values unused or missing: {sorted(used ^ set(values))}")
@@ -158,7 +158,7 @@ class _Parser:
 def _compare(
     compare: Callable[[Any, Any], bool], left: dict[str, str] | None, right: dict[str, str] | None
 ) -> bool:
-    """False where an attribute is missing, as in DynamoDB."""
+    """Compare two values; False where one is missing, as in DynamoDB."""
     if left is None or right is None:
         return False
     [(left_type, left_value)], [(right_type, right_value)] = left.items(), right.items()

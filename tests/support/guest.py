@@ -21,22 +21,22 @@ class Guest:
 
     @property
     def log(self) -> Locator:
-        """The conversation."""
+        """Return the conversation."""
         return self.page.get_by_role("log", name="Conversation")
 
     @property
     def message_box(self) -> Locator:
-        """Where to type."""
+        """Return the input for a message."""
         return self.page.get_by_role("textbox", name="Message")
 
     @property
     def code_box(self) -> Locator:
-        """The input for a code."""
+        """Return the input for a code."""
         return self.page.get_by_role("textbox", name="Code")
 
     @property
     def code_form(self) -> Locator:
-        """What is around that input, and stays when no code can be entered any more."""
+        """Return the form around that input; it stays when no code can be entered any more."""
         return self.page.get_by_role("form", name="Sign-in code")
 
     def button(self, name: str) -> Locator:
@@ -73,7 +73,7 @@ class Guest:
         expect(self.log.get_by_text(text)).to_have_count(times, timeout=15_000)
 
     def asks_for_code(self) -> str:
-        """Ask for bookings, give a name and an address; returns the mailed code."""
+        """Ask for bookings, give a name and an address, and return the mailed code."""
         self.say("Show my bookings")
         self.hears("What are your e-mail address and your name?")
         self.say(f"Ada Lovelace, {self.address}")
@@ -82,7 +82,7 @@ class Guest:
         return self.mailed_code()
 
     def mailed_code(self, mails: int = 1) -> str:
-        """Wait until so many mails have come; returns the code in the last."""
+        """Wait until so many mails have come, and return the code in the last."""
         wait_until(lambda: len(self._stack.mails_to(self.address)) >= mails)
         return self._stack.code_mailed_to(self.address)
 

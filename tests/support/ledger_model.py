@@ -31,7 +31,7 @@ class Code:
 
     @property
     def expires_at(self) -> int:
-        """The first second in which it no longer works."""
+        """Return the first second in which it no longer works."""
         return self.issued_at + TTL_SECONDS
 
 
@@ -42,7 +42,7 @@ class Stack:
     sends: list[int] = field(default_factory=list)
 
     def may_send(self, now: int) -> bool:
-        """The stack's cap, by the clock's hour."""
+        """Tell whether the clock's hour has a mail left."""
         return sum(at // 3600 == now // 3600 for at in self.sends) < MAX_SENDS_PER_HOUR
 
 
@@ -58,7 +58,10 @@ class Person:
     done: tuple[str, int] = ("", 0)
 
     def may_send(self, now: int) -> bool:
-        """Never twice in 30 s; 5 in 15 min and 20 in 24 h, or after 10 min of quiet."""
+        """Tell whether a mail may be sent.
+
+        At most 5 in 15 min and 20 in 24 h, but always after 10 min of quiet; never twice in 30 s.
+        """
         if not self.sends:
             return True
         quiet_seconds = now - self.sends[-1]
@@ -68,17 +71,17 @@ class Person:
         return quiet_seconds >= 30 and (few or quiet_seconds >= 600)
 
     def retry_after_seconds(self, now: int) -> int:
-        """How long until the first second in which a mail may be sent."""
+        """Return how long it is until the first second in which a mail may be sent."""
         if self.may_send(now):
             return 3600 - now % 3600
         return next(wait for wait in range(1, 601) if self.may_send(now + wait))
 
     def codes_are_long(self, now: int) -> bool:
-        """10 wrong answers within 20 days."""
+        """Tell whether there were 10 wrong answers within 20 days."""
         return sum(at > now - 20 * DAY for at in self.wrong_answers) >= 10
 
     def is_live(self, code: Code, now: int) -> bool:
-        """Whether an answer to this code would be decided at all."""
+        """Tell whether an answer to this code would be decided at all."""
         return (
             now < code.expires_at
             and self.redeemed_through < code.issued_at
@@ -86,7 +89,7 @@ class Person:
         )
 
     def first_round(self, address: str, now: int) -> tuple[Step, int]:
-        """What a new sign-in does, and its retry_after_seconds; `last` is then its code."""
+        """Begin a sign-in; return what it does, and its retry_after_seconds. `last` is its code."""
         if self.may_send(now) and self.stack.may_send(now):
             self.sends.append(now)
             self.stack.sends.append(now)
@@ -110,7 +113,7 @@ class Person:
     def answer(
         self, code: Code | None, text: str, address: str, call: str, now: int, *, known: bool
     ) -> bool:
-        """Whether an answer is right. `call` names the Create call whose challenge it answers."""
+        """Decide an answer. `call` names the Create call whose challenge it answers."""
         if code is None:
             return False
         right = known and text == code.text and address == code.address

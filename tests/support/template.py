@@ -23,7 +23,7 @@ class Template:
     body: dict[str, Any]
 
     def resources(self, kind: str) -> dict[str, dict[str, Any]]:
-        """The resources of a type, by logical id."""
+        """Return the resources of a type, by logical id."""
         return {
             name: resource
             for name, resource in self.body["Resources"].items()
@@ -31,12 +31,12 @@ class Template:
         }
 
     def only(self, kind: str) -> dict[str, Any]:
-        """The one resource of a type."""
+        """Return the one resource of a type."""
         (resource,) = self.resources(kind).values()
         return dict(resource)
 
     def function(self, handler: str) -> Properties:
-        """A trigger's properties."""
+        """Return a trigger's properties."""
         (function,) = (
             resource["Properties"]
             for resource in self.resources("AWS::Lambda::Function").values()
@@ -45,7 +45,7 @@ class Template:
         return dict(function)
 
     def table(self, key: str) -> dict[str, Any]:
-        """The table with this partition key."""
+        """Return the table with this partition key."""
         (table,) = (
             resource
             for resource in self.resources("AWS::DynamoDB::Table").values()
@@ -54,12 +54,12 @@ class Template:
         return dict(table)
 
     def arn(self, resource: dict[str, Any], attribute: str = "Arn") -> dict[str, Any]:
-        """How other resources write a resource's ARN."""
+        """Return a resource's ARN as other resources write it."""
         (name,) = (name for name, each in self.body["Resources"].items() if each == resource)
         return {"Fn::GetAtt": [name, attribute]}
 
     def statements(self, handler: str) -> list[dict[str, Any]]:
-        """All that a trigger's role may do."""
+        """Return all that a trigger's role may do."""
         role = self.function(handler)["Role"]["Fn::GetAtt"][0]
         assert set(self.body["Resources"][role]["Properties"]) == {"AssumeRolePolicyDocument"}
         return [

@@ -75,7 +75,7 @@ type Event = dict[str, Any]
 
 
 def saved_event(name: str) -> Event:
-    """An event of tests/events, by its file's name."""
+    """Return an event of tests/events, by its file's name."""
     event: Event = json.loads((EVENTS / f"{name}.json").read_text())
     return event
 
@@ -92,13 +92,13 @@ class Clock:
 
 @cache
 def aws_session() -> boto3.Session:
-    """The session to put in the place of boto3's default one."""
+    """Return the session to put in the place of boto3's default one."""
     return aws_stand_in.session()
 
 
 @cache
 def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
-    """Define, Create and Verify, imported as Lambda imports them: with their environment set."""
+    """Import Define, Create and Verify as Lambda does: with their environment set."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -174,19 +174,19 @@ class Guest:
     email_verified: str = "false"
 
     def first_round(self) -> Event:
-        """Create's event of a new sign-in."""
+        """Return Create's event of a new sign-in."""
         return self._event("create_first_round", session=[])
 
     def later_round(self, created: Event, *, rounds: int = 1) -> Event:
-        """Create's event after wrong answers to what an earlier Create returned."""
+        """Return Create's event after wrong answers to what an earlier Create returned."""
         return self._event("create_later_round", session=[answered(created)] * rounds)
 
     def decided(self, rounds: list[Event]) -> Event:
-        """Define's event after some rounds."""
+        """Return Define's event after some rounds."""
         return self._event("define_first_round", session=rounds)
 
     def answer(self, created: Event, answer: object) -> Event:
-        """Verify's event for an answer to what Create returned."""
+        """Return Verify's event for an answer to what Create returned."""
         return self._event(
             "verify_right_answer",
             privateChallengeParameters=created["privateChallengeParameters"],
@@ -218,7 +218,7 @@ NOBODY = Guest(name="nobody@example.com", email=None)
 
 
 def answered(created: Event, *, correct: bool = False) -> Event:
-    """One entry of a later event's `session`."""
+    """Return one entry of a later event's `session`."""
     return {
         "challengeName": "CUSTOM_CHALLENGE",
         "challengeResult": correct,
@@ -227,12 +227,12 @@ def answered(created: Event, *, correct: bool = False) -> Event:
 
 
 def wrong(code: str) -> str:
-    """A code of the same length that is another one."""
+    """Return another code of the same length."""
     return str((int(code) + 1) % 10 ** len(code)).zfill(len(code))
 
 
 def assert_well_formed_definition(response: Event) -> None:
-    """One step is chosen."""
+    """Check that one step is chosen."""
     assert isinstance(response["issueTokens"], bool)
     assert isinstance(response["failAuthentication"], bool)
     ended = response["issueTokens"] or response["failAuthentication"]
@@ -241,7 +241,7 @@ def assert_well_formed_definition(response: Event) -> None:
 
 
 def assert_well_formed_challenge(response: Event) -> None:
-    """Cognito wants text in every parameter, and a private one."""
+    """Check what Cognito wants: text in every parameter, and a private one."""
     public, private = response["publicChallengeParameters"], response["privateChallengeParameters"]
     assert set(public) == PUBLIC_PARAMETERS
     assert private
@@ -252,7 +252,7 @@ def assert_well_formed_challenge(response: Event) -> None:
 
 @cache
 def aws_clients(*, short_cut: bool) -> tuple[Any, Any, Any, Any]:
-    """The ledger's, the mailer's, the code key's client and Cognito's."""
+    """Return the ledger's, the mailer's, the code key's client and Cognito's."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
@@ -267,7 +267,7 @@ def aws_clients(*, short_cut: bool) -> tuple[Any, Any, Any, Any]:
 
 
 def _through_json(event: Event) -> Event:
-    """Lambda hands an event over as JSON: no test may rely on shared objects."""
+    """Copy an event as Lambda hands it over, so that no test relies on shared objects."""
     copied: Event = json.loads(json.dumps(event))
     return copied
 

@@ -27,13 +27,13 @@ DEADLINE_SECONDS = 4
 
 
 def unreachable() -> None:
-    """A fault: nobody answers."""
+    """Fail as if nobody answered."""
     raise ConnectTimeoutError(endpoint_url="https://ada@example.com")
 
 
 @pytest.fixture
 def hanging_endpoint() -> Iterator[str]:
-    """An endpoint that takes connections and never answers."""
+    """Listen where connections are taken and never answered."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -42,7 +42,7 @@ def hanging_endpoint() -> Iterator[str]:
 
 @pytest.fixture
 def hang(lambdas: Lambdas, hanging_endpoint: str, clock: Clock) -> Callable[[str], Lambdas]:
-    """Triggers one of whose services hangs: the real client, on a real socket."""
+    """Make triggers one of whose services hangs: the real client, on a real socket."""
 
     def with_hanging(service: str) -> Lambdas:
         dynamodb, ses, secrets_manager, _ = aws_clients(short_cut=False)
@@ -155,7 +155,7 @@ class Slow:
 
 @pytest.fixture
 def slow(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Slow]:
-    """Makes all services slow from now on."""
+    """Return a function that makes all services slow from then on."""
 
     def from_now_on() -> Slow:
         services = Slow(aws)
@@ -298,7 +298,7 @@ def _canceled(*codes: str) -> Refusal:
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The pauses between tries, which take no time here."""
+    """Collect the pauses between tries, which take no time here."""
     slept: list[float] = []
     monkeypatch.setattr("lambdas.email_otp.conditional_writes.time.sleep", slept.append)
     return slept

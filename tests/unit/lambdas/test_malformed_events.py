@@ -48,7 +48,7 @@ def _places(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def malformed(draw: st.DrawFn) -> tuple[str, Event]:
-    """A saved event with some fields gone, some of another type and some too many."""
+    """Draw a saved event with some fields gone, some of another type and some too many."""
     name = draw(st.sampled_from(NAMES))
     event = saved_event(name)
     for _ in range(draw(st.integers(1, 3))):

@@ -99,7 +99,7 @@ class SignIns(RuleBasedStateMachine):
 
     @property
     def now(self) -> int:
-        """Epoch seconds."""
+        """Return the time, in epoch seconds."""
         return int(self.clock.at)
 
     @rule(
@@ -122,7 +122,7 @@ class SignIns(RuleBasedStateMachine):
         conflicts: int,
         kept: int,
     ) -> Any:
-        """A first round. Repeats come while the mail is under way, and after pauses."""
+        """Begin a first round. Repeats come while the mail is under way, and after pauses."""
         lambdas = self.processes[process]
         first = lambdas.define(self.guests[name].decided([]))
         assert first["challengeName"] == "CUSTOM_CHALLENGE"
@@ -144,12 +144,12 @@ class SignIns(RuleBasedStateMachine):
     def answer(
         self, session: Session, process: int, answer: Answer, repeats: list[int], kept: int
     ) -> Any:
-        """An answer to a session, which ends it; Verify may be repeated, replies lost."""
+        """Answer a session, which ends it; Verify may be repeated, replies lost."""
         return self._answer(session, process, self._text(session, answer), repeats, kept)
 
     @rule(name=names, process=processes, wait=st.sampled_from([0, 30, 600]))
     def sign_in_as_a_guest_would(self, name: str, process: int, wait: int) -> None:
-        """Whoever holds the last mailed, live code gets in; the model says whether it is live."""
+        """Enter the last mailed code, which lets the guest in if the model says that it is live."""
         self.clock.at += wait
         for session in self._first_round(name, self.processes[process], "taken", []):
             self._answer(session, process, self._text(session, "from mailbox"), [], 0)
@@ -269,12 +269,12 @@ class SignIns(RuleBasedStateMachine):
         )
     )
     def wait(self, seconds: int) -> None:
-        """Time passes."""
+        """Let time pass."""
         self.clock.at += seconds
 
     @rule(days=st.sampled_from([5, 19, 20, 21]))
     def wait_for_days(self, days: int) -> None:
-        """Time passes, and DynamoDB removes what has lapsed."""
+        """Let time pass, and DynamoDB removes what has lapsed."""
         self.clock.at += days * DAY
         for key, item in list(self.aws.items.items()):
             if int(item["expires_at"]["N"]) <= self.now:
@@ -308,7 +308,7 @@ class SignIns(RuleBasedStateMachine):
         return process
 
     def _person(self, name: str, lambdas: Lambdas) -> Person:
-        """An unknown user's name is hidden under the key, so that each version has its own."""
+        """Return what is remembered; each key version hides an unknown name in its own way."""
         version = lambdas.issuer._keys.current().version
         key = name if GUESTS[name].email else f"{name} {version}"
         return self.persons.setdefault(key, Person(self.stack))
@@ -393,7 +393,7 @@ class SignIns(RuleBasedStateMachine):
         return [*opened, Session(name, person, code, created)]
 
     def _record(self, code: Code, mail_number: int, delivery: Delivery) -> None:
-        """A slow mail's record comes too late if another mail has been begun since."""
+        """Note a mail's fate, which comes too late if another mail has been begun since."""
         if code.mails == mail_number:
             code.delivery = delivery
 

@@ -14,7 +14,7 @@ ADA = User(name="ada", known=True, address="ada@example.com", locale="", email_v
 
 @pytest.fixture
 def challenge(lambdas: Lambdas) -> Challenge:
-    """A code that is out."""
+    """Mail a code, and return its challenge."""
     issued = lambdas.issuer.issue(ADA, user_pool_id=POOL)
     assert issued.challenge
     return issued.challenge

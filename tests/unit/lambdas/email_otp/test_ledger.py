@@ -25,7 +25,7 @@ DAY = 24 * 3600
 
 @pytest.fixture
 def ledger(lambdas: Lambdas) -> Ledger:
-    """A ledger on an empty table."""
+    """Return a ledger on an empty table."""
     return lambdas.ledger
 
 

@@ -47,7 +47,7 @@ NAMES = [
 
 @pytest.fixture
 def mailer(aws: StandIn) -> Mailer:  # noqa: ARG001 - it lies under boto3
-    """A mailer with a name that wants escaping."""
+    """Return a mailer with a name that wants escaping."""
     _, ses, _, _ = aws_clients(short_cut=False)
     return Mailer(
         ses, sender="login@example.com", app_name="Bed & <Breakfast>", code_ttl_seconds=300
@@ -252,7 +252,7 @@ class _Page(HTMLParser):
         self.texts[self._within] = self.texts.get(self._within, "") + data
 
     def meta(self, name: str) -> str | None:
-        """A meta element's content."""
+        """Return a meta element's content."""
         [content] = [each["content"] for _, each in self.elements if each.get("name") == name]
         return content
 
@@ -263,7 +263,10 @@ def _declarations(css: str | None) -> dict[str, str]:
 
 
 def _contrast(one: str, other: str) -> float:
-    """The contrast of two colours. Source: WCAG 2.2, relative luminance and contrast ratio."""
+    """Return the contrast of two colours.
+
+    Source: WCAG 2.2, relative luminance and contrast ratio.
+    """
 
     def luminance(colour: str) -> float:
         assert re.fullmatch("#[0-9a-f]{6}", colour)

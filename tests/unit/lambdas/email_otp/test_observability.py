@@ -73,7 +73,7 @@ def test_any_failure_becomes_a_fixed_text(error: Exception, text: str) -> None:
 
 @pytest.fixture
 def counted(capsys: pytest.CaptureFixture[str]) -> Callable[[], list[str]]:
-    """Returns the names of what was counted since it was asked last, in order."""
+    """Return a function that names what was counted since its last call, in order."""
 
     def names() -> list[str]:
         lines = [line for line in capsys.readouterr().out.splitlines() if "_aws" in line]
