@@ -22,15 +22,13 @@ from lambdas.email_otp.ledger import Joined, Ledger, Reserved
 from lambdas.email_otp.mailer import Mailer
 from lambdas.email_otp.settings import CreateSettings
 from lambdas.email_otp.user import User
+from tests.support.triggers import KEY, POOL, USER
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 TABLE = "races"
-POOL = "us-east-1_EXAMPLE01"
 TTL_SECONDS = 300
-KEY = CodeKey(version="v1", secret=b"example-key")
-ADA = User(name="ada", known=True, address="ada@example.com", locale="", email_verified=True)
 SETTINGS = CreateSettings(
     code_ttl_seconds=TTL_SECONDS,
     code_length=6,
@@ -115,28 +113,28 @@ class SignIns:
         self.issuer = Issuer(self.ledger, self.mailbox, OneKey(), settings)
         self.answerer = Answerer(self.ledger, OneKey(), code_ttl_seconds=TTL_SECONDS)
 
-    def start(self, user: User = ADA) -> Issued:
+    def start(self, user: User = USER) -> Issued:
         """Begin a sign-in."""
         return self.issuer.issue(user, user_pool_id=self.user_pool_id)
 
-    def challenge(self, user: User = ADA) -> Challenge:
+    def challenge(self, user: User = USER) -> Challenge:
         """Begin a sign-in; returns its challenge."""
         issued = self.start(user).challenge
         assert issued
         return issued
 
-    def answer(self, challenge: Challenge, code: str, user: User = ADA) -> bool:
+    def answer(self, challenge: Challenge, code: str, user: User = USER) -> bool:
         """Answer a challenge."""
         return self.answerer.is_correct(challenge, code, user)
 
-    def item(self, user: User = ADA) -> dict[str, Any]:
+    def item(self, user: User = USER) -> dict[str, Any]:
         """Return the user's ledger item."""
         found = self.client.get_item(
             TableName=TABLE, Key={"sub": {"S": user.name}}, ConsistentRead=True
         )
         return found["Item"]
 
-    def wrong_answers(self, user: User = ADA) -> int:
+    def wrong_answers(self, user: User = USER) -> int:
         """Return how many wrong answers the ledger remembers, at most 10."""
         item = self.item(user)
         return sum(int(item.get(f"w{i}", {"N": "0"})["N"]) > 0 for i in range(10))
@@ -280,7 +278,7 @@ def test_daily_cap_holds_under_a_parallel_attack(sign_ins: SignIns) -> None:
 def test_stacks_cap_holds_under_a_parallel_attack(dynamodb: "DynamoDBClient") -> None:
     """T10b: many addresses at once."""
     stack = SignIns(dynamodb, at=1_900_000_000, max_sends_per_hour=10)
-    users = [replace(ADA, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(40)]
+    users = [replace(USER, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(40)]
     issued = at_once([lambda user=user: stack.start(user) for user in users])  # type: ignore[misc]
     assert len(stack.mailbox.codes) == 10
     throttled = [each for each in issued if each.challenge is None]
@@ -295,13 +293,13 @@ def test_one_of_many_claims_wins(sign_ins: SignIns) -> None:
 
     def reserve() -> object:
         return sign_ins.ledger.reserve(
-            ADA.name,
+            USER.name,
             Challenge.new(
-                KEY, address=ADA.address, issued_at=sign_ins.ledger.now(), digits=6, attempts=3
+                KEY, address=USER.address, issued_at=sign_ins.ledger.now(), digits=6, attempts=3
             ),
             user_pool_id=POOL,
             max_sends_per_hour=1000,
-            went_to_same_address=lambda challenge: challenge.was_mailed_to(ADA.address, KEY),
+            went_to_same_address=lambda challenge: challenge.was_mailed_to(USER.address, KEY),
         )
 
     assert isinstance(reserve(), Reserved)

@@ -12,6 +12,8 @@ import boto3
 import pytest
 
 from infra.local.ministack import ROOT
+from lambdas.email_otp.code_key import CodeKey
+from lambdas.email_otp.user import User
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import SECRET_ARN, TABLE
 
@@ -70,6 +72,10 @@ PUBLIC_PARAMETERS = {
     "status",
     "retry_after_seconds",
 }
+
+KEY = CodeKey(version="v1", secret=b"example-key")
+USER = User(name="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+"""Ada, as the handlers hand a user to what they share."""
 
 type Event = dict[str, Any]
 

@@ -7,15 +7,13 @@ import pytest
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.user import User
 from tests.support.aws_stand_in import StandIn
-from tests.support.triggers import POOL, Clock, Lambdas
-
-ADA = User(name="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+from tests.support.triggers import POOL, USER, Clock, Lambdas
 
 
 @pytest.fixture
 def challenge(lambdas: Lambdas) -> Challenge:
     """Mail a code, and return its challenge."""
-    issued = lambdas.issuer.issue(ADA, user_pool_id=POOL)
+    issued = lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert issued.challenge
     return issued.challenge
 
@@ -25,16 +23,16 @@ def test_every_wrong_answer_is_counted(
     lambdas: Lambdas, aws: StandIn, challenge: Challenge, answer: object
 ) -> None:
     """T08: what cannot be a code counts as a wrong one."""
-    assert not lambdas.answerer.is_correct(challenge, answer, ADA)
+    assert not lambdas.answerer.is_correct(challenge, answer, USER)
     assert int(aws.items["ada"]["w0"]["N"]) > 0
 
 
 @pytest.mark.parametrize(
     "user",
     [
-        replace(ADA, address="ada@example.net"),
-        replace(ADA, known=False),
-        replace(ADA, name="bob"),
+        replace(USER, address="ada@example.net"),
+        replace(USER, known=False),
+        replace(USER, name="bob"),
     ],
 )
 def test_right_code_of_the_wrong_person_is_a_wrong_answer(
@@ -51,9 +49,9 @@ def test_expired_answer_is_not_counted(
 ) -> None:
     """T06."""
     clock.at += 300
-    assert not lambdas.answerer.is_correct(challenge, "0", ADA)
+    assert not lambdas.answerer.is_correct(challenge, "0", USER)
     clock.at += 15
     aws.calls.clear()
-    assert not lambdas.answerer.is_correct(challenge, "0", ADA)
+    assert not lambdas.answerer.is_correct(challenge, "0", USER)
     assert aws.calls == []
     assert "w0" not in aws.items["ada"]

@@ -15,9 +15,7 @@ from lambdas.email_otp.challenge import (
     normalize_answer,
 )
 from lambdas.email_otp.code_key import CodeKey
-from tests.support.triggers import UNREADABLE_METADATA
-
-KEY = CodeKey(version="v1", secret=b"example-key")
+from tests.support.triggers import KEY, UNREADABLE_METADATA
 
 
 def _challenge(*, digits: int = 6, key: CodeKey = KEY) -> Challenge:

@@ -3,11 +3,9 @@
 import pytest
 from botocore.exceptions import ClientError
 
-from lambdas.email_otp.code_key import CodeKey, CodeKeys
+from lambdas.email_otp.code_key import CodeKeys
 from tests.support.aws_stand_in import FIRST_KEY_VERSION, SECRET_ARN, StandIn, refuse
-from tests.support.triggers import aws_clients
-
-KEY = CodeKey(version="v1", secret=b"example-key")
+from tests.support.triggers import KEY, aws_clients
 
 
 @pytest.fixture

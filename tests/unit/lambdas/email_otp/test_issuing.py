@@ -4,11 +4,8 @@ import pytest
 
 from lambdas.email_otp.errors import DeliveryError
 from lambdas.email_otp.issuing import Issued
-from lambdas.email_otp.user import User
 from tests.support.aws_stand_in import StandIn, refuse
-from tests.support.triggers import EVENTS_ISSUED_AT, POOL, Clock, Lambdas
-
-ADA = User(name="ada", known=True, address="ada@example.com", locale="", email_verified=True)
+from tests.support.triggers import EVENTS_ISSUED_AT, POOL, USER, Clock, Lambdas
 
 
 def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: StandIn) -> None:
@@ -16,9 +13,9 @@ def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: S
     aws.faults["SendEmail"] = refuse("MessageRejected")
     for _ in range(3):
         with pytest.raises(DeliveryError):
-            lambdas.issuer.issue(ADA, user_pool_id=POOL)
+            lambdas.issuer.issue(USER, user_pool_id=POOL)
     for _ in range(2):
-        issued = lambdas.issuer.issue(ADA, user_pool_id=POOL)
+        issued = lambdas.issuer.issue(USER, user_pool_id=POOL)
         assert issued == Issued(challenge=None, retry_after_seconds=30)
     assert aws.calls.count("SendEmail") == 3
 
@@ -30,12 +27,12 @@ def test_code_mailed_again_says_when_it_was_asked_for_first(
     clock.at = EVENTS_ISSUED_AT + 7
     aws.faults["SendEmail"] = refuse("MessageRejected")
     with pytest.raises(DeliveryError):
-        lambdas.issuer.issue(ADA, user_pool_id=POOL)
+        lambdas.issuer.issue(USER, user_pool_id=POOL)
     del aws.faults["SendEmail"]
     clock.at += 5
-    lambdas.issuer.issue(ADA, user_pool_id=POOL)
+    lambdas.issuer.issue(USER, user_pool_id=POOL)
     clock.at += 31
-    lambdas.issuer.issue(ADA, user_pool_id=POOL)
+    lambdas.issuer.issue(USER, user_pool_id=POOL)
     again, new = (mail.text for mail in aws.mails)
     assert "Asked for on 1 January 2026 at 00:00:07 UTC." in again
     assert "Asked for on 1 January 2026 at 00:00:43 UTC." in new
@@ -45,7 +42,7 @@ def test_no_mail_without_a_record(lambdas: Lambdas, aws: StandIn) -> None:
     """T12."""
     aws.faults["TransactWriteItems"] = refuse("InternalServerError", 500)
     with pytest.raises(Exception, match="InternalServerError"):
-        lambdas.issuer.issue(ADA, user_pool_id=POOL)
+        lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert "SendEmail" not in aws.calls
 
 
@@ -53,14 +50,14 @@ def test_no_record_and_no_mail_without_the_key(lambdas: Lambdas, aws: StandIn) -
     """T14."""
     aws.faults["GetSecretValue"] = refuse("AccessDeniedException")
     with pytest.raises(Exception, match="AccessDenied"):
-        lambdas.issuer.issue(ADA, user_pool_id=POOL)
+        lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert aws.calls == ["GetSecretValue"]
 
 
 def test_nothing_to_join_after_a_sign_in(lambdas: Lambdas, aws: StandIn, clock: Clock) -> None:
     """T04: the redeemed challenge is not handed out again."""
-    issued = lambdas.issuer.issue(ADA, user_pool_id=POOL)
+    issued = lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert issued.challenge
-    assert lambdas.answerer.is_correct(issued.challenge, aws.mails[0].code, ADA)
+    assert lambdas.answerer.is_correct(issued.challenge, aws.mails[0].code, USER)
     clock.at += 12
-    assert lambdas.issuer.issue(ADA, user_pool_id=POOL) == Issued(None, 18)
+    assert lambdas.issuer.issue(USER, user_pool_id=POOL) == Issued(None, 18)

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.email_otp.challenge import Challenge
-from lambdas.email_otp.code_key import CodeKey
 from lambdas.email_otp.conditional_writes import Table
 from lambdas.email_otp.ledger import (
     SEND_WAIT,
@@ -17,9 +16,8 @@ from lambdas.email_otp.ledger import (
 )
 from tests.support.aws_stand_in import StandIn
 from tests.support.dynamodb_expressions import holds
-from tests.support.triggers import POOL, Clock, Lambdas, aws_clients
+from tests.support.triggers import KEY, POOL, Clock, Lambdas, aws_clients
 
-KEY = CodeKey(version="v1", secret=b"example-key")
 DAY = 24 * 3600
 
 

@@ -5,10 +5,8 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
     CreateAuthChallengeTriggerEvent,
 )
 
-from lambdas.email_otp.code_key import CodeKey
 from lambdas.email_otp.user import User
-
-KEY = CodeKey(version="v1", secret=b"example-key")
+from tests.support.triggers import KEY
 
 
 def _user(
