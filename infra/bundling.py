@@ -59,49 +59,53 @@ def _packages(cache: Path) -> Path:
     """Install the locked packages for Lambda's arm64 Python, once a lock file."""
 
     def fill(folder: Path) -> None:
-        command = [sys.executable, "-m", "uv", "pip", "install", "--quiet"]
-        command += ["--target", str(folder), "--requirements", str(_LOCK_FILE), "--require-hashes"]
+        command = ["uv", "pip", "install", "--quiet", "--target", str(folder)]
+        command += ["--requirements", str(_LOCK_FILE), "--require-hashes", "--only-binary", ":all:"]
         command += ["--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_28"]
-        command += ["--only-binary", ":all:"]
-        # uv's own bytecode is dated, see _compile.
-        environment = {k: v for k, v in os.environ.items() if k != "UV_COMPILE_BYTECODE"}
-        done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, check=False, env=environment
+        _run(
+            command,
+            "the Lambdas' packages could not be installed: install uv beside aws-cdk-lib "
+            "(`make setup` does) and check the connection to the package index",
+            UV_COMPILE_BYTECODE="0",  # uv's own bytecode is dated, see _compile
         )
-        if done.returncode:
-            raise BundlingError(
-                "the Lambdas' packages could not be installed: install uv beside aws-cdk-lib "
-                "(`make setup` does) and check the connection to the package index\n"
-                f"{done.stderr.strip()}"
-            )
         # Scripts name this machine's Python, and RECORD lists them.
         shutil.rmtree(folder / "bin", ignore_errors=True)
         for surplus in (folder / ".lock", *folder.glob("*.dist-info/RECORD")):
             surplus.unlink(missing_ok=True)
         _compile(folder, folder)
 
-    return _once(
-        cache / f"packages-{hashlib.sha256(_LOCK_FILE.read_bytes()).hexdigest()[:16]}", fill
-    )
+    digest = hashlib.sha256(_LOCK_FILE.read_bytes()).hexdigest()
+    return _once(cache / f"packages-{digest[:16]}", fill)
 
 
-def _compile(folder: Path, *parts: Path) -> None:
+def _compile(folder: Path, part: Path) -> None:
     """Write bytecode that stays valid although CDK dates every file in the zip 1980."""
-    command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(folder), "-p", "/var/task", *map(str, parts)]
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    command = ["compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command += ["-s", str(folder), "-p", "/var/task", str(part)]
+    _run(command, "a Lambda source does not compile:", PYTHONHASHSEED="0")
+
+
+def _run(command: list[str], complaint: str, **environment: str) -> None:
+    """Run a Python module with more in its environment.
+
+    Raises:
+        BundlingError: It failed; the text is the complaint, then what it wrote.
+    """
     done = subprocess.run(  # noqa: S603
-        command, capture_output=True, text=True, check=False, env=environment
+        [sys.executable, "-m", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | environment,
     )
     if done.returncode:
-        raise BundlingError(f"a Lambda source does not compile:\n{done.stdout}{done.stderr}")
+        raise BundlingError(f"{complaint}\n{done.stdout}{done.stderr}".strip())
 
 
 def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
-    """Build in a temporary folder and rename it.
+    """Build in a temporary folder, then rename it: an interrupted build leaves nothing half done.
 
-    So an interrupted build leaves nothing half done. Only the newest few of each kind are kept:
-    of folders with the same name before the last hyphen.
+    Keep only the newest few of each kind: the kind is the name before the last hyphen.
     """
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
