@@ -1,7 +1,4 @@
-"""Serves the local chat: page, agent and MiniStack's mails at one loopback address.
-
-Run by `python -m infra.local chat`; no part of anything that is deployed.
-"""
+"""Serves the local chat: page, agent and MiniStack's mails at one loopback address."""
 
 import logging
 import os
@@ -65,7 +62,7 @@ class StrictHeaders:
         return await self._app(scope, receive, send_with_headers)
 
 
-def create_chat(settings: ServiceSettings, *, page: Path = PAGE) -> BedrockAgentCoreApp:
+def create_chat(settings: ServiceSettings, *, page: Path) -> BedrockAgentCoreApp:
     """Compose the agent's service with the page, its configuration and the mailbox.
 
     Args:
@@ -78,7 +75,6 @@ def create_chat(settings: ServiceSettings, *, page: Path = PAGE) -> BedrockAgent
     endpoint_url = settings.endpoint_url
     if endpoint_url is None:
         raise SettingsError("AWS_ENDPOINT_URL is not set: the local chat works with MiniStack only")
-
     cognito_port = urlsplit(endpoint_url).port or 80
 
     def config(request: Request) -> JSONResponse:
@@ -121,9 +117,10 @@ def create_chat(settings: ServiceSettings, *, page: Path = PAGE) -> BedrockAgent
 
 
 def main(page: Path) -> int:
-    """Serve on the loopback address until stopped."""
+    """Serve on the loopback address until stopped, with the page in a folder."""
     try:
-        app = create_chat(settings := ServiceSettings.load(os.environ), page=page)
+        settings = ServiceSettings.load(os.environ)
+        app = create_chat(settings, page=page)
     except SettingsError as error:
         print(error, file=sys.stderr)
         return 2
