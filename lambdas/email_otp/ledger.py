@@ -239,16 +239,14 @@ class Ledger:
     def redeem(self, user_key: str, challenge: Challenge, answer_digest: str) -> bool:
         """Use up the code, and every other one that is out.
 
-        Cognito may repeat a trigger whose reply it lost: the same answer to the same Create
-        call stays right for 15 s.
-
         Args:
             user_key: The ledger's key of the user.
             challenge: What was answered.
             answer_digest: The challenge's own, which names this Create call's right answer.
 
         Returns:
-            Whether this answer is the one that did, now or within the last 15 s.
+            Whether this answer is the one that did, now or within the last 15 s: Cognito may
+            repeat a trigger whose reply it lost.
         """
         now, live = self.now(), _live(challenge)
         write = self._write(user_key, _REDEEM, live, now, challenge, answer=answer_digest)
