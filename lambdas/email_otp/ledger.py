@@ -89,7 +89,7 @@ SEND_WAIT = _after("s0", QUIET_SECONDS) | (
     & _after(f"s{DAILY_SENDS - 1}", DAILY_SECONDS)
 )
 SHORT_CODE_WAIT = _after(f"w{WRONG_ANSWERS - 1}", WRONG_ANSWERS_SECONDS)
-"""Until it is over, codes are long and short ones that are out are dead."""
+"""Until it is over, codes are long, and short ones already mailed do not work."""
 
 
 def _log_now(log: str, length: int) -> str:
