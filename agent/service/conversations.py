@@ -94,8 +94,8 @@ class Conversations:
         async with aclosing(self._chunks(conversation, turn)) as chunks:
             async for chunk in chunks:
                 yield f"data: {json.dumps(chunk, ensure_ascii=False, default=str)}\n\n".encode()
-        if pending := self._email_otp.pending_code(session_id):
-            self._conversations.keep(session_id, conversation, owner=pending.email)
+        if address := self._email_otp.code_sent_to(session_id):
+            self._conversations.keep(session_id, conversation, owner=address)
 
     async def _chunks(self, conversation: Conversation, turn: Turn) -> AsyncGenerator[Chunk]:
         """Play one turn; one that does not end well leaves nothing in the history."""

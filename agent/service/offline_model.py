@@ -13,6 +13,7 @@ from strands.types.event_loop import StopReason, Usage
 from strands.types.streaming import ContentBlockDelta, StreamEvent
 from strands.types.tools import ToolSpec
 
+from agent.sign_in.capacity import BUSY
 from agent.sign_in.outcomes import MESSAGES, ErrorCode
 from agent.sign_in.visitor_input import typed_addresses
 
@@ -211,7 +212,7 @@ def _explain_error(output: Mapping[str, Any]) -> str:
     said = [str(output.get("message", MESSAGES[ErrorCode.AUTH_SERVICE_ERROR]))]
     if (left := output.get("attempts_left")) is not None:
         said.append(f"You have {_count(left, 'try', 'tries')} left.")
-    if wait := output.get("retry_after_seconds"):
+    if (wait := output.get("retry_after_seconds")) and said != [BUSY]:
         said.append(f"A new code can be mailed in {_wait(wait)}.")
     return " ".join(said)
 

@@ -11,7 +11,7 @@ import boto3
 
 from . import capacity, clients
 from .capacity import BusyError, Threads
-from .cognito import Cognito, PendingCode
+from .cognito import Cognito
 from .guests import GuestStore
 from .login import LoginFlow, PendingLogin
 from .observability import code_answers, code_requests, describe
@@ -28,6 +28,9 @@ _NEXT_REQUEST_SECONDS = 30
 _CHATS_LIMIT = 10_000
 _CHAT_IDLE_SECONDS = 3600
 STATE_KEY = "email_otp_turn"
+# A code may be typed all the same: one on its way, or from another chat or process. Such chats
+# displace one another, and no others displace them.
+_NO_CODE_SENT = ""
 
 NOT_TYPED = (
     "The visitor has not typed this address in this chat, as a word of its own. Ask for the whole "
@@ -136,10 +139,10 @@ class EmailOtp:
             codes |= hidden
         return Turn(prompt, codes, chat, self, session_id, cognito_sub, locale)
 
-    def pending_code(self, session_id: str) -> PendingCode | None:
-        """Return what code this chat's visitor is to enter, or None if no login is pending."""
+    def code_sent_to(self, session_id: str) -> str | None:
+        """Return the address of the code that this chat's visitor is to enter, if there is one."""
         chat = self.chats.find(session_id)
-        return chat.login.code if chat else None
+        return chat.login.code.email if chat and chat.login.code else None
 
     def is_signed_in(self, access_token: str) -> bool:
         """Ask Cognito, at most once a minute and token, whether it still takes a verified token."""
@@ -147,28 +150,41 @@ class EmailOtp:
 
     def expect_code_from_before(self, session_id: str) -> None:
         """Treat digits as a code for a while, as an earlier process may have had one mailed."""
-        self.chats.get(session_id, Chat).login.hide_codes_until(self._clock())
+        chat = self.chats.get(session_id, Chat)
+        chat.login.hide_codes_until(self._clock())
+        self.chats.keep(session_id, chat, owner=_NO_CODE_SENT)
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Turn:
     """One message of a visitor, ready for an agent; made by `EmailOtp.turn`.
 
-    Attributes:
+    No dataclass, so that what walks the fields of those, as a trace's exporter may, finds nothing.
+
+    Args:
         prompt: The message without any code, for `agent.stream_async(prompt, ...)`.
         codes: What the references in it stand for.
-        lock: A model may call several tools at once; the limits count on one at a time.
     """
 
-    prompt: str
-    codes: dict[str, HiddenCode]
-    chat: Chat
-    email_otp: EmailOtp
-    session_id: str
-    cognito_sub: str | None
-    locale: str | None
-    code_requested: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    def __init__(
+        self,
+        prompt: str,
+        codes: dict[str, HiddenCode],
+        chat: Chat,
+        email_otp: EmailOtp,
+        session_id: str,
+        cognito_sub: str | None,
+        locale: str | None,
+    ) -> None:
+        self.prompt = prompt
+        self._codes = codes
+        self._chat = chat
+        self._email_otp = email_otp
+        self._session_id = session_id
+        self._cognito_sub = cognito_sub
+        self._locale = locale
+        self._code_requested = False
+        # A model may call several tools at once; the limits count on one at a time.
+        self._lock = asyncio.Lock()
 
     def __repr__(self) -> str:
         return f"Turn(prompt={self.prompt!r})"
@@ -180,10 +196,10 @@ class Turn:
 
     async def request_code(self, email: str, name: str) -> CodeSent | Refused:
         """Have a code mailed to an address that the visitor has typed."""
-        async with self.lock:
+        async with self._lock:
             address = parse_address(email)
             outcome = await self._run(
-                self.email_otp.code_requests,
+                self._email_otp.code_requests,
                 lambda: self._request_code(address, name) if address else Refused.address(email),
                 owner=address or "",
             )
@@ -191,10 +207,10 @@ class Turn:
         return outcome
 
     def _request_code(self, address: str, name: str) -> CodeSent | Refused:
-        chat = self.chat
+        chat = self._chat
         if address not in chat.typed:
             return Refused(error_code=ErrorCode.INVALID_EMAIL, message=NOT_TYPED)
-        if self.code_requested:
+        if self._code_requested:
             return Refused(
                 error_code=ErrorCode.RATE_LIMITED,
                 message=ONE_REQUEST_A_TURN,
@@ -202,21 +218,22 @@ class Turn:
             )
         if address not in chat.asked and len(chat.asked) >= MAX_ADDRESSES_PER_CHAT:
             return Refused(error_code=ErrorCode.RATE_LIMITED, message=TOO_MANY_ADDRESSES)
-        self.code_requested = True
+        self._code_requested = True
         chat.asked.add(address)
-        outcome = self.email_otp.flow.request_code(
-            chat.login, email=address, name=name, locale=self.locale
-        )
-        if isinstance(outcome, CodeSent):
-            self.email_otp.chats.keep(self.session_id, chat, owner=address)
-        return outcome
+        try:
+            return self._email_otp.flow.request_code(
+                chat.login, email=address, name=name, locale=self._locale
+            )
+        finally:
+            owner = address if chat.login.code else _NO_CODE_SENT
+            self._email_otp.chats.keep(self._session_id, chat, owner=owner)
 
     async def answer_code(self, code_reference: str) -> SignedIn | Refused:
         """Check the code that a reference in the prompt stands for."""
-        async with self.lock:
-            code = self.chat.login.code
+        async with self._lock:
+            code = self._chat.login.code
             outcome = await self._run(
-                self.email_otp.code_answers,
+                self._email_otp.code_answers,
                 lambda: self._answer_code(code_reference),
                 owner=code.email if code else "",
             )
@@ -225,8 +242,8 @@ class Turn:
 
     def _answer_code(self, code_reference: str) -> SignedIn | Refused:
         # Taken out, so that a model that calls again with the same reference burns no attempt.
-        hidden = self.codes.pop(code_reference.strip(), None)
-        code = self.chat.login.code
+        hidden = self._codes.pop(code_reference.strip(), None)
+        code = self._chat.login.code
         if hidden is None and code is not None:
             return Refused(
                 error_code=ErrorCode.INVALID_OTP,
@@ -234,17 +251,17 @@ class Turn:
                 attempts_left=code.attempts_left,
             )
         digits = hidden.digits(code.code_length) if hidden and code else ""
-        return self.email_otp.flow.answer_code(self.chat.login, digits)
+        return self._email_otp.flow.answer_code(self._chat.login, digits)
 
     async def read_profile(self) -> GuestProfile | Refused:
         """Read the record of whom the request's access token names."""
-        async with self.lock:
-            return await self._run(self.email_otp.reads, self._read_profile)
+        async with self._lock:
+            return await self._run(self._email_otp.reads, self._read_profile)
 
     def _read_profile(self) -> GuestProfile:
-        if self.cognito_sub is None:
+        if self._cognito_sub is None:
             return GuestProfile(signed_in=False, message=NOT_SIGNED_IN)
-        guest = self.email_otp.guests.find(self.cognito_sub)
+        guest = self._email_otp.guests.find(self._cognito_sub)
         if guest is None:
             return GuestProfile(signed_in=True, message=NO_RECORD)
         return GuestProfile(signed_in=True, guest=GuestRecord.of(guest))

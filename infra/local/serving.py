@@ -57,7 +57,7 @@ def bedrock_environment() -> dict[str, str]:
     Raises:
         LocalError: There is no API key for it.
     """
-    model_id = os.environ.get("MODEL_ID") or OFFLINE
+    model_id = os.environ.get("MODEL_ID", "").strip() or OFFLINE
     if model_id == OFFLINE:
         return {}
     api_key = os.environ.get("AWS_BEARER_TOKEN_BEDROCK")

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from agent.service.offline_model import ASK_WHO, _misspelt_address, _reply
+from agent.sign_in.capacity import BUSY
 from agent.sign_in.outcomes import ErrorCode, Refused
 from agent.sign_in.turns import TOO_MANY_ADDRESSES
 from agent.sign_in.visitor_input import AddressFault
@@ -166,6 +167,12 @@ def test_wait_for_a_new_code_is_told(code: str) -> None:
     # A code that is not used up is taken up again at once.
     may_ask_at_once = code in ("MAX_ATTEMPTS_EXCEEDED", "NO_LOGIN_PENDING")
     assert ("Ask for a new code to go on" in soon) == may_ask_at_once
+
+
+def test_busy_tools_promise_no_mail() -> None:
+    refused = Refused(error_code=ErrorCode.RATE_LIMITED, message=BUSY, retry_after_seconds=5)
+    reply = _reply([*ASKED[:1], called("get_guest_profile"), result(refused.output())], TOOLS)
+    assert reply == BUSY
 
 
 def test_spent_code_is_not_called_wrong() -> None:

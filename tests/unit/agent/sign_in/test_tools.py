@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pydantic_core import to_jsonable_python
 from strands import Agent
 from strands.types.content import Messages
 
@@ -222,6 +223,17 @@ def test_turn_prints_without_session_id_owner_and_code(chat: Chat, email_otp: Em
     assert "code_reference" in printed
     for kept in (repr(CHAT), "sub-of-ada", "123456"):
         assert kept not in printed
+
+
+def test_t22_what_walks_a_turns_fields_finds_no_code_and_no_session(
+    chat: Chat, cognito: FakeCognito, email_otp: EmailOtp
+) -> None:
+    """T22: as an exporter of traces may do with what is passed beside a prompt."""
+    chat.say(f"I'm {ADA}", initiate())
+    turn = email_otp.turn(CHAT, "It is 123456")
+    walked = str(to_jsonable_python(turn.invocation_state, serialize_unknown=True))
+    assert cognito.issued[-1] not in walked
+    assert "123456" not in walked
 
 
 def test_code_typed_beside_one_in_the_box_is_a_reference_too(

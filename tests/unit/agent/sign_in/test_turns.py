@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from botocore.exceptions import ConnectTimeoutError
 
 from agent.sign_in import CodeSent, EmailOtp, ErrorCode, Refused, SignedIn
 from agent.sign_in.guests import GuestStore
@@ -50,14 +51,14 @@ def test_chats_that_ask_for_no_code_push_no_pending_login_out(
     for number in range(10):
         other = f"chat-{number}"
         assert not expects_code(small, other)
-        assert small.pending_code(other) is None
+        assert small.code_sent_to(other) is None
         assert verify(small, other, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
     assert expects_code(small, CHAT)
     assert isinstance(verify(small, CHAT, code), SignedIn)
 
 
 def test_looking_for_a_pending_code_remembers_no_chat(small: EmailOtp) -> None:
-    assert small.pending_code("never seen") is None
+    assert small.code_sent_to("never seen") is None
     assert len(small.chats) == 0
 
 
@@ -80,6 +81,49 @@ def test_t38_flood_of_codes_to_one_address_ends_its_own_logins_alone(
     code = mailed_code(small, cognito)
     for number, spelling in enumerate(["mal", "Mal", "mAl", "maL", "MAl"]):
         initiate(small, f"flood-{number}", f"{spelling}@example.com")
+    assert isinstance(verify(small, CHAT, code), SignedIn)
+
+
+@pytest.mark.parametrize("how", ["no answer", "throttled", "earlier process"])
+def test_t38_flood_of_chats_shows_no_code_that_may_be_on_its_way(
+    small: EmailOtp, cognito: FakeCognito, how: str
+) -> None:
+    """T38, T37: though this chat knows of no code that was sent."""
+    if how == "earlier process":
+        small.expect_code_from_before(CHAT)
+    else:
+        if how == "throttled":
+            cognito.parameters = {"status": "throttled"}
+        else:
+            cognito.fail["AdminInitiateAuth"] = ConnectTimeoutError(endpoint_url="x")
+        assert isinstance(initiate(small, CHAT), Refused)
+        cognito.parameters, cognito.fail = {}, {}
+    for number in range(10):
+        small.turn(f"flood-{number}", f"I'm visitor{number}@example.com")
+    assert expects_code(small, CHAT)
+
+
+def test_t38_flood_of_refused_chats_ends_no_login_of_another(
+    small: EmailOtp, cognito: FakeCognito
+) -> None:
+    """T38: they count as one owner's."""
+    code = mailed_code(small, cognito)
+    cognito.fail["AdminInitiateAuth"] = ConnectTimeoutError(endpoint_url="x")
+    for number in range(10):
+        initiate(small, f"flood-{number}", f"visitor{number}@example.com")
+    cognito.fail = {}
+    assert isinstance(verify(small, CHAT, code), SignedIn)
+
+
+def test_failed_request_keeps_the_login_under_way_from_a_flood(
+    small: EmailOtp, cognito: FakeCognito
+) -> None:
+    code = mailed_code(small, cognito)
+    cognito.fail["AdminInitiateAuth"] = ConnectTimeoutError(endpoint_url="x")
+    assert isinstance(initiate(small, CHAT), Refused)
+    for number in range(10):
+        initiate(small, f"flood-{number}", f"visitor{number}@example.com")
+    cognito.fail = {}
     assert isinstance(verify(small, CHAT, code), SignedIn)
 
 

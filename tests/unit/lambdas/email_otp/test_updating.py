@@ -4,6 +4,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ConnectionClosedError
 
 from agent.service.requests import LOCALE
 from lambdas.email_otp import clients, updating
@@ -34,6 +35,18 @@ def test_failure_to_mark_the_address_fails_no_sign_in(
 ) -> None:
     aws.faults["AdminUpdateUserAttributes"] = refuse("AliasExistsException")
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+
+
+def test_connection_that_died_while_the_function_was_frozen_loses_no_mark(
+    lambdas: Lambdas, aws: StandIn, created: Event
+) -> None:
+    def died() -> None:
+        del aws.faults["AdminUpdateUserAttributes"]
+        raise ConnectionClosedError(endpoint_url="https://cognito-idp.us-east-1.amazonaws.com")
+
+    aws.faults["AdminUpdateUserAttributes"] = died
+    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+    assert len(aws.verified) == 1
 
 
 def signs_in(lambdas: Lambdas, aws: StandIn, guest: Guest, metadata: object) -> bool:
