@@ -156,42 +156,31 @@ class LoginFlow:
                     "answer failed", extra=logged | describe(error) | {"outcome": name_of(refused)}
                 )
                 return refused
-            outcome = self._outcome(login, code, answered)
+            outcome: SignedIn | Refused
+            if isinstance(answered, PendingCode):
+                login.code, left = answered, answered.attempts_left
+                outcome = Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=left)
+            elif isinstance(answered, Refused):
+                outcome = self._over(login, answered.error_code)
+            else:
+                outcome = self._sign_in(login, code, answered)
             _log.info("code answered", extra=logged | {"outcome": name_of(outcome)})
             return outcome
-
-    def _outcome(
-        self,
-        login: PendingLogin,
-        code: PendingCode,
-        answered: dict[str, Any] | PendingCode | Refused,
-    ) -> SignedIn | Refused:
-        match answered:
-            case PendingCode():
-                login.code = answered
-                return Refused(
-                    error_code=ErrorCode.INVALID_OTP, attempts_left=answered.attempts_left
-                )
-            case Refused():
-                return self._over(login, answered.error_code)
-        signed_in = self._sign_in(code, login.name, answered)
-        if isinstance(signed_in, Refused):
-            return self._over(login, signed_in.error_code)
-        login.forget()
-        return signed_in
 
     def _over(self, login: PendingLogin, why: ErrorCode) -> Refused:
         """Say of a login that is over from when there may be another mail."""
         wait = math.ceil(login.next_mail_at - self._clock())
         return Refused(error_code=why, retry_after_seconds=wait if wait > 0 else None)
 
-    def _sign_in(self, code: PendingCode, name: str, tokens: dict[str, Any]) -> SignedIn | Refused:
+    def _sign_in(
+        self, login: PendingLogin, code: PendingCode, tokens: dict[str, Any]
+    ) -> SignedIn | Refused:
         # Straight from Cognito over TLS, which stands in for the signature here: OpenID Connect
         # Core, 3.1.3.7, rule 6. Tokens that a browser sends are verified in identity.py.
         claims = jwt.decode(tokens["IdToken"], options={"verify_signature": False})
         try:
             guest = self._guests.record_login(
-                claims["sub"], email=claims.get("email", code.email), name=name
+                claims["sub"], email=claims.get("email", code.email), name=login.name
             )
         except Exception as error:  # whatever it was, the tokens are out and must not stay valid
             _log.error(
@@ -199,7 +188,8 @@ class LoginFlow:
                 extra=describe(error) | {"correlation_id": code.correlation_id},
             )
             self.cognito.revoke(tokens["RefreshToken"], code.correlation_id)
-            return Refused(error_code=ErrorCode.GUEST_CREATION_FAILED)
+            return self._over(login, ErrorCode.GUEST_CREATION_FAILED)
+        login.forget()
         delivery = TokenDeliveryEvent(
             id_token=tokens["IdToken"],
             access_token=tokens["AccessToken"],

@@ -61,13 +61,7 @@ MESSAGES: Mapping[ErrorCode, str] = {
 class Outcome(BaseModel):
     """What a tool answers; `success` tells a refusal from the rest."""
 
-    model_config = ConfigDict(
-        strict=True,
-        frozen=True,
-        extra="forbid",
-        arbitrary_types_allowed=True,
-        hide_input_in_errors=True,
-    )
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", hide_input_in_errors=True)
 
     def output(self) -> dict[str, Any]:
         """Return the JSON object that the model and the page read."""
@@ -129,6 +123,8 @@ class SignedIn(Outcome):
     Attributes:
         token_delivery: A sealed `TokenDeliveryEvent`.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     success: Literal[True] = True
     guest_id: str
