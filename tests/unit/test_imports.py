@@ -1,4 +1,4 @@
-"""The arrows of the house point one way: who may import whom."""
+"""Which module may import which: no lower layer knows a higher one, and there is no circle."""
 
 import ast
 from collections.abc import Iterator
