@@ -13,13 +13,14 @@ import logging
 logging.basicConfig(level=logging.DEBUG)
 from aws_lambda_powertools.logging import utils
 from tests.support import aws_stand_in
+from tests.support.clock import Clock
 from tests.support.triggers import *
 import boto3
 patch = pytest.MonkeyPatch()
 handler_modules()
 patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
 aws = aws_stand_in.renew()
-clock = Clock()
+clock = Clock(EVENTS_ISSUED_AT)
 lambdas = Lambdas(clock)
 secrets = []
 for guest in (ADA, BOB, NOBODY):
@@ -31,7 +32,7 @@ for guest in (ADA, BOB, NOBODY):
     lambdas.verify(guest.answer(created, "canary answer"))
     lambdas.verify(guest.answer(created, code))
     secrets.append(code)
-clock.at += 60
+clock.now += 60
 aws.faults["AdminUpdateUserAttributes"] = aws_stand_in.refuse("AliasExistsException")
 aws.faults["UpdateItem"] = aws_stand_in.refuse("ThrottlingException")
 unnoted = lambdas.create(ADA.first_round())
@@ -40,7 +41,7 @@ secrets.append(aws.mails[-1].code)
 assert lambdas.verify(ADA.answer(unnoted, aws.mails[-1].code))
 aws.faults["SendEmail"] = aws_stand_in.refuse("MessageRejected")
 aws.faults["UpdateItem"] = aws_stand_in.refuse("ThrottlingException")
-clock.at += 60
+clock.now += 60
 for call in (lambda: lambdas.create(ADA.first_round()), lambda: lambdas.verify(
     BOB.answer(created, "0")), lambda: lambdas.define({"request": "canary-event"})):
     try:

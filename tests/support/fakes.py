@@ -13,23 +13,14 @@ from botocore.exceptions import ClientError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from tests.support.clock import NOW, Clock
+
 REGION = "eu-west-1"
 POOL_ID = "eu-west-1_Example12"
 CLIENT_ID = "client1example"
 ISSUER = f"https://cognito-idp.{REGION}.amazonaws.com/{POOL_ID}"
 LOOPBACK = "http://127.0.0.1"
-NOW = 1_800_000_000
 SESSION_ID = "session-0123456789-0123456789-0123"
-
-
-class Clock:
-    """Epoch seconds that a test moves."""
-
-    def __init__(self) -> None:
-        self.now: float = NOW
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def aws_error(operation: str, code: str, message: str = "") -> ClientError:

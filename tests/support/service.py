@@ -13,13 +13,7 @@ from agent.main import create_app
 from agent.service.settings import ServiceSettings
 from agent.sign_in.identity import TokenVerifier
 from agent.sign_in.turns import EmailOtp
-from tests.support.fakes import (
-    CLIENT_ID,
-    LOOPBACK,
-    POOL_ID,
-    REGION,
-    SESSION_ID,
-)
+from tests.support.fakes import CLIENT_ID, LOOPBACK, POOL_ID, REGION, SESSION_ID
 from tests.support.scripted_model import ScriptedModel
 
 ADA = "ada@example.com"

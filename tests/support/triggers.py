@@ -16,6 +16,7 @@ from lambdas.email_otp.code_key import CodeKey
 from lambdas.email_otp.user import User
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import SECRET_ARN, TABLE
+from tests.support.clock import Clock
 
 EVENTS = ROOT / "tests" / "events"
 POOL = "us-east-1_EXAMPLE01"
@@ -84,16 +85,6 @@ def saved_event(name: str) -> Event:
     """Return an event of tests/events, by its file's name."""
     event: Event = json.loads((EVENTS / f"{name}.json").read_text())
     return event
-
-
-@dataclass
-class Clock:
-    """The triggers' clock: epoch seconds, moved by tests."""
-
-    at: float = EVENTS_ISSUED_AT
-
-    def __call__(self) -> float:
-        return self.at
 
 
 @cache

@@ -9,8 +9,9 @@ from agent.service.settings import ServiceSettings
 from agent.sign_in import EmailOtp
 from agent.sign_in.identity import KeySet, TokenVerifier, fetch_jwks
 from tests.support.attacks import Member, Puppet
+from tests.support.clock import Clock
 from tests.support.deployment import Deployment
-from tests.support.fakes import Clock, Signer
+from tests.support.fakes import Signer
 from tests.support.serving import KeyServer, email_otp_of, serving, settings_of
 
 

@@ -15,8 +15,9 @@ from agent.sign_in.settings import Settings
 from tests.support.agent_process import Chat, running_agent, sign_in
 from tests.support.attacks import Member, Puppet, assemble, bearer, call, claims_of, post, refused
 from tests.support.chunks import outputs_of, text_of
+from tests.support.clock import Clock
 from tests.support.deployment import Deployment, new_address
-from tests.support.fakes import Clock, Signer
+from tests.support.fakes import Signer
 from tests.support.serving import KeyServer
 from tests.support.waiting import wait_until
 

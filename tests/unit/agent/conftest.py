@@ -11,12 +11,12 @@ from agent.sign_in.guests import GuestStore
 from agent.sign_in.identity import KeySet, TokenVerifier
 from agent.sign_in.login import LoginFlow
 from agent.sign_in.turns import EmailOtp
+from tests.support.clock import Clock
 from tests.support.fakes import (
     CLIENT_ID,
     ISSUER,
     LOOPBACK,
     POOL_ID,
-    Clock,
     FakeCognito,
     FakeDynamoDb,
     Signer,

@@ -16,9 +16,9 @@ from agent.sign_in.outcomes import ErrorCode
 from agent.sign_in.stream import STREAM_FAILED
 from agent.sign_in.turns import EmailOtp
 from tests.support.chunks import outputs_of, text_of
+from tests.support.clock import Clock
 from tests.support.fakes import (
     SESSION_ID,
-    Clock,
     FakeCognito,
     FakeDynamoDb,
     Signer,

@@ -8,10 +8,11 @@ from hypothesis import settings
 
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import StandIn
+from tests.support.clock import Clock
 from tests.support.triggers import (
     ADA,
     ENVIRONMENT,
-    Clock,
+    EVENTS_ISSUED_AT,
     Event,
     Lambdas,
     aws_session,
@@ -46,7 +47,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
 @pytest.fixture
 def clock() -> Clock:
     """Return the triggers' clock."""
-    return Clock()
+    return Clock(EVENTS_ISSUED_AT)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from lambdas.email_otp.challenge import UNANSWERABLE
 from lambdas.email_otp.errors import TriggerError
 from tests.support.aws_stand_in import Died, StandIn, refuse
+from tests.support.clock import Clock
 from tests.support.triggers import (
     ADA,
     BOB,
@@ -14,7 +15,6 @@ from tests.support.triggers import (
     NOBODY,
     POOL,
     UNREADABLE_METADATA,
-    Clock,
     Event,
     Guest,
     Lambdas,
@@ -74,7 +74,7 @@ def test_later_round_shows_the_same_challenge_and_calls_nothing(
     created = lambdas.create(ADA.first_round())
     aws.calls.clear()
     for rounds, wait in ((1, "20"), (2, "0")):
-        clock.at = EVENTS_ISSUED_AT + 10 + 30 * (rounds - 1)
+        clock.now = EVENTS_ISSUED_AT + 10 + 30 * (rounds - 1)
         again = lambdas.create(ADA.later_round(created, rounds=rounds))
         assert _public(again) == _public(created) | {
             "attempts_left": str(3 - rounds),
@@ -87,9 +87,9 @@ def test_later_round_shows_the_same_challenge_and_calls_nothing(
 def test_later_round_says_when_the_code_has_expired(lambdas: Lambdas, clock: Clock) -> None:
     """T06: the last valid second, and the next."""
     created = lambdas.create(ADA.first_round())
-    clock.at += 299.9
+    clock.now += 299.9
     assert _public(lambdas.create(ADA.later_round(created)))["status"] == "sent"
-    clock.at += 0.1
+    clock.now += 0.1
     assert _public(lambdas.create(ADA.later_round(created)))["status"] == "expired"
 
 
@@ -103,7 +103,7 @@ def test_repeats_in_a_row_mail_one_code(lambdas: Lambdas, aws: StandIn, clock: C
     replies = []
     for _ in range(3):
         replies.append(lambdas.create(ADA.first_round()))
-        clock.at += 2
+        clock.now += 2
     [mail] = aws.mails
     assert [_public(reply)["status"] for reply in replies] == ["sent"] * 3
     assert [_public(reply)["retry_after_seconds"] for reply in replies] == ["30", "28", "26"]
@@ -115,7 +115,7 @@ def test_any_repeats_reply_takes_the_one_mailed_code(
 ) -> None:
     """T09: Cognito keeps one reply of three, and the guest cannot know which."""
     for kept in range(3):
-        clock.at += 3600
+        clock.now += 3600
         aws.mails.clear()
         replies = [lambdas.create(ADA.first_round()) for _ in range(3)]
         [mail] = aws.mails
@@ -144,7 +144,7 @@ def test_repeat_soon_after_a_death_waits_for_the_mail(
 ) -> None:
     """T33: the first Create may only be slow, so its mail is not sent twice at once."""
     _die_before_mailing(lambdas, aws)
-    clock.at += seconds
+    clock.now += seconds
     assert _public(lambdas.create(ADA.first_round()))["status"] == "sent"
     assert aws.mails == []
 
@@ -154,7 +154,7 @@ def test_repeat_after_a_death_mails_the_same_code(
 ) -> None:
     """T33: Create dies between reserving and mailing; a repeat 4 s on takes over."""
     _die_before_mailing(lambdas, aws)
-    clock.at += 4
+    clock.now += 4
     created = lambdas.create(ADA.first_round())
     again = lambdas.create(ADA.first_round())
     [mail] = aws.mails
@@ -170,7 +170,7 @@ def test_repeat_after_a_death_past_the_mail_sends_the_same_code_again(
     with pytest.raises(Died):
         lambdas.create(ADA.first_round())
     aws.after.clear()
-    clock.at += 4
+    clock.now += 4
     created = lambdas.create(ADA.first_round())
     first, second = aws.mails
     assert first.code == second.code
@@ -185,12 +185,12 @@ def test_one_code_is_mailed_at_most_three_times(
     for _ in range(3):
         with pytest.raises(Died):
             lambdas.create(ADA.first_round())
-        clock.at += 4
+        clock.now += 4
     public = _public(lambdas.create(ADA.first_round()))
     assert (public["status"], public["retry_after_seconds"]) == ("throttled", "18")
     assert len(aws.mails) == 3
     aws.after.clear()
-    clock.at += 18
+    clock.now += 18
     lambdas.create(ADA.first_round())
     assert aws.mails[3].code != aws.mails[0].code
 
@@ -202,7 +202,7 @@ def test_slow_creates_late_record_leaves_a_newer_mail_alone(
 
     def overtaken() -> None:
         aws.faults.clear()
-        clock.at += 4
+        clock.now += 4
         lambdas.create(ADA.first_round())
         refuse("MessageRejected")()
 
@@ -218,7 +218,7 @@ def test_throttled_round_holds_a_challenge_nothing_answers(
 ) -> None:
     created = lambdas.create(ADA.first_round())
     lambdas.verify(ADA.answer(created, aws.mails[0].code))
-    clock.at += 10
+    clock.now += 10
     throttled = lambdas.create(ADA.first_round())
     assert _public(throttled) == {
         "delivery": "EMAIL",
@@ -250,7 +250,7 @@ def test_retry_after_is_told_to_the_second(
     lambdas: Lambdas, clock: Clock, ago: float, wait: int
 ) -> None:
     lambdas.create(ADA.first_round())
-    clock.at += ago
+    clock.now += ago
     assert _public(lambdas.create(ADA.first_round()))["retry_after_seconds"] == str(wait)
 
 
@@ -259,10 +259,10 @@ def test_retry_after_does_not_jump_when_the_cooldown_ends_meanwhile(
 ) -> None:
     """A refusal in the cooldown's last second is judged by that second."""
     lambdas.create(ADA.first_round())
-    clock.at += 29.9
+    clock.now += 29.9
 
     def a_moment_passes() -> None:
-        clock.at += 0.2
+        clock.now += 0.2
 
     aws.faults["TransactWriteItems"] = a_moment_passes
     assert _public(lambdas.create(ADA.first_round()))["retry_after_seconds"] == "1"
@@ -288,7 +288,7 @@ def test_unknown_user_gets_what_a_known_one_gets(
 def test_unknown_user_meets_the_limits_of_a_known_one(lambdas: Lambdas, clock: Clock) -> None:
     """T15: cooldown, joins and caps do not tell who exists either."""
     for seconds in (0, 1, 28, 29, 30, 30, 30, 30, 30, 30, 600, 5):
-        clock.at += seconds
+        clock.now += seconds
         known, unknown = (_public(lambdas.create(who.first_round())) for who in (ADA, NOBODY))
         assert unknown == known | {"destination": "n***@e***.com"}
 
@@ -337,7 +337,7 @@ def test_changed_address_is_not_mailed_within_the_cooldown_and_joins_nothing(
 ) -> None:
     """T31: the address changed between two sign-ins."""
     lambdas.create(ADA.first_round())
-    clock.at += 10
+    clock.now += 10
     moved = lambdas.create(Guest(email="ada@example.net").first_round())
     assert _public(moved)["status"] == "throttled"
     assert len(aws.mails) == 1
@@ -375,7 +375,7 @@ def test_long_code_once_ten_answers_were_wrong(
         created = lambdas.create(ADA.first_round())
         assert _public(created)["code_length"] == "6"
         assert lambdas.verify(ADA.answer(created, "no")) is False
-        clock.at += 601
+        clock.now += 601
     created = lambdas.create(ADA.first_round())
     assert _public(created)["code_length"] == "10"
     assert _public(created)["attempts_left"] == "1"
@@ -404,7 +404,7 @@ def test_mail_lost_before_a_rotation_is_sent_again_with_the_same_code(
     """T33 and T34: a process under the new key takes over what one under the old key reserved."""
     _die_before_mailing(lambdas, aws)
     aws.rotate_key()
-    clock.at += 4
+    clock.now += 4
     created = Lambdas(clock).create(ADA.first_round())
     [mail] = aws.mails
     assert lambdas.verify(ADA.answer(created, mail.code)) is True

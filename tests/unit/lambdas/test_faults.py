@@ -19,7 +19,8 @@ from lambdas.email_otp.issuing import Issuer
 from lambdas.email_otp.ledger import Ledger
 from lambdas.email_otp.mailer import Mailer
 from tests.support.aws_stand_in import SECRET_ARN, TABLE, Refusal, StandIn, refuse
-from tests.support.triggers import ADA, SUB, Clock, Lambdas, aws_clients
+from tests.support.clock import Clock
+from tests.support.triggers import ADA, EVENTS_ISSUED_AT, SUB, Lambdas, aws_clients
 
 SERVICE = r"^AUTH_SERVICE_ERROR$"
 DELIVERY = r"^ERR_EMAIL_DELIVERY_FAILED$"
@@ -171,7 +172,7 @@ def test_create_stays_in_time_when_every_service_only_just_answers(
 ) -> None:
     """T11, T12: the sum of all time-outs."""
     services = slow()
-    Lambdas(Clock()).create(ADA.first_round())
+    Lambdas(Clock(EVENTS_ISSUED_AT)).create(ADA.first_round())
     assert len(aws.mails) == 1
     assert START_SECONDS + services.elapsed < DEADLINE_SECONDS
 
@@ -182,7 +183,7 @@ def test_verify_stays_in_time_when_every_service_only_just_answers(
     """T12: the sum of all time-outs."""
     event = ADA.answer(lambdas.create(ADA.first_round()), aws.mails[0].code)
     services = slow()
-    assert Lambdas(Clock()).verify(event)
+    assert Lambdas(Clock(EVENTS_ISSUED_AT)).verify(event)
     assert START_SECONDS + services.elapsed < DEADLINE_SECONDS
 
 
@@ -193,7 +194,7 @@ def test_mail_that_would_be_late_is_not_begun(
     created = lambdas.create(ADA.first_round())
     for _ in range(10):
         lambdas.verify(ADA.answer(created, "0"))
-    clock.at += 600
+    clock.now += 600
     aws.faults["SendEmail"] = refuse("MessageRejected")
     with pytest.raises(TriggerError, match=DELIVERY):
         lambdas.create(ADA.first_round())

@@ -2,9 +2,9 @@
 
 import pytest
 
+from tests.support.clock import Clock
 from tests.support.triggers import (
     EVENTS,
-    Clock,
     Lambdas,
     assert_well_formed_challenge,
     assert_well_formed_definition,
@@ -16,7 +16,7 @@ NAMES = sorted(path.stem for path in EVENTS.glob("*.json"))
 
 @pytest.mark.parametrize("name", NAMES)
 def test_saved_event_gets_a_well_formed_response(lambdas: Lambdas, clock: Clock, name: str) -> None:
-    clock.at += 60
+    clock.now += 60
     event = saved_event(name)
     assert event["triggerSource"].endswith("_Authentication")
     match name.partition("_")[0]:
@@ -34,5 +34,5 @@ def test_saved_event_gets_a_well_formed_response(lambdas: Lambdas, clock: Clock,
 def test_saved_answers_are_refused_once_their_code_expired(
     lambdas: Lambdas, clock: Clock, name: str
 ) -> None:
-    clock.at += 365 * 24 * 3600
+    clock.now += 365 * 24 * 3600
     assert lambdas.verify(saved_event(name)) is False

@@ -21,12 +21,13 @@ from lambdas.email_otp import clients, conditional_writes, observability
 from lambdas.email_otp.errors import TriggerError
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import Died, Refusal
+from tests.support.clock import Clock
 from tests.support.ledger_model import DAY, MAX_SENDS_PER_HOUR, Code, Delivery, Person, Stack
 from tests.support.triggers import (
     ADA,
     BOB,
+    EVENTS_ISSUED_AT,
     NOBODY,
-    Clock,
     Event,
     Guest,
     Lambdas,
@@ -86,7 +87,7 @@ class SignIns(RuleBasedStateMachine):
         self._patch.setattr(logging.getLogger(observability.logger.service), "disabled", True)
         self._patch.setattr(observability.metrics, "add_metric", lambda *_: None)
         self.aws = aws_stand_in.renew()
-        self.clock = Clock()
+        self.clock = Clock(EVENTS_ISSUED_AT)
         self.guests = dict(GUESTS)
         self.stack = Stack()
         self.persons: dict[str, Person] = {}
@@ -100,7 +101,7 @@ class SignIns(RuleBasedStateMachine):
     @property
     def now(self) -> int:
         """Return the time, in epoch seconds."""
-        return int(self.clock.at)
+        return int(self.clock.now)
 
     @rule(
         target=sessions,
@@ -129,7 +130,7 @@ class SignIns(RuleBasedStateMachine):
         self._meet_conflicts(conflicts)
         opened = self._first_round(name, lambdas, mailing, beside)
         for pause in repeats:
-            self.clock.at += pause
+            self.clock.now += pause
             opened += self._first_round(name, lambdas, "taken", [])
         return opened[kept % len(opened)] if opened else multiple()
 
@@ -150,7 +151,7 @@ class SignIns(RuleBasedStateMachine):
     @rule(name=names, process=processes, wait=st.sampled_from([0, 30, 600]))
     def sign_in_as_a_guest_would(self, name: str, process: int, wait: int) -> None:
         """Enter the last mailed code, which lets the guest in if the model says that it is live."""
-        self.clock.at += wait
+        self.clock.now += wait
         for session in self._first_round(name, self.processes[process], "taken", []):
             self._answer(session, process, self._text(session, "from mailbox"), [], 0)
 
@@ -164,7 +165,7 @@ class SignIns(RuleBasedStateMachine):
         """T06 and T32: the right answer around the code's last second."""
         for session in self._first_round(name, self.processes[process], "taken", []):
             if session.code:
-                self.clock.at = session.code.expires_at + past
+                self.clock.now = session.code.expires_at + past
             self._answer(session, process, self._text(session, "right"), repeats, 0)
 
     @rule(name=names, processes=st.tuples(processes, processes), answer=st.sampled_from(ANSWERS))
@@ -190,7 +191,7 @@ class SignIns(RuleBasedStateMachine):
         """T33: mails fail, or Create dies, again and again."""
         for mailing in mailings:
             self._first_round(name, self.processes[process], mailing, [])
-            self.clock.at += gap
+            self.clock.now += gap
 
     @rule(name=st.sampled_from(["ada", "bob"]), process=processes, there_and_back=st.booleans())
     def move_during_a_login(self, name: str, process: int, there_and_back: bool) -> None:
@@ -219,14 +220,14 @@ class SignIns(RuleBasedStateMachine):
             )
             while isinstance(left, Session):
                 left = self._answer(left, process, self._text(left, "wrong"), [], 0)
-        self.clock.at += 600
+        self.clock.now += 600
         self._first_round(name, lambdas, "taken", [])
 
     @rule(name=names, process=processes, newer_first=st.booleans(), gap=st.sampled_from([30, 269]))
     def answer_two_codes(self, name: str, process: int, newer_first: bool, gap: int) -> None:
         """T07: an older and a newer code, both answered right."""
         opened = self._first_round(name, self.processes[process], "taken", [])
-        self.clock.at += gap
+        self.clock.now += gap
         opened += self._first_round(name, self.processes[process], "taken", [])
         for session in reversed(opened) if newer_first else opened:
             self._answer(session, process, self._text(session, "right"), [], 0)
@@ -237,7 +238,7 @@ class SignIns(RuleBasedStateMachine):
     ) -> None:
         """T01 and T02: guesses in sessions that share or follow a code still out."""
         opened = self._first_round(name, self.processes[process], "taken", [])
-        self.clock.at += wait
+        self.clock.now += wait
         self.guess(name, process, sessions)
         for session in opened:
             self._answer(session, process, self._text(session, "right"), [], 0)
@@ -261,7 +262,7 @@ class SignIns(RuleBasedStateMachine):
         """T10: request after request for one user's mailbox."""
         for _ in range(times):
             self._first_round(name, self.processes[process], "taken", [])
-            self.clock.at += gap
+            self.clock.now += gap
 
     @rule(
         seconds=st.sampled_from(
@@ -270,12 +271,12 @@ class SignIns(RuleBasedStateMachine):
     )
     def wait(self, seconds: int) -> None:
         """Let time pass."""
-        self.clock.at += seconds
+        self.clock.now += seconds
 
     @rule(days=st.sampled_from([5, 19, 20, 21]))
     def wait_for_days(self, days: int) -> None:
         """Let time pass, and DynamoDB removes what has lapsed."""
-        self.clock.at += days * DAY
+        self.clock.now += days * DAY
         for key, item in list(self.aws.items.items()):
             if int(item["expires_at"]["N"]) <= self.now:
                 del self.aws.items[key]
@@ -333,7 +334,7 @@ class SignIns(RuleBasedStateMachine):
             self.aws.faults.pop("SendEmail")
             nonlocal mails_before
             for pause in beside:
-                self.clock.at += pause
+                self.clock.now += pause
                 opened.extend(self._first_round(name, lambdas, "taken", []))
             mails_before = len(self.aws.mails)
             if mailing == "died before":
@@ -440,7 +441,7 @@ class SignIns(RuleBasedStateMachine):
         event = guest.answer(session.created, text)
         decided = []
         for pause in [0, *repeats]:
-            self.clock.at += pause
+            self.clock.now += pause
             expected = session.person.answer(
                 session.code,
                 text,

@@ -3,12 +3,12 @@
 import pytest
 
 from tests.support.aws_stand_in import StandIn
+from tests.support.clock import Clock
 from tests.support.triggers import (
     ADA,
     BOB,
     NOBODY,
     UNREADABLE_METADATA,
-    Clock,
     Event,
     Guest,
     Lambdas,
@@ -34,11 +34,11 @@ def test_code_works_in_its_last_second_and_not_in_the_next(
     lambdas: Lambdas, aws: StandIn, clock: Clock
 ) -> None:
     """T06."""
-    issued_at = clock.at
+    issued_at = clock.now
     created = {who: lambdas.create(who.first_round()) for who in (ADA, BOB)}
-    clock.at = issued_at + 300
+    clock.now = issued_at + 300
     assert lambdas.verify(ADA.answer(created[ADA], aws.mails[0].code)) is False
-    clock.at = issued_at + 299.99
+    clock.now = issued_at + 299.99
     assert lambdas.verify(BOB.answer(created[BOB], aws.mails[1].code)) is True
 
 
@@ -52,7 +52,7 @@ def test_used_code_is_refused_in_the_same_session_and_in_a_new_one(
     assert lambdas.verify(ADA.answer(joined, code)) is False
     assert lambdas.verify(ADA.answer(lambdas.create(ADA.later_round(created)), code)) is False
     assert lambdas.verify(ADA.answer(lambdas.create(ADA.first_round()), code)) is False
-    clock.at += 31
+    clock.now += 31
     assert lambdas.verify(ADA.answer(lambdas.create(ADA.first_round()), code)) is False
 
 
@@ -60,7 +60,7 @@ def test_code_is_refused_in_another_challenge(
     lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
 ) -> None:
     """T05: of the same user, and of another."""
-    clock.at += 31
+    clock.now += 31
     newer = lambdas.create(ADA.first_round())
     others = lambdas.create(BOB.first_round())
     first, second, third = (mail.code for mail in aws.mails)
@@ -76,7 +76,7 @@ def test_older_code_works_until_a_newer_one_is_redeemed(
     lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
 ) -> None:
     """T07."""
-    clock.at += 31
+    clock.now += 31
     newer = lambdas.create(ADA.first_round())
     older_mail, newer_mail = aws.mails
     assert lambdas.verify(ADA.answer(newer, newer_mail.code)) is True
@@ -87,7 +87,7 @@ def test_redeeming_an_older_code_uses_up_the_newer_ones_too(
     lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
 ) -> None:
     """T07: redeeming kills every code issued up to then."""
-    clock.at += 31
+    clock.now += 31
     newer = lambdas.create(ADA.first_round())
     older_mail, newer_mail = aws.mails
     assert lambdas.verify(ADA.answer(created, older_mail.code)) is True
@@ -101,7 +101,7 @@ def test_repeat_of_the_redeemed_answer_stays_right_for_a_while(
     """T32: the reply to the right answer was lost, and Cognito repeats Verify."""
     event = ADA.answer(created, aws.mails[0].code)
     assert lambdas.verify(event) is True
-    clock.at += seconds
+    clock.now += seconds
     assert lambdas.verify(event) is correct
 
 
@@ -110,11 +110,11 @@ def test_repeat_stays_right_across_the_codes_last_second(
 ) -> None:
     """T32: redeemed while the code lived, repeated after it expired."""
     event = ADA.answer(created, aws.mails[0].code)
-    clock.at += 299
+    clock.now += 299
     assert lambdas.verify(event) is True
-    clock.at += 3
+    clock.now += 3
     assert lambdas.verify(event) is True
-    clock.at += 12
+    clock.now += 12
     assert lambdas.verify(event) is False
 
 
@@ -124,9 +124,9 @@ def test_only_the_redeemed_answer_repeats_across_the_codes_last_second(
     """T04 and T32: neither another answer of the call that won, nor another call's right one."""
     code = aws.mails[0].code
     joined = lambdas.create(ADA.first_round())
-    clock.at += 299
+    clock.now += 299
     assert lambdas.verify(ADA.answer(created, code)) is True
-    clock.at += 2
+    clock.now += 2
     assert lambdas.verify(ADA.answer(created, wrong(code))) is False
     assert lambdas.verify(ADA.answer(joined, code)) is False
     assert lambdas.verify(ADA.answer(created, code)) is True
@@ -136,9 +136,9 @@ def test_expired_code_that_was_not_redeemed_is_not_taken_for_a_repeat(
     lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
 ) -> None:
     """T06 and T32."""
-    clock.at += 301
+    clock.now += 301
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is False
-    clock.at += 31
+    clock.now += 31
     newer = lambdas.create(ADA.first_round())
     assert lambdas.verify(ADA.answer(newer, aws.mails[-1].code)) is True
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is False
@@ -147,7 +147,7 @@ def test_expired_code_that_was_not_redeemed_is_not_taken_for_a_repeat(
 def test_long_expired_answer_is_refused_without_a_call(
     lambdas: Lambdas, aws: StandIn, clock: Clock, created: Event
 ) -> None:
-    clock.at += 315
+    clock.now += 315
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is False
     assert aws.calls == []
 
@@ -200,7 +200,7 @@ def test_sign_in_forgets_no_wrong_answers(lambdas: Lambdas, aws: StandIn, clock:
         for _ in range(2):
             lambdas.verify(ADA.answer(created, "0"))
         correct = lambdas.verify(ADA.answer(created, aws.mails[-1].code))
-        clock.at += 601
+        clock.now += 601
     assert correct is False
     created = lambdas.create(ADA.first_round())
     assert created["publicChallengeParameters"]["code_length"] == "10"
@@ -212,7 +212,7 @@ def test_codes_are_short_again_when_the_window_has_passed(
 ) -> None:
     for _ in range(10):
         lambdas.verify(ADA.answer(created, "0"))
-    clock.at += seconds
+    clock.now += seconds
     again = lambdas.create(ADA.first_round())
     assert again["publicChallengeParameters"]["status"] == "sent"
     assert again["publicChallengeParameters"]["code_length"] == digits

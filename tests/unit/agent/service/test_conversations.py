@@ -18,13 +18,7 @@ from agent.service.conversations import SESSION_BUSY
 from agent.sign_in.identity import TokenVerifier
 from agent.sign_in.turns import EmailOtp
 from tests.support.chunks import outputs_of, text_of
-from tests.support.fakes import (
-    LOOPBACK,
-    SESSION_ID,
-    FakeCognito,
-    Signer,
-    access_claims,
-)
+from tests.support.fakes import LOOPBACK, SESSION_ID, FakeCognito, Signer, access_claims
 from tests.support.scripted_model import ScriptedModel, Step
 from tests.support.service import (
     ADA,

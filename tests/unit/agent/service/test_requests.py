@@ -25,13 +25,12 @@ from agent.sign_in.identity import KeySet, TokenVerifier
 from agent.sign_in.observability import JsonFormatter
 from agent.sign_in.turns import EmailOtp
 from tests.support.chunks import outputs_of, text_of
+from tests.support.clock import NOW, Clock
 from tests.support.fakes import (
     CLIENT_ID,
     ISSUER,
     LOOPBACK,
-    NOW,
     SESSION_ID,
-    Clock,
     FakeCognito,
     RecordingCounter,
     Signer,

@@ -16,14 +16,8 @@ from agent.sign_in.cognito import Cognito
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.login import LoginFlow
 from agent.sign_in.outcomes import CodeSent, ErrorCode, Refused, SignedIn
-from tests.support.fakes import (
-    CLIENT_ID,
-    POOL_ID,
-    Clock,
-    FakeCognito,
-    Signer,
-    aws_error,
-)
+from tests.support.clock import Clock
+from tests.support.fakes import CLIENT_ID, POOL_ID, FakeCognito, Signer, aws_error
 from tests.support.logins import Logins, mailed_code
 
 CHAT = "chat-of-ada"

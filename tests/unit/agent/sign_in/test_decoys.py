@@ -6,7 +6,8 @@ from agent.sign_in import decoys as rules
 from agent.sign_in.decoys import Decoy, Decoys
 from agent.sign_in.outcomes import CodeSent, ErrorCode, Refused
 from lambdas.email_otp import ledger
-from tests.support.fakes import NOW, Clock, FakeCognito
+from tests.support.clock import NOW, Clock
+from tests.support.fakes import FakeCognito
 from tests.support.logins import Logins
 
 

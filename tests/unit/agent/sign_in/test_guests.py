@@ -8,7 +8,8 @@ from unittest.mock import Mock
 import pytest
 
 from agent.sign_in.guests import GuestStore
-from tests.support.fakes import NOW, Clock, FakeDynamoDb
+from tests.support.clock import NOW, Clock
+from tests.support.fakes import FakeDynamoDb
 
 
 def test_first_sign_in_makes_the_guest(guests: GuestStore) -> None:

@@ -21,7 +21,8 @@ from agent.sign_in.identity import (
     TokenVerifier,
     fetch_jwks,
 )
-from tests.support.fakes import CLIENT_ID, ISSUER, NOW, Clock, Signer, access_claims
+from tests.support.clock import NOW, Clock
+from tests.support.fakes import CLIENT_ID, ISSUER, Signer, access_claims
 
 
 class Endpoint:

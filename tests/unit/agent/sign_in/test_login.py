@@ -10,13 +10,8 @@ from botocore.exceptions import ConnectTimeoutError
 from agent.sign_in.client_only import open_for_client
 from agent.sign_in.outcomes import MESSAGES, CodeSent, ErrorCode, Refused, SignedIn
 from agent.sign_in.visitor_input import AddressFault
-from tests.support.fakes import (
-    NOW,
-    Clock,
-    FakeCognito,
-    FakeDynamoDb,
-    aws_error,
-)
+from tests.support.clock import NOW, Clock
+from tests.support.fakes import FakeCognito, FakeDynamoDb, aws_error
 from tests.support.logins import Logins, mailed_code
 
 CHAT = "chat-of-ada"

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
 from agent.sign_in.sessions import Sessions
-from tests.support.fakes import Clock
+from tests.support.clock import Clock
 
 
 class Numbered(Sessions[int]):

@@ -8,7 +8,8 @@ from botocore.exceptions import ConnectTimeoutError
 from agent.sign_in import CodeSent, EmailOtp, ErrorCode, Refused, SignedIn
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.login import LoginFlow
-from tests.support.fakes import Clock, FakeCognito
+from tests.support.clock import Clock
+from tests.support.fakes import FakeCognito
 
 CHAT = "chat-of-ada"
 ADA = "ada@example.com"

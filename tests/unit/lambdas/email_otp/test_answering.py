@@ -7,7 +7,8 @@ import pytest
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.user import User
 from tests.support.aws_stand_in import StandIn
-from tests.support.triggers import POOL, USER, Clock, Lambdas
+from tests.support.clock import Clock
+from tests.support.triggers import POOL, USER, Lambdas
 
 
 @pytest.fixture
@@ -48,9 +49,9 @@ def test_expired_answer_is_not_counted(
     lambdas: Lambdas, aws: StandIn, clock: Clock, challenge: Challenge
 ) -> None:
     """T06."""
-    clock.at += 300
+    clock.now += 300
     assert not lambdas.answerer.is_correct(challenge, "0", USER)
-    clock.at += 15
+    clock.now += 15
     aws.calls.clear()
     assert not lambdas.answerer.is_correct(challenge, "0", USER)
     assert aws.calls == []

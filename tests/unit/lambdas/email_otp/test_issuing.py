@@ -5,7 +5,8 @@ import pytest
 from lambdas.email_otp.errors import DeliveryError
 from lambdas.email_otp.issuing import Issued
 from tests.support.aws_stand_in import StandIn, refuse
-from tests.support.triggers import EVENTS_ISSUED_AT, POOL, USER, Clock, Lambdas
+from tests.support.clock import Clock
+from tests.support.triggers import EVENTS_ISSUED_AT, POOL, USER, Lambdas
 
 
 def test_undelivered_code_is_given_up_after_three_mails(lambdas: Lambdas, aws: StandIn) -> None:
@@ -24,14 +25,14 @@ def test_code_mailed_again_says_when_it_was_asked_for_first(
     lambdas: Lambdas, aws: StandIn, clock: Clock
 ) -> None:
     """T11: it is the same code, and its life goes on."""
-    clock.at = EVENTS_ISSUED_AT + 7
+    clock.now = EVENTS_ISSUED_AT + 7
     aws.faults["SendEmail"] = refuse("MessageRejected")
     with pytest.raises(DeliveryError):
         lambdas.issuer.issue(USER, user_pool_id=POOL)
     del aws.faults["SendEmail"]
-    clock.at += 5
+    clock.now += 5
     lambdas.issuer.issue(USER, user_pool_id=POOL)
-    clock.at += 31
+    clock.now += 31
     lambdas.issuer.issue(USER, user_pool_id=POOL)
     again, new = (mail.text for mail in aws.mails)
     assert "Asked for on 1 January 2026 at 00:00:07 UTC." in again
@@ -59,5 +60,5 @@ def test_nothing_to_join_after_a_sign_in(lambdas: Lambdas, aws: StandIn, clock: 
     issued = lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert issued.challenge
     assert lambdas.answerer.is_correct(issued.challenge, aws.mails[0].code, USER)
-    clock.at += 12
+    clock.now += 12
     assert lambdas.issuer.issue(USER, user_pool_id=POOL) == Issued(None, 18)

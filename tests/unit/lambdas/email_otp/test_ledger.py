@@ -15,8 +15,9 @@ from lambdas.email_otp.ledger import (
     Throttled,
 )
 from tests.support.aws_stand_in import StandIn
+from tests.support.clock import Clock
 from tests.support.dynamodb_expressions import holds
-from tests.support.triggers import KEY, POOL, Clock, Lambdas, aws_clients
+from tests.support.triggers import KEY, POOL, Lambdas, aws_clients
 
 DAY = 24 * 3600
 
@@ -29,7 +30,7 @@ def ledger(lambdas: Lambdas) -> Ledger:
 
 def _challenge(clock: Clock, *, digits: int = 6) -> Challenge:
     return Challenge.new(
-        KEY, address="ada@example.com", issued_at=int(clock.at), digits=digits, attempts=3
+        KEY, address="ada@example.com", issued_at=int(clock.now), digits=digits, attempts=3
     )
 
 
@@ -64,7 +65,7 @@ def test_caps_follow_from_the_gap_between_requests(
         if not isinstance(_reserve(ledger, clock), Reserved):
             break
         reserved += 1
-        clock.at += gap
+        clock.now += gap
     assert reserved == sends
 
 
@@ -72,39 +73,39 @@ def test_retry_after_is_the_first_second_that_may_send(ledger: Ledger, clock: Cl
     """T10: after the fifth mail within 15 minutes."""
     for _ in range(5):
         _reserve(ledger, clock)
-        clock.at += 31
+        clock.now += 31
     outcome = _reserve(ledger, clock, same_address=False)
     assert isinstance(outcome, Throttled)
-    clock.at += outcome.retry_after_seconds - 1
+    clock.now += outcome.retry_after_seconds - 1
     assert not isinstance(_reserve(ledger, clock), Reserved)
-    clock.at += 1
+    clock.now += 1
     assert isinstance(_reserve(ledger, clock), Reserved)
 
 
 def test_daily_cap_looks_back_24_hours_to_the_second(ledger: Ledger, clock: Clock) -> None:
     """T10: with the last mail too fresh for ten minutes of quiet to let another one through."""
-    first_at = clock.at
+    first_at = clock.now
     for _ in range(19):
         assert isinstance(_reserve(ledger, clock), Reserved)
-        clock.at += 600
-    clock.at = first_at + DAY - 60
+        clock.now += 600
+    clock.now = first_at + DAY - 60
     assert isinstance(_reserve(ledger, clock), Reserved)
-    clock.at = first_at + DAY - 1
+    clock.now = first_at + DAY - 1
     assert _reserve(ledger, clock, same_address=False) == Throttled(1)
-    clock.at += 1
+    clock.now += 1
     assert isinstance(_reserve(ledger, clock), Reserved)
 
 
 def test_full_stack_asks_to_wait_for_the_next_hour(ledger: Ledger, clock: Clock) -> None:
     """T10b: by the clock's hour, and a user who has a live code still joins it."""
-    clock.at = 3600 * 500_000 + 600
+    clock.now = 3600 * 500_000 + 600
     assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
     assert _reserve(ledger, clock, cap=1, user="bob") == Throttled(3000)
-    clock.at += 30
+    clock.now += 30
     joined = _reserve(ledger, clock, cap=1)
     assert isinstance(joined, Joined)
     assert joined.retry_after_seconds == 2970
-    clock.at += 2970
+    clock.now += 2970
     assert isinstance(_reserve(ledger, clock, cap=1, user="bob"), Reserved)
 
 
@@ -131,15 +132,15 @@ def test_items_lapse_soon_after_all_they_remember_and_not_before(
     """DynamoDB may remove an item from `expires_at` on, every write moves it."""
 
     def days_left() -> float:
-        return (int(aws.items["ada"]["expires_at"]["N"]) - clock.at) / DAY
+        return (int(aws.items["ada"]["expires_at"]["N"]) - clock.now) / DAY
 
     challenge = _challenge(clock)
     _reserve(ledger, clock)
     assert 20 <= days_left() <= 22
-    clock.at += 100
+    clock.now += 100
     assert ledger.count_wrong_answer("ada", challenge)
     assert 20 <= days_left() <= 22
-    clock.at += 100
+    clock.now += 100
     assert ledger.redeem("ada", challenge, "digest")
     assert 20 <= days_left() <= 22
 
@@ -149,7 +150,7 @@ def test_stacks_count_does_not_lapse_within_its_hour(
 ) -> None:
     """T10b: DynamoDB may remove an item from `expires_at` on, and the cap would start anew."""
     _reserve(ledger, clock)
-    hour = int(clock.at) // 3600
+    hour = int(clock.now) // 3600
     assert int(aws.items[f"stack#{POOL}#{hour}"]["expires_at"]["N"]) >= (hour + 1) * 3600
 
 

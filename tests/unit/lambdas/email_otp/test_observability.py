@@ -9,14 +9,8 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
 from lambdas.email_otp.errors import DeliveryError, TriggerError
 from lambdas.email_otp.observability import trigger
 from tests.support.aws_stand_in import StandIn, refuse
-from tests.support.triggers import (
-    ADA,
-    BOB,
-    CONTEXT,
-    Clock,
-    Lambdas,
-    answered,
-)
+from tests.support.clock import Clock
+from tests.support.triggers import ADA, BOB, CONTEXT, Lambdas, answered
 
 
 def test_failure_is_logged_once_with_its_type_and_place(
@@ -115,7 +109,7 @@ def test_counts_late_answers_long_codes_and_failures(
     created = lambdas.create(ADA.first_round())
     for _ in range(10):
         lambdas.verify(ADA.answer(created, "0"))
-    clock.at += 600
+    clock.now += 600
     counted()
     lambdas.verify(ADA.answer(created, "0"))
     lambdas.create(ADA.first_round())

@@ -9,7 +9,8 @@ from botocore.exceptions import ConnectionClosedError
 from agent.service.requests import LOCALE
 from lambdas.email_otp import clients, updating
 from tests.support.aws_stand_in import StandIn, refuse
-from tests.support.triggers import ADA, SUB, Clock, Event, Guest, Lambdas, wrong
+from tests.support.clock import Clock
+from tests.support.triggers import ADA, SUB, Event, Guest, Lambdas, wrong
 
 VERIFIED = Guest(locale="ja", email_verified="true")
 
@@ -145,6 +146,6 @@ def test_client_that_updates_users_is_made_once_a_process(
     for _ in range(2):
         created = lambdas.create(ADA.first_round())
         assert lambdas.verify(ADA.answer(created, aws.mails[-1].code)) is True
-        clock.at += 31
+        clock.now += 31
     assert len(aws.verified) == 2
     assert made == ["cognito-idp"]
