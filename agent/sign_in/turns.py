@@ -152,7 +152,12 @@ class EmailOtp:
         """Treat digits as a code for a while, as an earlier process may have had one mailed."""
         chat = self.chats.get(session_id, Chat)
         chat.login.hide_codes_until(self._clock())
-        self.chats.keep(session_id, chat, owner=_NO_CODE_SENT)
+        self.keep(session_id, chat)
+
+    def keep(self, session_id: str, chat: Chat) -> None:
+        """Remember a chat whose visitor may type a code, whatever others do."""
+        owner = chat.login.code.email if chat.login.code else _NO_CODE_SENT
+        self.chats.keep(session_id, chat, owner=owner)
 
 
 class Turn:
@@ -225,8 +230,7 @@ class Turn:
                 chat.login, email=address, name=name, locale=self._locale
             )
         finally:
-            owner = address if chat.login.code else _NO_CODE_SENT
-            self._email_otp.chats.keep(self._session_id, chat, owner=owner)
+            self._email_otp.keep(self._session_id, chat)
 
     async def answer_code(self, code_reference: str) -> SignedIn | Refused:
         """Check the code that a reference in the prompt stands for."""

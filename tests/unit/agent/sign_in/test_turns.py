@@ -116,6 +116,18 @@ def test_t38_flood_of_refused_chats_ends_no_login_of_another(
     assert isinstance(verify(small, CHAT, code), SignedIn)
 
 
+def test_login_under_way_stays_its_own_when_its_history_is_loaded(
+    small: EmailOtp, cognito: FakeCognito
+) -> None:
+    """T38: it does not become one of those that displace one another."""
+    code = mailed_code(small, cognito)
+    small.expect_code_from_before(CHAT)
+    cognito.parameters = {"status": "throttled"}
+    for number in range(10):
+        initiate(small, f"flood-{number}", f"visitor{number}@example.com")
+    assert isinstance(verify(small, CHAT, code), SignedIn)
+
+
 def test_failed_request_keeps_the_login_under_way_from_a_flood(
     small: EmailOtp, cognito: FakeCognito
 ) -> None:
