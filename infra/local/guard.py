@@ -1,6 +1,6 @@
-"""Runs MiniStack behind a guard against web pages, under a lock that shows whether it runs.
+"""Runs MiniStack behind a guard against web pages and AWS's rules, under a lock that shows it runs.
 
-Usage, with MiniStack's own Python: python -P guard.py <lock file> [until-stdin-closes]
+Usage, with MiniStack's own Python: python -P guard.py <lock file> [until-stdin-closes] [bare]
 """
 
 import fcntl
@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-sys.path.append(str(Path(__file__).resolve().parents[2]))
+# The whole of `infra` needs packages that MiniStack's Python has not.
+sys.path += [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parent)]
 
 from agent.service.loopback import LoopbackOnly
 
@@ -39,12 +40,17 @@ with open(sys.argv[1], "a+") as lock_file:
     _take(lock_file)
     lock_file.write(json.dumps({"pid": os.getpid(), "port": int(os.environ["GATEWAY_PORT"])}))
     lock_file.flush()
-    if sys.argv[2:] == ["until-stdin-closes"]:
+    if "until-stdin-closes" in sys.argv[2:]:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
+    is_bare = "bare" in sys.argv[2:]
     del sys.argv[1:]
 
     from ministack import app  # type: ignore[import-not-found]
 
+    if not is_bare:
+        import aws_rules  # type: ignore[import-not-found]
+
+        aws_rules.install()
     # MiniStack runs code, checks no signature and answers web pages of any origin.
     app.app = LoopbackOnly(app.app)
     app.main()

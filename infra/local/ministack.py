@@ -71,13 +71,16 @@ def find(directory: Path) -> MiniStack | None:
     return None
 
 
-def start(directory: Path, port: int, *, end_with_us: bool = False) -> MiniStack:
+def start(
+    directory: Path, port: int, *, end_with_us: bool = False, bare: bool = False
+) -> MiniStack:
     """Start MiniStack, with empty state, and wait until it answers.
 
     Args:
         directory: Where its log, lock and temporary files go.
         port: Where it is to listen on loopback.
         end_with_us: Whether it ends when this process does, however that happens.
+        bare: Whether to leave AWS's rules out, `infra.local.aws_rules`.
 
     Raises:
         LocalError: The port is busy, or MiniStack is not installed or does not answer in time.
@@ -91,6 +94,7 @@ def start(directory: Path, port: int, *, end_with_us: bool = False) -> MiniStack
     (home / "tmp").mkdir(parents=True)
     command = [str(_PYTHON), "-P", str(ROOT / "infra" / "local" / "guard.py")]
     command += [str(_lock_path(directory))] + ["until-stdin-closes"] * end_with_us
+    command += ["bare"] * bare
     log_path = home / "log"
     with log_path.open("w") as log:
         process = subprocess.Popen(  # noqa: S603

@@ -1,0 +1,91 @@
+"""Users' addresses: blind to case, one user each, and written only by whom the pool lets."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from . import pools
+from .calls import Answer, Call, Refused, Service
+from .pools import Pool
+
+_CREATING = ("AdminCreateUser", "SignUp")
+_UPDATING = ("AdminUpdateUserAttributes", "UpdateUserAttributes")
+
+_one_at_a_time = asyncio.Lock()
+
+
+def spelled_as_stored(pool: Pool, name: str) -> str:
+    """Return a name as the user has it who has that address in other upper and lower case.
+
+    Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-case-sensitivity.html
+    """
+    if (pool.get("UsernameConfiguration") or {}).get("CaseSensitive", True):
+        return name
+    addresses = [pools.attributes(user).get("email", "") for user in pools.users(pool)]
+    return next((each for each in addresses if each.casefold() == name.casefold()), name)
+
+
+async def blind_to_case(call: Call, carry_on: Service) -> Answer:
+    """Find users by their address in any case, where the pool says so."""
+    pool = pools.pool_of(call.request) if "Username" in call.request else None
+    if pool is None:
+        return await carry_on(call)
+    spelled = spelled_as_stored(pool, call.request["Username"])
+    if call.operation in _CREATING and spelled != call.request["Username"]:
+        raise Refused("UsernameExistsException", "User account already exists")
+    return await carry_on(call.of(Username=spelled))
+
+
+async def one_user_an_address(call: Call, carry_on: Service) -> Answer:
+    """Give no address to a second user, neither in the same instant nor by a change of it.
+
+    Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_AdminUpdateUserAttributes.html
+    """
+    if call.operation not in (*_CREATING, *_UPDATING):
+        return await carry_on(call)
+    async with _one_at_a_time:
+        pool, address = pools.pool_of(call.request), _written(call.request).get("email")
+        if call.operation in _UPDATING and pool and address:
+            request = call.request
+            own = request.get("Username") or pools.claims(request["AccessToken"])["username"]
+            holder = pools.find_user(pool, spelled_as_stored(pool, address))
+            if holder and holder is not pools.find_user(pool, own):
+                raise Refused("AliasExistsException", "An account with the email already exists.")
+        return await carry_on(call)
+
+
+async def write_attributes_hold(call: Call, carry_on: Service) -> Answer:
+    """Let users write what their app client may write, and nothing else.
+
+    Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-settings-attributes.html#user-pool-settings-attribute-permissions-and-scopes
+    """
+    if call.operation in ("SignUp", "UpdateUserAttributes"):
+        pool = pools.pool_of(call.request)
+        client_id = call.request.get("ClientId") or pools.claims(
+            call.request.get("AccessToken", "")
+        ).get("client_id")
+        client = pool["_clients"].get(client_id) if pool else None
+        # A list that was not given lets all standard attributes be written.
+        may_write: Iterable[str] | None = client and client.get("WriteAttributes")
+        if may_write and _written(call.request).keys() - {*may_write}:
+            raise Refused(
+                "NotAuthorizedException", "A client attempted to write unauthorized attribute"
+            )
+    return await carry_on(call)
+
+
+async def no_self_sign_up(call: Call, carry_on: Service) -> Answer:
+    """Let nobody sign themselves up where only administrators create users.
+
+    Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_AdminCreateUserConfigType.html
+    """
+    if call.operation == "SignUp":
+        pool = pools.pool_of(call.request)
+        if pool and pool["AdminCreateUserConfig"].get("AllowAdminCreateUserOnly"):
+            raise Refused("NotAuthorizedException", "SignUp is not permitted for this user pool")
+    return await carry_on(call)
+
+
+def _written(request: Mapping[str, Any]) -> dict[str, str]:
+    given = request.get("UserAttributes") or []
+    return {each["Name"]: each.get("Value", "") for each in given}

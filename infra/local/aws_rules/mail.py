@@ -1,0 +1,46 @@
+"""SES: how many mails a second an account may send, and to whom they never go."""
+
+import time
+import uuid
+from collections import deque
+
+from . import switches
+from .calls import Answer, Call, Refused, Service, answer
+
+_BURST_SECONDS = 5
+"""SES lets an account send faster for a moment; how long is not published."""
+
+_sent_at: deque[float] = deque()
+_suppressed: set[str] = set()
+
+
+async def no_more_than_the_rate(call: Call, carry_on: Service) -> Answer:
+    """Refuse a mail beyond what the account may send, the switch `mails_per_second`.
+
+    Source: https://docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html
+    """
+    if call.operation == "SendEmail":
+        now = time.monotonic()
+        while _sent_at and _sent_at[0] <= now - _BURST_SECONDS:
+            _sent_at.popleft()
+        if len(_sent_at) >= _BURST_SECONDS * switches.current.mails_per_second:
+            raise Refused("TooManyRequestsException", "Maximum sending rate exceeded.", 429)
+        _sent_at.append(now)
+    return await carry_on(call)
+
+
+async def suppressed_addresses_get_no_mail(call: Call, carry_on: Service) -> Answer:
+    """Take a mail to an address on the account's suppression list, and drop it.
+
+    Of the list's own operations it has `PutSuppressedDestination`, which MiniStack has not.
+    Source: https://docs.aws.amazon.com/ses/latest/dg/sending-email-suppression-list.html
+    """
+    if call.operation == "PutSuppressedDestination":
+        _suppressed.add(call.request["EmailAddress"].casefold())
+        return answer({})
+    if call.operation == "SendEmail":
+        destination = call.request.get("Destination") or {}
+        addresses = [each.casefold() for kind in destination.values() for each in kind]
+        if addresses and _suppressed.issuperset(addresses):
+            return answer({"MessageId": str(uuid.uuid4())})
+    return await carry_on(call)

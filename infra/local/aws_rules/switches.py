@@ -1,0 +1,132 @@
+"""What a test may set: calls that fail, and how fast and busy AWS is.
+
+`PUT /_aws_rules` with a JSON object of `Switches`' fields sets them, each that is left out to its
+default, so an empty object puts all of them back.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from .calls import Answer, Call, Refused, Service
+
+PATH = "/_aws_rules"
+LOST_SECONDS = 70
+"""Longer than any client waits by default."""
+
+type Fault = Literal["lose", "lose_answer", "delay", "throttle", "conflict"]
+
+# Each service's own words: the error's name and status.
+_THROTTLED = {
+    "cognito-idp": ("TooManyRequestsException", 400),
+    "dynamodb": ("ThrottlingException", 400),
+    "lambda": ("TooManyRequestsException", 429),
+    "secretsmanager": ("ThrottlingException", 400),
+    "sesv2": ("TooManyRequestsException", 429),
+}
+
+type Scope = MutableMapping[str, Any]
+type Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+
+@dataclass(kw_only=True)
+class Plan:
+    """What happens to some calls of one operation.
+
+    Attributes:
+        operation: Such as `SendEmail`.
+        calls: Which ones, counted from 1 since the switch was set; all by default.
+        fault: `lose` the call, or its answer alone, `delay` it, `throttle` it, or have it
+            `conflict` with a transaction.
+        seconds: How long a delay is.
+    """
+
+    operation: str
+    fault: Fault
+    calls: list[int] | None = None
+    seconds: float = 0
+    seen: int = field(default=0, init=False)
+
+    def meets(self, operation: str) -> bool:
+        """Count a call of the operation; tell whether it is one of those."""
+        if operation != self.operation:
+            return False
+        self.seen += 1
+        return self.calls is None or self.seen in self.calls
+
+
+@dataclass(kw_only=True)
+class Switches:
+    """How AWS is to behave.
+
+    Attributes:
+        faults: Calls that fail.
+        mails_per_second: What SES lets the account send, as a new one's 14.
+        transaction_seconds: How long a DynamoDB transaction takes.
+    """
+
+    faults: list[Plan] = field(default_factory=list)
+    mails_per_second: float = 14
+    transaction_seconds: float = 0.01
+
+
+current = Switches()
+
+
+async def faults(call: Call, carry_on: Service) -> Answer:
+    """Lose, delay or refuse the calls that are to fail."""
+    plans = [plan for plan in current.faults if plan.meets(call.operation)]
+    for plan in plans:
+        match plan.fault:
+            case "delay":
+                await asyncio.sleep(plan.seconds)
+            case "lose":
+                await asyncio.sleep(LOST_SECONDS)
+            case "throttle":
+                code, status = _THROTTLED[call.service]
+                raise Refused(code, "Rate exceeded", status)
+            case "conflict":
+                raise Refused(
+                    "TransactionConflictException", "Transaction is ongoing for the item."
+                )
+    answered = await carry_on(call)
+    if any(plan.fault == "lose_answer" for plan in plans):
+        await asyncio.sleep(LOST_SECONDS)
+    return answered
+
+
+class SwitchBoard:
+    """Answers `PUT /_aws_rules`, and lets all other requests through to an ASGI app."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Set the switches."""
+        global current
+        if scope["type"] != "http" or scope["path"] != PATH:
+            return await self._app(scope, receive, send)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        try:
+            current, status, text = _read(body), 200, "{}"
+        except (TypeError, ValueError) as error:
+            status, text = 400, json.dumps({"error": str(error)})
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+        return None
+
+
+def _read(body: bytes) -> Switches:
+    given = json.loads(body)
+    plans = [Plan(**plan) for plan in given.pop("faults", [])]
+    if unknown := {plan.fault for plan in plans} - {*get_args(Fault.__value__)}:
+        raise ValueError(f"no such fault: {', '.join(sorted(unknown))}")
+    return Switches(faults=plans, **given)
