@@ -123,7 +123,7 @@ def _bare_sign_in(stack: Deployment) -> float:
     asked = time.perf_counter() - started_at
     code = stack.code_mailed_to(address)
     started_at = time.perf_counter()
-    stack.respond(address, challenge, code)
+    stack.respond(challenge, code)
     return asked + time.perf_counter() - started_at
 
 

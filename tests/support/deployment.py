@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import httpx
 import jwt
 
 from infra.local import ministack
@@ -49,6 +50,10 @@ class Deployment:
         client: DynamoDBClient = self.client("dynamodb")
         return client
 
+    def switch(self, **switches: Any) -> None:
+        """Set how AWS behaves, see `infra.local.aws_rules.switches`; without arguments as ever."""
+        httpx.put(f"{self.outputs['endpoint_url']}/_aws_rules", json=switches).raise_for_status()
+
     def new_user(self, **attributes: str) -> str:
         """Make an unverified user with an address of its own; returns the address."""
         address = new_address()
@@ -85,20 +90,17 @@ class Deployment:
         )
 
     def respond(
-        self,
-        address: str,
-        challenge: dict[str, Any],
-        answer: str,
-        metadata: dict[str, str] | None = None,
+        self, challenge: dict[str, Any], answer: str, metadata: dict[str, str] | None = None
     ) -> dict[str, Any]:
         """Call `AdminRespondToAuthChallenge`, with `metadata` as its `ClientMetadata`."""
+        username = challenge["ChallengeParameters"]["USERNAME"]
         return dict(
             self.cognito.admin_respond_to_auth_challenge(
                 UserPoolId=self.outputs["UserPoolId"],
                 ClientId=self.outputs["UserPoolClientId"],
                 ChallengeName="CUSTOM_CHALLENGE",
                 Session=challenge["Session"],
-                ChallengeResponses={"USERNAME": address, "ANSWER": answer},
+                ChallengeResponses={"USERNAME": username, "ANSWER": answer},
                 ClientMetadata=metadata or {},
             )
         )

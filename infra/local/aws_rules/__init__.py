@@ -12,27 +12,21 @@ from collections.abc import Mapping
 from ministack import app  # type: ignore[import-not-found]
 from ministack.services import ses_v2  # type: ignore[import-not-found]
 
-from . import addresses, mail, pools, refresh, transactions
-from .calls import Answer, Call, Rule, Service, under
+from . import addresses, mail, refresh, transactions
+from .calls import Rule, under
 from .custom_auth import CustomAuth
 from .switches import SwitchBoard, faults
-
-
-async def templates_say_who_rotates(call: Call, carry_on: Service) -> Answer:
-    """Keep what a template says of refresh token rotation before MiniStack drops it."""
-    pools.keep_rotation()
-    return await carry_on(call)
-
 
 _rotation = refresh.Rotation()
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
-    "cloudformation": (templates_say_who_rotates,),
+    "cloudformation": (refresh.templates_say_who_rotates,),
     "cognito-idp": (
         addresses.no_self_sign_up,
         addresses.write_attributes_hold,
-        addresses.blind_to_case,
         addresses.one_user_an_address,
+        addresses.blind_to_case,
+        refresh.clients_say_who_rotates,
         refresh.no_refresh_flow_under_rotation,
         _rotation.refresh,
         _rotation.revoke,

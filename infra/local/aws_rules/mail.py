@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from collections import deque
 
 from . import switches
 from .calls import Answer, Call, Refused, Service, answer
@@ -10,7 +9,6 @@ from .calls import Answer, Call, Refused, Service, answer
 _BURST_SECONDS = 5
 """SES lets an account send faster for a moment; how long is not published."""
 
-_sent_at: deque[float] = deque()
 _suppressed: set[str] = set()
 
 
@@ -20,12 +18,12 @@ async def no_more_than_the_rate(call: Call, carry_on: Service) -> Answer:
     Source: https://docs.aws.amazon.com/ses/latest/dg/manage-sending-quotas-errors.html
     """
     if call.operation == "SendEmail":
-        now = time.monotonic()
-        while _sent_at and _sent_at[0] <= now - _BURST_SECONDS:
-            _sent_at.popleft()
-        if len(_sent_at) >= _BURST_SECONDS * switches.current.mails_per_second:
+        now, sent_at = time.monotonic(), switches.current.mails_sent_at
+        while sent_at and sent_at[0] <= now - _BURST_SECONDS:
+            sent_at.popleft()
+        if len(sent_at) >= _BURST_SECONDS * switches.current.mails_per_second:
             raise Refused("TooManyRequestsException", "Maximum sending rate exceeded.", 429)
-        _sent_at.append(now)
+        sent_at.append(now)
     return await carry_on(call)
 
 

@@ -90,35 +90,45 @@ def renewed(refresh_token: str) -> str:
     return new
 
 
+def rotation(client_id: str) -> Mapping[str, Any]:
+    """Return a client's `RefreshTokenRotation`; empty if it has none."""
+    return _rotation.get(client_id, {})
+
+
 def rotates(client: Client) -> bool:
     """Tell whether a client's refresh tokens rotate."""
-    return _rotation.get(client["ClientId"], {}).get("Feature") == "ENABLED"
+    return rotation(client["ClientId"]).get("Feature") == "ENABLED"
 
 
 def grace_seconds(client: Client) -> int:
     """Return how long a refresh token that has a successor still works."""
-    return int(_rotation[client["ClientId"]].get("RetryGracePeriodSeconds") or 0)
+    return int(rotation(client["ClientId"]).get("RetryGracePeriodSeconds") or 0)
+
+
+def remember_rotation(client_id: str, rotation: Mapping[str, Any] | None) -> None:
+    """Note a client's `RefreshTokenRotation`, which MiniStack has no field for."""
+    _rotation[client_id] = rotation or {}
 
 
 @functools.cache
-def keep_rotation() -> None:
-    """Keep what templates say of clients' `RefreshTokenRotation`, which MiniStack drops."""
+def remember_rotation_in_templates() -> None:
+    """Note it of the clients that templates make, from now on."""
     # Slow to import, and only deployments need it.
     from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
 
     resource = provisioners._RESOURCE_HANDLERS["AWS::Cognito::UserPoolClient"]
     create, update = resource["create"], resource["update"]
 
-    def create_and_keep(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
+    def create_and_note(logical_id: str, properties: dict[str, Any], stack: str) -> Any:
         created = create(logical_id, properties, stack)
-        _rotation[created[0]] = properties.get("RefreshTokenRotation") or {}
+        remember_rotation(created[0], properties.get("RefreshTokenRotation"))
         return created
 
-    def update_and_keep(
+    def update_and_note(
         client_id: str, old: dict[str, Any], new: dict[str, Any], *more: Any, **named: Any
     ) -> Any:
         updated = update(client_id, old, new, *more, **named)
-        _rotation[updated[0]] = new.get("RefreshTokenRotation") or {}
+        remember_rotation(updated[0], new.get("RefreshTokenRotation"))
         return updated
 
-    resource |= {"create": create_and_keep, "update": update_and_keep}
+    resource |= {"create": create_and_note, "update": update_and_note}

@@ -19,6 +19,33 @@ from .calls import Answer, Call, Refused, Service, answer
 _REFRESH_FLOWS = ("REFRESH_TOKEN_AUTH", "REFRESH_TOKEN")
 
 
+async def templates_say_who_rotates(call: Call, carry_on: Service) -> Answer:
+    """Keep what a template says of rotation, which MiniStack drops.
+
+    Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-cognito-userpoolclient.html
+    """
+    pools.remember_rotation_in_templates()
+    return await carry_on(call)
+
+
+async def clients_say_who_rotates(call: Call, carry_on: Service) -> Answer:
+    """Keep and show what the API's calls say of rotation, which MiniStack drops.
+
+    Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_RefreshTokenRotationType.html
+    """
+    status, headers, body = await carry_on(call)
+    if status != 200 or not call.operation.endswith("UserPoolClient"):
+        return status, headers, body
+    if "UserPoolClient" not in (described := json.loads(body or b"{}")):
+        return status, headers, body
+    client = described["UserPoolClient"]
+    if call.operation in ("CreateUserPoolClient", "UpdateUserPoolClient"):
+        pools.remember_rotation(client["ClientId"], call.request.get("RefreshTokenRotation"))
+    return answer(
+        {"UserPoolClient": client | {"RefreshTokenRotation": pools.rotation(client["ClientId"])}}
+    )
+
+
 async def no_refresh_flow_under_rotation(call: Call, carry_on: Service) -> Answer:
     """Refuse the flow that cannot hand out a new refresh token, where the client rotates them.
 

@@ -1,11 +1,12 @@
 """What a test may set: calls that fail, and how fast and busy AWS is.
 
 `PUT /_aws_rules` with a JSON object of `Switches`' fields sets them, each that is left out to its
-default, so an empty object puts all of them back.
+default, so an empty object puts all of them back. A call that is lost gets no answer before that.
 """
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -13,8 +14,6 @@ from typing import Any, Literal, get_args
 from .calls import Answer, Call, Refused, Service
 
 PATH = "/_aws_rules"
-LOST_SECONDS = 70
-"""Longer than any client waits by default."""
 
 type Fault = Literal["lose", "lose_answer", "delay", "throttle", "conflict"]
 
@@ -66,11 +65,15 @@ class Switches:
         faults: Calls that fail.
         mails_per_second: What SES lets the account send, as a new one's 14.
         transaction_seconds: How long a DynamoDB transaction takes.
+        trigger_seconds: How long Cognito waits for a trigger.
     """
 
     faults: list[Plan] = field(default_factory=list)
     mails_per_second: float = 14
     transaction_seconds: float = 0.01
+    trigger_seconds: float = 5
+    mails_sent_at: deque[float] = field(default_factory=deque, init=False)
+    set_anew: asyncio.Event = field(default_factory=asyncio.Event, init=False)
 
 
 current = Switches()
@@ -78,13 +81,15 @@ current = Switches()
 
 async def faults(call: Call, carry_on: Service) -> Answer:
     """Lose, delay or refuse the calls that are to fail."""
-    plans = [plan for plan in current.faults if plan.meets(call.operation)]
+    switches = current
+    plans = [plan for plan in switches.faults if plan.meets(call.operation)]
     for plan in plans:
         match plan.fault:
             case "delay":
                 await asyncio.sleep(plan.seconds)
             case "lose":
-                await asyncio.sleep(LOST_SECONDS)
+                await switches.set_anew.wait()
+                raise _lost()
             case "throttle":
                 code, status = _THROTTLED[call.service]
                 raise Refused(code, "Rate exceeded", status)
@@ -94,8 +99,14 @@ async def faults(call: Call, carry_on: Service) -> Answer:
                 )
     answered = await carry_on(call)
     if any(plan.fault == "lose_answer" for plan in plans):
-        await asyncio.sleep(LOST_SECONDS)
+        await switches.set_anew.wait()
+        raise _lost()
     return answered
+
+
+def _lost() -> Refused:
+    """Answer whoever still waits, once the switches are set anew."""
+    return Refused("InternalServerError", "The call was lost.", 500)
 
 
 class SwitchBoard:
@@ -115,9 +126,12 @@ class SwitchBoard:
             body += message.get("body", b"")
             more = message.get("more_body", False)
         try:
-            current, status, text = _read(body), 200, "{}"
-        except (TypeError, ValueError) as error:
+            switches = _read(body)
+        except (AttributeError, TypeError, ValueError) as error:
             status, text = 400, json.dumps({"error": str(error)})
+        else:
+            current.set_anew.set()
+            current, status, text = switches, 200, "{}"
         headers = [(b"content-type", b"application/json")]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": text.encode()})

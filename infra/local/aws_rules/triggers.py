@@ -7,9 +7,10 @@ from typing import Any
 
 from ministack.services import lambda_svc  # type: ignore[import-not-found]
 
+from . import switches
 from .calls import Answer, Refused
 
-ATTEMPTS, PATIENCE_SECONDS = 3, 5.0
+_ATTEMPTS = 3
 _BAD_OUTPUT = "InvalidLambdaResponseException"
 
 # The event loop alone would let go of a call that nobody waits for any more.
@@ -84,11 +85,11 @@ async def _outlasting(trigger: str, invoke: Callable[[], Coroutine[Any, Any, Ans
 
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-working-with-lambda-triggers.html
     """
-    for _ in range(ATTEMPTS):
+    for _ in range(_ATTEMPTS):
         task = asyncio.create_task(invoke())
         _running.add(task)
         task.add_done_callback(_running.discard)
-        if (await asyncio.wait({task}, timeout=PATIENCE_SECONDS))[0]:
+        if (await asyncio.wait({task}, timeout=switches.current.trigger_seconds))[0]:
             return task.result()
     raise Refused(
         "UnexpectedLambdaException",

@@ -172,7 +172,10 @@ def test_t26_token_for_another_client_of_the_pool_is_refused(
             ClientId=client,
             ChallengeName="CUSTOM_CHALLENGE",
             Session=challenge["Session"],
-            ChallengeResponses={"USERNAME": address, "ANSWER": stack.code_mailed_to(address)},
+            ChallengeResponses={
+                "USERNAME": challenge["ChallengeParameters"]["USERNAME"],
+                "ANSWER": stack.code_mailed_to(address),
+            },
         )
     finally:
         stack.cognito.delete_user_pool_client(UserPoolId=pool, ClientId=client)
