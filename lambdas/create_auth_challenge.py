@@ -40,13 +40,12 @@ def handler(event: CreateAuthChallengeTriggerEvent) -> None:
     """Mail a code, or show the challenge again."""
     request, response = event.request, event.response
     correlate(request.client_metadata)
-    user = User.from_event(event)
     rounds = request.session
     if rounds:
         issued = issuer.show_again(rounds[-1].challenge_metadata)
     else:
-        issued = issuer.issue(user, user_pool_id=event.user_pool_id)
-    public = issuer.public_parameters(issued, user, wrong_answers=len(rounds))
+        issued = issuer.issue(User.from_event(event), user_pool_id=event.user_pool_id)
+    public = issuer.public_parameters(issued, wrong_answers=len(rounds))
     response.public_challenge_parameters = public
     response.private_challenge_parameters = {"challenge": issued.metadata}
     response.challenge_metadata = issued.metadata

@@ -133,10 +133,3 @@ def normalize_answer(answer: object) -> str:
     kept = [c for c in answer if not c.isspace() and unicodedata.category(c) not in _DROPPED]
     digits = [unicodedata.decimal(c, None) for c in kept]
     return "" if None in digits else "".join(map(str, digits))
-
-
-def mask(address: str) -> str:
-    """Shorten an address to what its owner recognises: `ada@example.com` is `a***@e***.com`."""
-    local, _, domain = address.casefold().rpartition("@")
-    host, _, top_level = domain.rpartition(".")
-    return f"{local[:1]}***@{host[:1]}***.{top_level}" if local and host else "***"

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from lambdas.email_otp.challenge import UNANSWERABLE, Challenge, mask
+from lambdas.email_otp.challenge import UNANSWERABLE, Challenge
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.errors import DeliveryError
 from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
@@ -91,10 +91,11 @@ class Issuer:
         cooled_at = challenge.issued_at + COOLDOWN_SECONDS
         return Issued(challenge.with_new_nonce(), max(0, cooled_at - self._ledger.now()))
 
-    def public_parameters(
-        self, issued: Issued, user: User, *, wrong_answers: int
-    ) -> dict[str, str]:
-        """Tell what the caller may know; Cognito wants every value to be a string."""
+    def public_parameters(self, issued: Issued, *, wrong_answers: int) -> dict[str, str]:
+        """Tell what the caller may know; Cognito wants every value to be a string.
+
+        Nothing is made from the user: Cognito makes one up where there is none.
+        """
         challenge = issued.challenge
         if challenge is None:
             status = "throttled"
@@ -107,7 +108,6 @@ class Issuer:
             status = "sent" if self._ledger.now() < expires_at else "expired"
         return {
             "delivery": "EMAIL",
-            "destination": mask(user.address),
             "code_length": str(digits),
             "expires_at": str(expires_at),
             "attempts_left": str(attempts_left),

@@ -17,8 +17,8 @@ class User:
     """The user of one event.
 
     `known` is False where Cognito runs the triggers for a user who does not exist, so that
-    callers cannot tell. `name` is the user's `sub` and `address` what Cognito holds; for an
-    unknown user both are what was typed.
+    callers cannot tell. `name` is the user's `sub` and `address` what Cognito holds; an unknown
+    user has a name that Cognito makes up from what was typed, and no address.
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pool-managing-errors.html
     """
 
@@ -38,8 +38,9 @@ class User:
             KeyError: A known user has no `sub` or `email`.
         """
         if event.request.user_not_found:
-            name = event.user_name.casefold()
-            return cls(name=name, known=False, address=name, locale="", email_verified=False)
+            return cls(
+                name=event.user_name, known=False, address="", locale="", email_verified=False
+            )
         attributes = event.request.get("userAttributes") or {}
         return cls(
             name=attributes["sub"],
@@ -50,5 +51,5 @@ class User:
         )
 
     def ledger_key(self, key: CodeKey) -> str:
-        """Name the user in the ledger, which holds no address: what was typed is hidden."""
+        """Name the user in the ledger; who does not exist cannot take a user's place there."""
         return self.name if self.known else f"unknown#{key.digest('name', self.name).hex()}"

@@ -43,7 +43,6 @@ def test_challenge_tells_what_a_caller_may_know_and_no_more(stack: Deployment) -
     parameters.pop("USERNAME", None)
     assert parameters == {
         "delivery": "EMAIL",
-        "destination": "g***@e***.com",
         "code_length": "6",
         "attempts_left": "3",
         "status": "sent",

@@ -165,7 +165,6 @@ class FakeCognito:
             "ChallengeParameters": {
                 "USERNAME": self.users[email],
                 "delivery": "EMAIL",
-                "destination": "a***@e***.com",
                 "code_length": "6",
                 "expires_at": str(expires_at),
                 "attempts_left": str(left),

@@ -66,7 +66,6 @@ CONTEXT = SimpleNamespace(
 
 PUBLIC_PARAMETERS = {
     "delivery",
-    "destination",
     "code_length",
     "expires_at",
     "attempts_left",
@@ -211,7 +210,7 @@ class Guest:
 
 ADA = Guest()
 BOB = Guest(name="22222222-3333-4444-5555-666666666666", email="bob@example.com")
-NOBODY = Guest(name="nobody@example.com", email=None)
+NOBODY = Guest(name="33333333-4444-4555-8666-777777777777", email=None)
 
 
 def answered(created: Event, *, correct: bool = False) -> Event:

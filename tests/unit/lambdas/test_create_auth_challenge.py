@@ -35,7 +35,6 @@ def test_first_round_mails_a_code_and_tells_what_its_caller_may_know(
     created = lambdas.create(saved_event("create_first_round"))
     assert _public(created) == {
         "delivery": "EMAIL",
-        "destination": "a***@e***.com",
         "code_length": "6",
         "expires_at": str(EVENTS_ISSUED_AT + 300),
         "attempts_left": "3",
@@ -222,7 +221,6 @@ def test_throttled_round_holds_a_challenge_nothing_answers(
     throttled = lambdas.create(ADA.first_round())
     assert _public(throttled) == {
         "delivery": "EMAIL",
-        "destination": "a***@e***.com",
         "code_length": "6",
         "expires_at": "0",
         "attempts_left": "0",
@@ -279,7 +277,7 @@ def test_unknown_user_gets_what_a_known_one_gets(
         del event["request"]["userAttributes"]
     known = _public(lambdas.create(ADA.first_round()))
     known_calls, aws.calls = aws.calls[1:], []
-    assert _public(lambdas.create(event)) == known | {"destination": "n***@e***.com"}
+    assert _public(lambdas.create(event)) == known
     assert aws.calls == known_calls
     assert aws.mails[-1].to == "success@simulator.amazonses.com"
     assert len(aws.mails[-1].text) == len(aws.mails[0].text)
@@ -290,14 +288,7 @@ def test_unknown_user_meets_the_limits_of_a_known_one(lambdas: Lambdas, clock: C
     for seconds in (0, 1, 28, 29, 30, 30, 30, 30, 30, 30, 600, 5):
         clock.now += seconds
         known, unknown = (_public(lambdas.create(who.first_round())) for who in (ADA, NOBODY))
-        assert unknown == known | {"destination": "n***@e***.com"}
-
-
-def test_unknown_name_in_another_case_is_the_same_user(lambdas: Lambdas, aws: StandIn) -> None:
-    """T13 and T15: the pool is case-insensitive."""
-    lambdas.create(NOBODY.first_round())
-    lambdas.create(Guest(name="NoBody@Example.COM", email=None).first_round())
-    assert len(aws.mails) == 1
+        assert unknown == known
 
 
 @pytest.mark.parametrize(

@@ -390,7 +390,7 @@ class SignIns(RuleBasedStateMachine):
                 self._record(code, mail_number, "sent")
         assert failure is None
         assert created is not None
-        self._check_public(created, guest, code, wait)
+        self._check_public(created, code, wait)
         return [*opened, Session(name, person, code, created)]
 
     def _record(self, code: Code, mail_number: int, delivery: Delivery) -> None:
@@ -398,12 +398,8 @@ class SignIns(RuleBasedStateMachine):
         if code.mails == mail_number:
             code.delivery = delivery
 
-    def _check_public(
-        self, created: Event, guest: Guest, code: Code | None, wait: int, rounds: int = 0
-    ) -> None:
+    def _check_public(self, created: Event, code: Code | None, wait: int, rounds: int = 0) -> None:
         public = created["publicChallengeParameters"]
-        masked = f"{(guest.email or guest.name)[0]}***@e***.{(guest.email or guest.name)[-3:]}"
-        assert public["destination"] == masked
         if code is None:
             told = {"status": "throttled", "attempts_left": "0", "expires_at": "0"}
         else:
@@ -467,7 +463,7 @@ class SignIns(RuleBasedStateMachine):
             return multiple()
         created = lambdas.create(guest.later_round(session.created, rounds=len(rounds)))
         wait = max(0, code.issued_at + 30 - self.now)
-        self._check_public(created, guest, code, wait, len(rounds))
+        self._check_public(created, code, wait, len(rounds))
         return replace(session, created=created, rounds=rounds)
 
     def _check_tokens(self, session: Session, guest: Guest) -> None:
