@@ -21,6 +21,7 @@ from strands.session.session_manager import SessionManager
 from agent.service.conversations import Conversations
 from agent.service.loopback import LoopbackOnly
 from agent.service.offline_model import OfflineModel
+from agent.service.refusal_streams import RefusalsAsStreams
 from agent.service.requests import Admission, BoundedJsonBody, ChatRequest, refusal_of
 from agent.service.settings import OFFLINE, ServiceSettings
 from agent.service.streaming import ModelThreads, StreamedAnswer
@@ -42,6 +43,7 @@ def create_app(
     model: Model | None = None,
     session_manager: Callable[[str], SessionManager] | None = None,
     clock: Callable[[], float] = time.time,
+    hosted: bool = False,
 ) -> BedrockAgentCoreApp:
     """Compose the service.
 
@@ -53,6 +55,7 @@ def create_app(
         model: Instead of the one `settings.model_id` names.
         session_manager: Keeps the histories; see `Conversations`.
         clock: Epoch seconds.
+        hosted: Refuse in a stream, as AgentCore lets no other refusal through.
     """
     pin_library_loggers()
     email_otp = email_otp or EmailOtp.connect(settings)
@@ -92,7 +95,13 @@ def create_app(
                 place.leave()
             return refusal_of(error).response
 
-    app = BedrockAgentCoreApp(middleware=[Middleware(LoopbackOnly), Middleware(BoundedJsonBody)])
+    app = BedrockAgentCoreApp(
+        middleware=[
+            Middleware(LoopbackOnly),
+            *([Middleware(RefusalsAsStreams)] if hosted else []),
+            Middleware(BoundedJsonBody),
+        ]
+    )
     app.entrypoint(invoke)
     return app
 

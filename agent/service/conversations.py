@@ -13,6 +13,7 @@ from strands.session.session_manager import SessionManager
 from strands.types.content import ContentBlock, Messages
 
 from agent.service.requests import RequestError
+from agent.service.streaming import event
 from agent.sign_in.capacity import Threads
 from agent.sign_in.observability import describe
 from agent.sign_in.sessions import Sessions
@@ -93,7 +94,7 @@ class Conversations:
         """Yield one turn's answer as server-sent events."""
         async with aclosing(self._chunks(conversation, turn)) as chunks:
             async for chunk in chunks:
-                yield f"data: {json.dumps(chunk, ensure_ascii=False, default=str)}\n\n".encode()
+                yield event(chunk)
         if address := self._email_otp.code_sent_to(session_id):
             self._conversations.keep(session_id, conversation, owner=address)
 

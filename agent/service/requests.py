@@ -3,7 +3,7 @@
 A refusal before the stream is JSON, `{"error": <sentence>, "code": <one of the codes below>}`:
 400 `invalid_request`, `session_busy`; 401 `invalid_token` with `WWW-Authenticate`;
 403 `foreign_session`, `not_loopback`; 413 `invalid_request`; 500 `internal_error`;
-503 `keys_unavailable`, `busy` with `Retry-After`.
+503 `keys_unavailable`, `busy` with `Retry-After`. Hosted it is sent as `refusal_streams` says.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """How an answer reaches its reader: made on one event loop, read on another, bounded throughout."""
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from agent.sign_in.capacity import TURNS_AT_ONCE, Place, hold_place_for, place_of_turn
 from agent.sign_in.observability import describe
+from agent.sign_in.stream import Chunk
 
 UNREAD_CHUNKS = 100
 """How far an answer may run ahead of a slow reader."""
@@ -19,6 +21,11 @@ READER_SECONDS = 30
 """A reader who takes nothing for so long is gone."""
 
 _log = logging.getLogger(__name__)
+
+
+def event(chunk: Chunk) -> bytes:
+    """Return a chunk as a server-sent event."""
+    return f"data: {json.dumps(chunk, ensure_ascii=False, default=str)}\n\n".encode()
 
 
 class StreamedAnswer(StreamingResponse):
