@@ -6,6 +6,7 @@ import {
   collect,
   connection,
   encode,
+  failingAfter,
   frames,
   streamOf,
   text,
@@ -13,7 +14,7 @@ import {
   whole,
 } from '../testing/answers';
 import { CANARY, delivery, jwt, NOW } from '../testing/fakes';
-import { readChunks, SILENCE_MS, type StreamHooks } from './stream';
+import { readAhead, readChunks, SILENCE_MS, type StreamHooks } from './stream';
 
 const ACCESS_TOKEN = jwt('ada', NOW);
 /** Five parts, as a refresh token of Cognito has. */
@@ -121,6 +122,51 @@ describe('an agent that hangs', () => {
     const chunks = readChunks(streamOf([encode(whole(text('Fine.')))]), hooks());
     await vi.advanceTimersByTimeAsync(5 * SILENCE_MS);
     expect((await collect(chunks)).at(-1)).toEqual({ type: 'finish' });
+  });
+});
+
+describe('the first event', () => {
+  it('is read ahead of an answer that then goes on as it comes', async () => {
+    const { bytes, cancelled, send } = connection();
+    send('data: {"type": ');
+    send('"start"}\n\ndata: {"type"');
+    const { first, whole } = await readAhead(bytes);
+    expect(first).toBe('{"type": "start"}');
+    const reader = whole.getReader();
+    const next = async () => new TextDecoder().decode((await reader.read()).value);
+    expect(await next()).toBe('data: {"type": ');
+    expect(await next()).toBe('"start"}\n\ndata: {"type"');
+    send(': "finish"}\n\n');
+    expect(await next()).toBe(': "finish"}\n\n');
+    expect(cancelled).not.toHaveBeenCalled();
+    await reader.cancel();
+    expect(cancelled).toHaveBeenCalledOnce();
+  });
+
+  it('loses nothing of an answer that is cut off after it, or before', async () => {
+    const lost = new TypeError('network error');
+    for (const sent of [frames([{ type: 'start' }]), 'data: {"type"', '']) {
+      const { first, whole } = await readAhead(failingAfter(sent, lost));
+      expect(first).toBe(sent.endsWith('\n\n') ? '{"type":"start"}' : '');
+      const reader = whole.getReader();
+      expect((await reader.read()).value).toEqual(encode(sent));
+      await expect(reader.read()).rejects.toBe(lost);
+    }
+  });
+
+  it('is empty in an answer without one', async () => {
+    const { first, whole } = await readAhead(streamOf([encode(': a comment\n\n')]));
+    expect([first, (await collect(whole)).length]).toEqual(['', 1]);
+  });
+
+  it('is waited for no longer than any other', async () => {
+    vi.useFakeTimers();
+    const { bytes, cancelled } = connection();
+    const reading = expect(readAhead(bytes)).rejects.toMatchObject({ code: 'silent' });
+    await vi.advanceTimersByTimeAsync(SILENCE_MS);
+    await reading;
+    vi.useRealTimers();
+    expect(cancelled).toHaveBeenCalledOnce();
   });
 });
 

@@ -31,7 +31,7 @@ export type StreamHooks = {
   onEnd: () => void;
 };
 
-type BytesReader = ReadableStreamDefaultReader<Uint8Array>;
+type BytesReader = Pick<ReadableStreamDefaultReader<Uint8Array>, 'read' | 'cancel'>;
 
 /**
  * Map server-sent events to chunks.
@@ -57,6 +57,45 @@ export function readChunks(
       await chunks.return();
     },
   });
+}
+
+/**
+ * Read the first event, as soon as it is there; throw if it does not come or has no end.
+ *
+ * @returns Its data, empty if there is none, and the whole answer again.
+ */
+export async function readAhead(
+  bytes: ReadableStream<Uint8Array>,
+): Promise<{ first: string; whole: ReadableStream<Uint8Array> }> {
+  const reader = bytes.getReader();
+  const held: ReadableStreamReadResult<Uint8Array>[] = [];
+  const holding = {
+    async read() {
+      const piece = await reader.read();
+      held.push(piece);
+      return piece;
+    },
+    cancel: async () => undefined, // there is more to read
+  };
+  let first = '';
+  try {
+    first = (await frames(holding).next()).value ?? '';
+  } catch (error) {
+    if (error instanceof ChatError) {
+      letGo(reader);
+      throw error;
+    }
+    // Whoever reads the answer meets it too.
+  }
+  const whole = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      const { done, value } = held.shift() ?? (await reader.read());
+      if (done) controller.close();
+      else controller.enqueue(value);
+    },
+    cancel: (reason) => reader.cancel(reason),
+  });
+  return { first, whole };
 }
 
 async function* answer(

@@ -56,6 +56,15 @@ const stream = (body: BodyInit) =>
   new Response(body, { headers: { 'content-type': 'text/event-stream; charset=utf-8' } });
 const answer = (...chunks: unknown[]) => stream(whole(chunks));
 const refusal = (status: number, code: string) => Response.json({ error: 'no', code }, { status });
+/** A hosted agent's refusal, which AgentCore would discard with any other status. */
+const refusalInStream = (_status: number, code: string) => {
+  const errorText = JSON.stringify({ error: 'no', code });
+  return stream(frames([{ type: 'error', errorText }, { type: 'finish' }]));
+};
+const forms = { 'by its status': refusal, 'in a stream': refusalInStream };
+const inBothForms = Object.entries(forms);
+/** AgentCore's own errors; none of them is the agent's. */
+const agentCore = (status: number) => Response.json({ message: 'canary' }, { status });
 const beginning = frames([{ type: 'start' }, ...text('Half').slice(0, 2)]);
 const aws = { ...config, guestRuntimeArn: 'arn:aws:example', identityPoolId: 'pool' };
 const fresh = jwt('ada', NOW, 900, 'fresh');
@@ -589,17 +598,20 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect([cancelled.mock.calls.length, pulls < 100]).toEqual([1, true]);
   });
 
-  it('refreshes once after a 401 and asks again with the new token', async () => {
-    const { send, answers, posts, cognito } = memberPage(sdk);
-    answers.push(refusal(401, 'invalid_token'));
-    cognito.push(renewed());
-    expect((await send('Hello')).at(-1)).toEqual({ type: 'finish' });
-    expect(posts.map(({ authorization }) => authorization)).toEqual([
-      `Bearer ${sessionOf('ada', NOW).accessToken}`,
-      `Bearer ${fresh}`,
-    ]);
-    expect(posts[1]?.chatId).toBe(posts[0]?.chatId);
-  });
+  it.each(inBothForms)(
+    'refreshes once after a token is refused %s and asks again with the new one',
+    async (_form, refused) => {
+      const { send, answers, posts, cognito } = memberPage(sdk);
+      answers.push(refused(401, 'invalid_token'));
+      cognito.push(renewed());
+      expect((await send('Hello')).at(-1)).toEqual({ type: 'finish' });
+      expect(posts.map(({ authorization }) => authorization)).toEqual([
+        `Bearer ${sessionOf('ada', NOW).accessToken}`,
+        `Bearer ${fresh}`,
+      ]);
+      expect(posts[1]?.chatId).toBe(posts[0]?.chatId);
+    },
+  );
 
   it('takes a refusal that AgentCore has wrapped in another status as the same', async () => {
     const { send, answers, cognito, store } = memberPage(sdk);
@@ -609,17 +621,20 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect(store.read()).toBeNull();
   });
 
-  it('is anonymous again after a second 401, says so once, and asks for no second sign-in', async () => {
-    const { send, answers, posts, cognito, store, signedOut } = memberPage(sdk);
-    answers.push(refusal(401, 'invalid_token'), refusal(401, 'invalid_token'));
-    cognito.push(renewed());
-    await expect(send('Show my bookings')).rejects.toMatchObject({ code: 'sign_in_ended' });
-    expect(posts).toHaveLength(2);
-    expect([store.read(), signedOut]).toEqual([null, ['expired']]);
-    await send('Show my bookings');
-    expect(posts[2]).toMatchObject({ url: config.guestEndpoint, authorization: null });
-    expect(posts[2]?.chatId).not.toBe(posts[1]?.chatId);
-  });
+  it.each(inBothForms)(
+    'is anonymous again after a second token is refused %s, and asks for no second sign-in',
+    async (_form, refused) => {
+      const { send, answers, posts, cognito, store, signedOut } = memberPage(sdk);
+      answers.push(refused(401, 'invalid_token'), refused(401, 'invalid_token'));
+      cognito.push(renewed());
+      await expect(send('Show my bookings')).rejects.toMatchObject({ code: 'sign_in_ended' });
+      expect(posts).toHaveLength(2);
+      expect([store.read(), signedOut]).toEqual([null, ['expired']]);
+      await send('Show my bookings');
+      expect(posts[2]).toMatchObject({ url: config.guestEndpoint, authorization: null });
+      expect(posts[2]?.chatId).not.toBe(posts[1]?.chatId);
+    },
+  );
 
   it('keeps the sign-in that another tab has renewed meanwhile', async () => {
     const { send, answers, cognito, store, elsewhere } = memberPage(sdk);
@@ -724,6 +739,111 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
     const newChat = posts[0]?.chatId !== posts[1]?.chatId;
     expect(newChat).toBe(code === 'foreign_session');
+  });
+
+  it.each([
+    ['session_busy', 'session_busy'],
+    ['busy', 'busy'],
+    ['keys_unavailable', 'keys_unavailable'],
+    ['foreign_session', 'foreign_session'],
+    ['invalid_request', 'not_answered'],
+    ['internal_error', 'not_answered'],
+  ])('tells of a refusal in a stream (%s) by the code %s', async (code, told) => {
+    const { send, answers, posts } = page(sdk);
+    answers.push(refusalInStream(200, code));
+    await expect(send('Hello')).rejects.toMatchObject({ code: told });
+    expect((await send('Again')).at(-1)).toEqual({ type: 'finish' });
+    const newChat = posts[0]?.chatId !== posts[1]?.chatId;
+    expect(newChat).toBe(code === 'foreign_session');
+  });
+
+  it('takes an error for a refusal only where an answer would begin, and with a code', async () => {
+    const { send, answers, cognito, store } = memberPage(sdk);
+    const refused = { type: 'error', errorText: '{"error":"no","code":"invalid_token"}' };
+    const sentence = { type: 'error', errorText: 'The last message is still being answered.' };
+    answers.push(answer(refused), stream(frames([sentence, { type: 'finish' }])));
+    expect(await send('Hello')).toEqual([{ type: 'start' }, refused, { type: 'finish' }]);
+    expect(await send('Hello')).toEqual([sentence, { type: 'finish' }]);
+    expect([store.read()?.sub, cognito.length]).toEqual(['ada', 0]);
+  });
+
+  it('sends nothing again and keeps the sign-in if the agent failed behind AgentCore', async () => {
+    const { send, answers, posts, cognito, store } = memberPage(sdk);
+    answers.push(agentCore(424));
+    cognito.push(renewed());
+    await expect(send('Hello')).rejects.toMatchObject({ code: 'not_answered' });
+    expect([posts.length, cognito.length, store.read()?.sub]).toEqual([1, 1, 'ada']);
+  });
+
+  describe('with an AgentCore that did not take the message', () => {
+    beforeEach(() => void vi.useFakeTimers());
+    afterEach(() => void vi.useRealTimers());
+
+    it.each([
+      ['a guest', page],
+      ['a member', memberPage],
+    ])('sends that of %s once more, after a while', async (_who, open) => {
+      const { send, answers, posts } = open(sdk);
+      answers.push(agentCore(409));
+      const sending = send('Hello');
+      await vi.advanceTimersByTimeAsync(500);
+      expect(posts).toHaveLength(1);
+      await vi.advanceTimersByTimeAsync(500);
+      expect((await sending).at(-1)).toEqual({ type: 'finish' });
+      expect(posts).toHaveLength(2);
+      expect({ ...posts[1], init: null }).toEqual({ ...posts[0], init: null });
+    });
+
+    it('sends that for the guest runtime on AWS once more too', async () => {
+      const results = [new Response(null, { status: 409 }), answer(...text('From AWS.'))];
+      const call = vi.fn(async () => results.shift() ?? Response.error());
+      const load = async () => ({ callGuestRuntime: call });
+      const { send } = page(sdk, { config: aws, loadGuestCaller: load });
+      const sending = send('Hello');
+      await vi.advanceTimersByTimeAsync(1_000);
+      expect(await sending).toContainEqual(text('From AWS.')[1]);
+      expect(call).toHaveBeenCalledTimes(2);
+    });
+
+    it.each([
+      ['a guest', page],
+      ['a member', memberPage],
+    ])('tells %s after the second time to wait', async (_who, open) => {
+      const { send, answers, posts } = open(sdk);
+      answers.push(agentCore(409), agentCore(409));
+      const sending = expect(send('Hello')).rejects.toMatchObject({ code: 'session_busy' });
+      await vi.advanceTimersByTimeAsync(60_000);
+      await sending;
+      expect(posts).toHaveLength(2);
+    });
+
+    it('sends nothing again that the visitor has stopped', async () => {
+      const { send, answers, posts, stop } = page(sdk);
+      answers.push(agentCore(409));
+      const sending = expect(send('Hello')).rejects.toMatchObject({ name: 'AbortError' });
+      await vi.advanceTimersByTimeAsync(500);
+      stop.abort();
+      await vi.advanceTimersByTimeAsync(500);
+      await sending;
+      expect(posts).toHaveLength(1);
+    });
+
+    it('never sends it in the chat of who has signed in meanwhile', async () => {
+      const { send, answers, posts, elsewhere } = memberPage(sdk);
+      answers.push(agentCore(409));
+      const sending = send('My secret');
+      await vi.advanceTimersByTimeAsync(500);
+      elsewhere(sessionOf('grace', NOW));
+      await vi.advanceTimersByTimeAsync(500);
+      await sending;
+      await send('Hello');
+      const [first, second, graces] = posts.map(({ chatId, authorization: token }) => [
+        chatId,
+        token,
+      ]);
+      expect(second).toEqual(first);
+      expect([graces?.[0] === first?.[0], graces?.[1] === first?.[1]]).toEqual([false, false]);
+    });
   });
 
   it('tells of a lost network and a message that is too long', async () => {

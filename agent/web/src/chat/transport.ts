@@ -1,15 +1,16 @@
 // Carries the chat between the page and the agent, and keeps tokens away from the page.
 import { DefaultChatTransport, type UIMessage, type UIMessageChunk } from 'ai';
 
+import { parseRecord } from '../auth/json';
 import { callListener } from '../auth/listeners';
 import type { TokenRefresher } from '../auth/refresh';
 import type { SessionStore } from '../auth/session';
 import type { Session } from '../auth/storage';
 import type { AgentConfig } from './config';
-import { ChatError, isStop, REFUSALS } from './errors';
+import { ChatError, type ChatErrorCode, isStop, REFUSALS } from './errors';
 import { nextPendingCode, type PendingCode } from './pending-code';
 import { QuestionMemory } from './question';
-import { inTime, readChunks, texts, WITHHELD } from './stream';
+import { inTime, readAhead, readChunks, texts, WITHHELD } from './stream';
 import { needsSignIn, sessionFromDelivery } from './tool-outputs';
 
 /** AgentCore's name for it: what this header holds is the chat's id. */
@@ -18,6 +19,10 @@ const CHAT_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
 const LOCALE_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale';
 export const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const MAX_REFUSAL_CHARS = 10_000;
+
+/** AgentCore's `RetryableConflictException`: the message did not reach the agent. */
+const CONFLICT = 409;
+const CONFLICT_PAUSE_MS = 1_000;
 
 export type AgentTransport = DefaultChatTransport<UIMessage>;
 
@@ -125,10 +130,9 @@ class AgentConnection {
     for (let refreshed = false; token !== null; refreshed = true) {
       if (store.read()?.sub !== sub) throw new ChatError('user_changed'); // while it refreshed
       const headers = { authorization: `Bearer ${token}` };
-      const response = await this.#send(config.memberEndpoint, body, signal, headers);
-      const refusal = await refusalOf(response, signal);
-      if (!refusal) return response;
-      if (!refusal.tokenRefused) throw this.#explain(refusal);
+      const answer = await this.#send(config.memberEndpoint, body, signal, headers);
+      if (!(answer instanceof Refusal)) return answer;
+      if (!answer.tokenRefused) throw this.#explain(answer);
       if (refreshed) {
         if (store.read()?.accessToken === token) store.expire();
         break;
@@ -170,20 +174,19 @@ class AgentConnection {
     const { prompt, code } = JSON.parse(body) as { prompt: string; code?: string };
     if (code === undefined) this.#question.asked(prompt);
     const { config, loadGuestCaller = () => import('./guest-aws') } = this.#options;
-    let response: Response;
+    let answer: Response | Refusal;
     if (config.guestRuntimeArn && config.identityPoolId) {
       const call = { body, chatId: this.#chatId };
-      response = await reach(signal, async (either) =>
+      answer = await ask(signal, async (either) =>
         (await loadGuestCaller()).callGuestRuntime(config, { ...call, signal: either }),
       );
     } else {
       const headers = { [LOCALE_HEADER]: navigator.language };
-      response = await this.#send(config.guestEndpoint, body, signal, headers);
+      answer = await this.#send(config.guestEndpoint, body, signal, headers);
     }
-    const refusal = await refusalOf(response, signal);
-    if (refusal) throw this.#explain(refusal);
-    if (response.body) this.#anonymousAnswers.add(response.body);
-    return response;
+    if (answer instanceof Refusal) throw this.#explain(answer);
+    if (answer.body) this.#anonymousAnswers.add(answer.body);
+    return answer;
   }
 
   #send(
@@ -191,15 +194,16 @@ class AgentConnection {
     body: string,
     signal: AbortSignal | null,
     headers: Record<string, string>,
-  ): Promise<Response> {
+  ): Promise<Response | Refusal> {
     const send = this.#options.fetch ?? globalThis.fetch.bind(globalThis);
-    return reach(signal, (either) =>
+    const chatId = this.#chatId; // that of the first try, whoever signs in before the second
+    return ask(signal, (either) =>
       send(endpoint, {
         method: 'POST',
         headers: {
           'content-type': 'application/json',
           accept: 'text/event-stream',
-          [CHAT_ID_HEADER]: this.#chatId,
+          [CHAT_ID_HEADER]: chatId,
           ...headers,
         },
         body,
@@ -222,8 +226,7 @@ class AgentConnection {
   #explain(refusal: Refusal): ChatError {
     if (refusal.code === 'foreign_session') this.#beginChat(this.#chatSub);
     const told = REFUSALS.find((code) => code === refusal.code);
-    const byStatus = [429, 503].includes(refusal.status) ? 'overloaded' : 'not_answered';
-    return new ChatError(told ?? byStatus);
+    return new ChatError(told ?? refusal.byStatus);
   }
 
   #beginChat(sub: string | null): void {
@@ -233,15 +236,75 @@ class AgentConnection {
   }
 }
 
-type Refusal = { status: number; code: string | null; tokenRefused: boolean };
+/** Why there is no answer: in the agent's words, or by AgentCore's status alone. */
+class Refusal {
+  readonly code: string | null;
 
-/** Return why a response is no answer, or null; AgentCore may change the status of a refusal. */
-async function refusalOf(response: Response, stop: AbortSignal | null): Promise<Refusal | null> {
+  /** @param text - What holds the agent's code, if anything does. */
+  constructor(
+    readonly status: number,
+    text: string,
+  ) {
+    this.code = /"code"\s*:\s*"([a-z_]{1,40})"/.exec(text)?.[1] ?? null;
+  }
+
+  /**
+   * A 424 without a code is not taken for it. AgentCore refuses a token by 401, a hosted agent in a
+   * stream, so a 424 is an agent that failed or was too slow, and may have taken the message: with a
+   * new token it would be answered twice.
+   */
+  get tokenRefused(): boolean {
+    return this.status === 401 || this.code === 'invalid_token';
+  }
+
+  get byStatus(): ChatErrorCode {
+    if (this.status === CONFLICT) return 'session_busy';
+    return [429, 503].includes(this.status) ? 'overloaded' : 'not_answered';
+  }
+}
+
+/** Send a message, and once more if AgentCore says that it did not take it. */
+async function ask(
+  stop: AbortSignal | null,
+  send: (signal: AbortSignal) => Promise<Response>,
+): Promise<Response | Refusal> {
+  let response = await reach(stop, send);
+  if (response.status === CONFLICT) {
+    await new Promise((resolve) => setTimeout(resolve, CONFLICT_PAUSE_MS));
+    stop?.throwIfAborted();
+    response = await reach(stop, send);
+  }
+  return answerOrRefusal(response, stop);
+}
+
+/**
+ * Tell an answer from a refusal: JSON, or a stream that begins with it in an `error` chunk.
+ *
+ * AgentCore discards the first of them, or changes its status.
+ */
+async function answerOrRefusal(
+  response: Response,
+  stop: AbortSignal | null,
+): Promise<Response | Refusal> {
+  const { status, body } = response;
   const isJson = (response.headers.get('content-type') ?? '').includes('application/json');
-  if (response.ok && !isJson) return null;
+  if (!response.ok || isJson) return new Refusal(status, await refusalText(body, stop));
+  if (!body) return response;
+  const { first, whole } = await readAhead(body);
+  const chunk = parseRecord(first);
+  const refusal = new Refusal(status, chunk?.type === 'error' ? String(chunk.errorText) : '');
+  if (refusal.code === null) return new Response(whole, response);
+  whole.cancel().catch(() => undefined);
+  return refusal;
+}
+
+async function refusalText(
+  body: ReadableStream<Uint8Array> | null,
+  stop: AbortSignal | null,
+): Promise<string> {
   let text = '';
   try {
-    for await (const piece of response.body ? texts(response.body.getReader()) : []) {
+    for await (const piece of body ? texts(body.getReader()) : []) {
       text += piece;
       if (text.length > MAX_REFUSAL_CHARS) break;
     }
@@ -249,9 +312,7 @@ async function refusalOf(response: Response, stop: AbortSignal | null): Promise<
     stop?.throwIfAborted();
     // The status has to do.
   }
-  const code = /"code"\s*:\s*"([a-z_]{1,40})"/.exec(text)?.[1] ?? null;
-  const { status } = response;
-  return { status, code, tokenRefused: status === 401 || code === 'invalid_token' };
+  return text;
 }
 
 /** Wait for an answer's head, until the visitor stops that or the agent is silent for too long. */
