@@ -16,9 +16,11 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.main import create_app, serve
+from agent.service.loopback import LoopbackOnly
 from agent.service.settings import ServiceSettings
 from agent.sign_in.observability import log_to_stderr
 from agent.sign_in.settings import SettingsError
+from infra.local.agentcore import AsAgentCore
 from infra.local.ministack import HOST, ROOT, mails
 
 PAGE = ROOT / "agent" / "web" / "dist"
@@ -106,12 +108,15 @@ def create_chat(settings: ServiceSettings, *, page: Path) -> BedrockAgentCoreApp
             ]
         )
 
-    app = create_app(settings)
+    app = create_app(settings, hosted=True)
     app.router.routes += [
         Route("/config.json", config),
         Route("/mailbox", mailbox),
         Mount("/", StaticFiles(directory=page, html=True)),
     ]
+    app.add_middleware(AsAgentCore)
+    # In front of that too: else its 403 becomes a 424, and any page may ask for a conflict.
+    app.add_middleware(LoopbackOnly)
     app.add_middleware(StrictHeaders, cognito_port=cognito_port)
     return app
 

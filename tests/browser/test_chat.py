@@ -378,6 +378,45 @@ def test_revoked_session_ends_in_a_plain_sentence_and_the_chat_goes_on(
     guest.hears("7:30")
 
 
+def test_token_that_the_agent_refuses_behind_agentcore_is_refreshed_or_ends_the_sign_in(
+    guest: Guest, stack: Deployment
+) -> None:
+    """T29: AgentCore discards a 401; the page takes both tokens for good until it is told."""
+    guest.signs_in()
+    first = guest.session()
+    assert first is not None
+    posted = guest.posted()
+    # Its signature is wrong; the page, which cannot check that, sends it.
+    guest.changes_session(accessToken=first["accessToken"][:-8] + "AAAAAAAA")
+    guest.say("Show my profile")
+    guest.hears("Here is your guest record", times=2)
+    renewed = guest.session()
+    assert renewed is not None
+    assert renewed["accessToken"] != first["accessToken"]
+    assert posted == ['{"prompt":"Show my profile"}'] * 2
+
+    stack.cognito.revoke_token(
+        Token=renewed["refreshToken"], ClientId=stack.outputs["UserPoolClientId"]
+    )
+    guest.changes_session(accessToken=renewed["accessToken"][:-8] + "AAAAAAAA")
+    guest.say("Show my profile")
+    guest.is_anonymous()
+    expect(guest.page.get_by_text("Your sign-in has ended")).to_be_visible()
+    assert len(posted) == 3
+    guest.say("When is breakfast?")
+    guest.hears("7:30")
+
+
+def test_message_that_agentcore_did_not_take_is_sent_again_by_itself(
+    guest: Guest, chat_url: str
+) -> None:
+    posted = guest.posted()
+    guest.page.request.post(f"{chat_url}/_agentcore/conflict")
+    guest.say("When is breakfast?")
+    guest.hears("7:30")
+    assert posted == ['{"prompt":"When is breakfast?"}'] * 2
+
+
 def test_storage_that_is_full_keeps_the_guest_signed_in_for_this_tab(guest: Guest) -> None:
     guest.page.evaluate(
         "() => { Storage.prototype.setItem = () => { throw new DOMException('full'); } }"

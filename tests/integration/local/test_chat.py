@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from tests.support.agent_process import Chat, running_agent
-from tests.support.chunks import outputs_of, text_of
+from tests.support.chunks import chunks_in, outputs_of, text_of
 from tests.support.deployment import Deployment
 
 TWO_NAMES = ("127.0.0.1", "localhost")
@@ -151,6 +151,47 @@ def test_answers_stream_as_they_come(chat: httpx.Client) -> None:
     assert answer.headers["Content-Type"].startswith("text/event-stream")
     assert json.loads(parts[0].decode().removeprefix("data: ")) == {"type": "start"}
     assert len(parts) > 3
+
+
+@pytest.mark.parametrize(
+    ("content", "authorization", "code"),
+    [
+        (b'{"prompt": "Hi"}', "Bearer a.b.c", "invalid_token"),
+        (b"no JSON", "", "invalid_request"),
+        (b" " * 10_000_000, "", "invalid_request"),
+    ],
+)
+def test_refusal_goes_past_agentcore_in_a_stream(
+    chat: httpx.Client, content: bytes, authorization: str, code: str
+) -> None:
+    conversation = Chat(_url(chat))
+    headers = {"Authorization": authorization} if authorization else {}
+    answer = chat.post("/invocations", content=content, headers=conversation.headers() | headers)
+
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    error, finish = chunks_in(answer.text.splitlines())
+    assert json.loads(error["errorText"])["code"] == code
+    assert (error["type"], finish) == ("error", {"type": "finish"})
+    assert text_of(conversation.say("When is breakfast?"))
+
+
+def test_agentcore_takes_no_message_after_it_was_told_to_and_takes_the_next(
+    chat: httpx.Client,
+) -> None:
+    conversation = Chat(_url(chat))
+    assert chat.post("/_agentcore/conflict").status_code == 204
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        conversation.say("When is breakfast?")
+    assert "7:30" in text_of(conversation.say("When is breakfast?"))
+
+
+@pytest.mark.parametrize("path", ["/invocations", "/_agentcore/conflict"])
+def test_t36_page_from_elsewhere_reaches_no_agentcore(chat: httpx.Client, path: str) -> None:
+    """T36: it is told so itself, not by AgentCore's error."""
+    refused = chat.post(path, json={}, headers={"Origin": "https://evil.example.com"})
+    assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")
+    assert "7:30" in text_of(Chat(_url(chat)).say("When is breakfast?"))
 
 
 def test_agent_signs_in_behind_the_page(chat: httpx.Client, stack: Deployment) -> None:
