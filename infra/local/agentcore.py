@@ -17,6 +17,7 @@ class AsAgentCore:
 
     The errors, and that a 409 is to be tried again:
     https://docs.aws.amazon.com/bedrock-agentcore/latest/APIReference/API_InvokeAgentRuntime.html
+    The sentences: https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-troubleshooting.html
     The body of a 424, as seen: https://github.com/aws/bedrock-agentcore-sdk-python/issues/599
 
     Args:
@@ -71,7 +72,7 @@ def _runtime_client_error(status: int) -> Response:
 
 
 def _conflict() -> Response:
-    return _error(409, "RetryableConflictException", "The session is busy. Please try again.")
+    return _error(409, "RetryableConflictException", "Session operation in progress, please retry.")
 
 
 def _error(status: int, name: str, message: str) -> Response:
