@@ -24,6 +24,10 @@ STACK = "EmailOtp"
 SENDER = "login@example.com"
 _CDK = ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"
 CREDENTIALS: Mapping[str, Any] = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+# The CLI, which would outlive us if we are killed, ends once nobody holds its stdin any more.
+_END_WITH_STDIN = (
+    "data:text/javascript,process.stdin.resume().on('end', () => process.exit(130)).unref()"
+)
 _DEPLOYED_WELL = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 
 
@@ -134,8 +138,10 @@ def _cdk_deploy(
 ) -> dict[str, str]:
     if not _CDK.exists():
         raise LocalError("the CDK CLI is not installed: run `make setup`")
-    assembly, outputs_file = directory / "cdk.out", directory / "cdk-outputs.json"
-    shutil.rmtree(assembly, ignore_errors=True)
+    assemblies, outputs_file = directory / "cdk.out", directory / "cdk-outputs.json"
+    shutil.rmtree(assemblies, ignore_errors=True)
+    # One of our own: what a deployment that was killed has begun may still write to another one.
+    assembly = assemblies / str(os.getpid())
     outputs_file.unlink(missing_ok=True)
     log_path = directory / "cdk.log"
     with log_path.open("w") as log:
@@ -143,7 +149,7 @@ def _cdk_deploy(
             _cdk_command(assembly, outputs_file, context),
             cwd=ROOT,
             env=_cdk_environment(running),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -158,7 +164,7 @@ def _cdk_deploy(
             failed = process.wait() != 0
         finally:
             process.kill()
-            process.wait()
+            process.communicate()
     if failed or not outputs_file.exists():
         last_words = "\n".join(log_path.read_text().strip().splitlines()[-15:])
         raise LocalError(f"the stack was not deployed, the whole log is {log_path}\n{last_words}")
@@ -175,7 +181,7 @@ def _cdk_command(assembly: Path, outputs_file: Path, context: Mapping[str, str])
         "removal_policy": "destroy",
         **context,
     }
-    command = [str(NODE), str(_CDK), "deploy", STACK]
+    command = [str(NODE), "--import", _END_WITH_STDIN, str(_CDK), "deploy", STACK]
     command += ["--app", f'"{sys.executable}" app.py', "--output", str(assembly.resolve())]
     command += ["--outputs-file", str(outputs_file.resolve()), "--require-approval", "never"]
     command += ["--method", "direct", "--progress", "events", "--no-color", "--no-notices"]

@@ -17,6 +17,7 @@ from infra.local import deployment, ministack
 from infra.local.ministack import ROOT
 from infra.local.serving import agent_environment, bedrock_environment
 from tests.support.deployment import Deployment
+from tests.support.waiting import wait_until
 
 
 def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -30,23 +31,46 @@ def run(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_deployment_after_one_cut_off_works_and_a_third_updates_it(tmp_path: Path) -> None:
-    port = ministack.free_port()
+def cli_runs(directory: Path) -> bool:
+    """Tell whether a CDK CLI works for a deployment into a folder."""
+    command = ["ps", "-ww", "-eo", "args"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=True)
+    return any(f"{directory}/cdk-outputs.json" in line for line in listed.stdout.splitlines())
+
+
+def cut_off(directory: Path, port: int, *, after: str) -> None:
+    """Kill a deployment a moment after a line of its progress."""
     code = (
         "import sys; from pathlib import Path; from infra.local import deployment\n"
         "deployment.deploy(Path(sys.argv[1]), port=int(sys.argv[2]), "
         "report=lambda line: print(line, flush=True))"
     )
     with subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path), str(port)],
+        [sys.executable, "-c", code, str(directory), str(port)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
-    ) as cut_off:
-        assert cut_off.stdout is not None
-        assert any("the template is ready" in line for line in cut_off.stdout)
+    ) as deploying:
+        assert deploying.stdout is not None
+        assert any(after in line for line in deploying.stdout)
         time.sleep(0.3)
-        cut_off.kill()
+        assert cli_runs(directory)
+        deploying.kill()
+
+
+def test_cli_ends_with_who_started_it(tmp_path: Path) -> None:
+    """Else it would go on beside the next deployment."""
+    cut_off(tmp_path, ministack.free_port(), after="deploying the stack")
+    try:
+        wait_until(lambda: not cli_runs(tmp_path))
+        assert not [*tmp_path.rglob("*.template.json")]
+    finally:
+        ministack.stop(tmp_path)
+
+
+def test_deployment_after_one_cut_off_works_and_a_third_updates_it(tmp_path: Path) -> None:
+    port = ministack.free_port()
+    cut_off(tmp_path, port, after="the template is ready")
     try:
         assert not (tmp_path / "outputs.json").exists()
         first = deployment.deploy(tmp_path, port=port)
