@@ -311,8 +311,7 @@ def refused_call(error: ClientError | BotoCoreError) -> Refused:
         return Refused(
             error_code=ErrorCode.RATE_LIMITED, retry_after_seconds=_THROTTLED_RETRY_SECONDS
         )
-    # The Create trigger raises this text. AWS wraps it as UserLambdaValidationException, MiniStack
-    # as InvalidLambdaResponseException.
+    # The Create trigger raises this text, and Cognito quotes it.
     if ErrorCode.ERR_EMAIL_DELIVERY_FAILED in str(
         error.response.get("Error", {}).get("Message", "")
     ):

@@ -71,7 +71,7 @@ def test_create_event_mails_once_and_its_parameters_make_the_verify_events_work(
 def test_unknown_user_gets_the_same_shape_and_the_mail_goes_to_the_simulator(
     stack: Deployment,
 ) -> None:
-    """T15: what Cognito's PreventUserExistenceErrors sends, which MiniStack does not."""
+    """T15: what Cognito's PreventUserExistenceErrors sends."""
     before = len(stack.mails_to("success@simulator.amazonses.com"))
     known = _invoke(stack, "CreateAuthChallenge", _event("create_first_round_with_locale"))
     unknown = _invoke(stack, "CreateAuthChallenge", _event("create_user_not_found"))

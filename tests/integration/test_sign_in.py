@@ -1,14 +1,17 @@
 """Whole sign-ins against the deployed triggers, as any caller of Cognito's API makes them."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 from botocore.exceptions import ClientError
 
 from infra.local.deployment import SENDER
 from tests.support.agent_process import Chat, sign_in
-from tests.support.deployment import Deployment, other_than
+from tests.support.deployment import Deployment, new_address, other_than
+from tests.support.waiting import wait_until
 
 
 def test_right_code_gives_tokens_signed_by_the_pool(stack: Deployment) -> None:
@@ -265,3 +268,79 @@ def test_t40_number_is_claimed_in_the_guests_table(stack: Deployment, agent_url:
     event = sign_in(stack, Chat(agent_url), address)
     claim = stack.guest_item(f"guest_id#{event['guest_id']}")
     assert claim.keys() == {"cognito_sub", "claimed_at"}
+
+
+def played_to_the_end(stack: Deployment, address: str) -> list[dict[str, str]]:
+    """Give three wrong answers; returns what a caller sees of each step but names and times."""
+    challenge = stack.initiate(address)
+    steps = [challenge]
+    for _ in range(2):
+        challenge = stack.respond(challenge, "000000")
+        steps.append(challenge)
+    with pytest.raises(ClientError) as ended:
+        stack.respond(challenge, "000000")
+    told = ended.value.response["Error"]
+    seen = [dict(step["ChallengeParameters"]) for step in steps]
+    for parameters in seen:
+        assert UUID(parameters.pop("USERNAME"))
+        assert time.time() < int(parameters.pop("expires_at")) <= time.time() + 300
+        assert 0 <= int(parameters.pop("retry_after_seconds")) <= 30
+    return [*seen, {"code": told["Code"], "message": told["Message"]}]
+
+
+def test_t15_user_who_does_not_exist_meets_what_a_known_one_meets(stack: Deployment) -> None:
+    """T15 and T41: from the first call to the last, and no answer signs in."""
+    unknown = new_address()
+    before = len(stack.mails_to("success@simulator.amazonses.com"))
+
+    assert played_to_the_end(stack, unknown) == played_to_the_end(stack, stack.new_user())
+
+    assert stack.mails_to(unknown) == []
+    assert len(stack.mails_to("success@simulator.amazonses.com")) == before + 1
+    challenge = stack.initiate(unknown)
+    code = stack.code_mailed_to("success@simulator.amazonses.com")
+    assert "AuthenticationResult" not in stack.respond(challenge, code)
+
+
+def test_t09_trigger_that_cognito_repeats_mails_once(stack: Deployment) -> None:
+    """T09: the mail is slow, so Cognito calls Create again, twice, while the first call runs."""
+    address = stack.new_user()
+    slow_mail = {"operation": "SendEmail", "fault": "delay", "seconds": 0.9}
+    stack.switch(trigger_seconds=0.4, faults=[slow_mail])
+    try:
+        challenge = stack.initiate(address)
+    finally:
+        stack.switch()
+
+    wait_until(lambda: stack.mails_to(address) != [])
+    assert "AuthenticationResult" in stack.respond(challenge, stack.code_mailed_to(address))
+    wait_until(lambda: stack.ledger_item(address)["delivery"] == {"S": "sent"})
+    assert len(stack.mails_to(address)) == 1
+
+
+@pytest.mark.parametrize(
+    ("operation", "call", "told"),
+    [
+        ("UpdateItem", 1, "AUTH_SERVICE_ERROR"),
+        ("UpdateItem", 2, "AUTH_SERVICE_ERROR"),
+        ("SendEmail", 1, "ERR_EMAIL_DELIVERY_FAILED"),
+    ],
+)
+@pytest.mark.parametrize("fault", ["lose", "lose_answer", "throttle"])
+def test_t44_call_that_fails_is_told_by_a_fixed_text_and_the_next_try_signs_in(
+    stack: Deployment, operation: str, call: int, told: str, fault: str
+) -> None:
+    """T44: a failed call still ends a sign-in, and stands in nobody's way after it."""
+    address = stack.new_user()
+    stack.switch(faults=[{"operation": operation, "fault": fault, "calls": [call]}])
+    try:
+        with pytest.raises(ClientError) as failed:
+            stack.initiate(address)
+    finally:
+        stack.switch()
+    assert failed.value.response["Error"]["Code"] == "UserLambdaValidationException"
+    assert failed.value.response["Error"]["Message"].endswith(f"failed with error {told}.")
+
+    stack.age_ledger(address, 31)
+    challenge = stack.initiate(address)
+    assert "AuthenticationResult" in stack.respond(challenge, stack.code_mailed_to(address))

@@ -1,4 +1,4 @@
-"""Stand-ins for AWS that behave as AWS does where MiniStack is kinder."""
+"""Stand-ins for AWS where a test starts nothing: a user pool, its key and its tokens."""
 
 import json
 import re

@@ -333,10 +333,7 @@ def test_t28_two_authorization_headers_open_nobody_elses_record(
 
 
 def test_t29_refresh_from_two_tabs_and_none_after_revoke(stack: Deployment, agent_url: str) -> None:
-    """T29: both tabs stay signed in; once revoked, no tab gets a new token.
-
-    MiniStack does not rotate: on AWS the second tab's refresh works for the grace period only.
-    """
+    """T29: both tabs stay signed in; once revoked, no tab gets a new token."""
     member = Member(stack, agent_url)
     tabs, client = stack.client("cognito-idp"), stack.outputs["UserPoolClientId"]
 

@@ -11,6 +11,7 @@ from botocore.exceptions import ClientError
 
 from tests.support.deployment import new_address
 from tests.support.scripted_pool import RIGHT, ScriptedPool, refusal, refusal_by_rule
+from tests.support.triggers import saved_event
 
 ENDED = "NotAuthorizedException: Incorrect username or password."
 BAD_OUTPUT = "InvalidLambdaResponseException: Unrecognizable lambda output"
@@ -183,6 +184,35 @@ def test_metadata_reaches_the_triggers_with_an_answer_alone(
     answer = {"from": "answer"}
     assert metadata(strict) == [[{}, answer], [{}, answer], [answer]]
     assert metadata(bare)[1][0] == {"from": "initiate"}, "the rule can go"
+
+
+def shape(value: Any) -> Any:
+    """Return the names in an event, without what a pool's own triggers and users fill in."""
+    if not isinstance(value, dict):
+        return None
+    own = {"userAttributes", "privateChallengeParameters", "session"}
+    return {name: name if name in own else shape(part) for name, part in value.items()}
+
+
+def test_events_have_the_fields_of_those_for_the_console(strict: ScriptedPool) -> None:
+    for name in (strict.new_user(), new_address()):
+        strict.answer(strict.initiate(name), "wrong")
+
+    for trigger, saved in {
+        "DefineAuth": ["define_first_round", "define_after_wrong_answer"],
+        "CreateAuth": ["create_first_round", "create_later_round"],
+        "VerifyAuth": ["verify_wrong_answer"],
+    }.items():
+        somebody, nobody = saved, [f"{trigger[:6].lower()}_user_not_found"]
+        played = strict.events(trigger)
+        names = [*somebody, *nobody * len(saved)]
+        assert list(map(shape, played)) == [shape(saved_event(each)) for each in names]
+        for event, name in zip(played, names, strict=True):
+            rounds = event["request"].get("session", [])
+            told = saved_event(name)["request"].get("session", [])
+            assert {*map(frozenset, rounds)} >= {*map(frozenset, told)}
+        user = played[0]["request"]["userAttributes"]
+        assert user.keys() == saved_event(saved[0])["request"]["userAttributes"].keys()
 
 
 def test_slow_trigger_is_called_again_while_the_first_call_runs(
