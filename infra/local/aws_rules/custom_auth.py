@@ -4,6 +4,7 @@ It takes the place of MiniStack's own `CUSTOM_AUTH`. Left out, as no client of o
 a flow that goes on with `PASSWORD_VERIFIER`, and clients with a secret.
 """
 
+import asyncio
 import hashlib
 import hmac
 import secrets
@@ -29,11 +30,11 @@ class SignIn:
     """One sign-in between two calls.
 
     Attributes:
-        client_id: Through which app client.
+        client: Through which app client.
         username: The user's, or a made-up one.
-        rounds: What triggers see as `session`.
-        public: What the caller may know of the round that waits for its answer.
-        private: What Verify alone sees of it.
+        rounds: What triggers see as `session`: the answered challenges, the first one first.
+        private: Of the challenge that waits for its answer, what Verify alone sees.
+        metadata: Of that challenge, what goes into `rounds`.
         ends_at: When the session string does, on the clock.
     """
 
@@ -114,7 +115,7 @@ class CustomAuth:
         if step.get("failAuthentication"):
             raise not_authorized()
         if step.get("issueTokens"):
-            return tokens_for(sign_in, metadata)
+            return await tokens_for(sign_in, metadata)
         if step.get("challengeName") != CUSTOM_CHALLENGE:
             raise Refused("InvalidLambdaResponseException", "Unrecognizable lambda output")
         asked = event(
@@ -238,7 +239,7 @@ def after(sign_in: SignIn, challenge_name: str, *, correct: bool) -> SignIn:
     return replace(sign_in, rounds=(*sign_in.rounds, done), private=None, metadata=None)
 
 
-def tokens_for(sign_in: SignIn, metadata: Mapping[str, str]) -> Answer:
+async def tokens_for(sign_in: SignIn, metadata: Mapping[str, str]) -> Answer:
     """Issue the tokens; to nobody but a user who exists and is enabled now.
 
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-lambda-define-auth-challenge.html
@@ -246,7 +247,10 @@ def tokens_for(sign_in: SignIn, metadata: Mapping[str, str]) -> Answer:
     user = user_of(sign_in)
     if not user or not user["Enabled"]:
         raise not_authorized()
-    tokens = pools.issue_tokens(sign_in.pool, sign_in.client, user, metadata)
+    # In a thread: a pool's trigger for tokens would call back into this event loop.
+    tokens = await asyncio.to_thread(
+        pools.issue_tokens, sign_in.pool, sign_in.client, user, metadata
+    )
     return answer({"AuthenticationResult": tokens, "ChallengeParameters": {}})
 
 
