@@ -305,7 +305,7 @@ def test_t15_user_who_does_not_exist_meets_what_a_known_one_meets(stack: Deploym
 def test_t09_trigger_that_cognito_repeats_mails_once(stack: Deployment) -> None:
     """T09: the mail is slow, so Cognito calls Create again, twice, while the first call runs."""
     address = stack.new_user()
-    slow_mail = {"operation": "SendEmail", "fault": "delay", "seconds": 0.9}
+    slow_mail = {"service": "sesv2", "fault": "delay", "seconds": 0.9}
     stack.switch(trigger_seconds=0.4, faults=[slow_mail])
     try:
         challenge = stack.initiate(address)
@@ -319,20 +319,20 @@ def test_t09_trigger_that_cognito_repeats_mails_once(stack: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
-    ("operation", "call", "told"),
+    ("service", "call", "told"),
     [
-        ("UpdateItem", 1, "AUTH_SERVICE_ERROR"),
-        ("UpdateItem", 2, "AUTH_SERVICE_ERROR"),
-        ("SendEmail", 1, "ERR_EMAIL_DELIVERY_FAILED"),
+        ("dynamodb", 1, "AUTH_SERVICE_ERROR"),
+        ("dynamodb", 2, "AUTH_SERVICE_ERROR"),
+        ("sesv2", 1, "ERR_EMAIL_DELIVERY_FAILED"),
     ],
 )
 @pytest.mark.parametrize("fault", ["lose", "lose_answer", "throttle"])
 def test_t44_call_that_fails_is_told_by_a_fixed_text_and_the_next_try_signs_in(
-    stack: Deployment, operation: str, call: int, told: str, fault: str
+    stack: Deployment, service: str, call: int, told: str, fault: str
 ) -> None:
     """T44: a failed call still ends a sign-in, and stands in nobody's way after it."""
     address = stack.new_user()
-    stack.switch(faults=[{"operation": operation, "fault": fault, "calls": [call]}])
+    stack.switch(faults=[{"service": service, "fault": fault, "calls": [call]}])
     try:
         with pytest.raises(ClientError) as failed:
             stack.initiate(address)

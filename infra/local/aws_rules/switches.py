@@ -17,7 +17,7 @@ PATH = "/_aws_rules"
 
 type Fault = Literal["lose", "lose_answer", "delay", "throttle", "conflict"]
 
-# Each service's own words: the error's name and status.
+# Each service's own words: the error's name and status. Those with XML, as STS, are left out.
 _THROTTLED = {
     "cognito-idp": ("TooManyRequestsException", 400),
     "dynamodb": ("ThrottlingException", 400),
@@ -33,25 +33,27 @@ type Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 @dataclass(kw_only=True)
 class Plan:
-    """What happens to some calls of one operation.
+    """What happens to some calls of a service.
 
     Attributes:
-        operation: Such as `SendEmail`.
+        service: As MiniStack names it, such as `dynamodb`; of `sesv2` its own name.
+        operation: Such as `SendEmail`; all by default. Known of services with JSON, and of SES.
         calls: Which ones, counted from 1 since the switch was set; all by default.
         fault: `lose` the call, or its answer alone, `delay` it, `throttle` it, or have it
             `conflict` with a transaction.
         seconds: How long a delay is.
     """
 
-    operation: str
+    service: str
     fault: Fault
+    operation: str | None = None
     calls: list[int] | None = None
     seconds: float = 0
     seen: int = field(default=0, init=False)
 
-    def meets(self, operation: str) -> bool:
+    def meets(self, call: Call) -> bool:
         """Count a call of the operation; tell whether it is one of those."""
-        if operation != self.operation:
+        if call.service != self.service or self.operation not in (None, call.operation):
             return False
         self.seen += 1
         return self.calls is None or self.seen in self.calls
@@ -82,7 +84,7 @@ current = Switches()
 async def faults(call: Call, carry_on: Service) -> Answer:
     """Lose, delay or refuse the calls that are to fail."""
     switches = current
-    plans = [plan for plan in switches.faults if plan.meets(call.operation)]
+    plans = [plan for plan in switches.faults if plan.meets(call)]
     for plan in plans:
         match plan.fault:
             case "delay":
@@ -91,7 +93,7 @@ async def faults(call: Call, carry_on: Service) -> Answer:
                 await switches.set_anew.wait()
                 raise _lost()
             case "throttle":
-                code, status = _THROTTLED[call.service]
+                code, status = _THROTTLED.get(call.service, _THROTTLED["dynamodb"])
                 raise Refused(code, "Rate exceeded", status)
             case "conflict":
                 raise Refused(

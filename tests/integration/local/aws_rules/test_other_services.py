@@ -143,13 +143,13 @@ def test_mails_beyond_the_accounts_rate_are_refused(both: tuple[Deployment, Depl
     [
         (
             "dynamodb",
-            "GetItem",
+            "get_item",
             {"TableName": "rules", "Key": {"id": {"S": "x"}}},
             "ThrottlingException",
         ),
-        ("secretsmanager", "ListSecrets", {}, "ThrottlingException"),
-        ("cognito-idp", "ListUserPools", {"MaxResults": 1}, "TooManyRequestsException"),
-        ("lambda", "", {}, "TooManyRequestsException"),
+        ("secretsmanager", "list_secrets", {}, "ThrottlingException"),
+        ("cognito-idp", "list_user_pools", {"MaxResults": 1}, "TooManyRequestsException"),
+        ("lambda", "list_functions", {}, "TooManyRequestsException"),
     ],
 )
 def test_nth_call_is_throttled_in_the_services_own_words(
@@ -160,11 +160,8 @@ def test_nth_call_is_throttled_in_the_services_own_words(
     code: str,
 ) -> None:
     strict, _ = both
-    strict.switch(faults=[{"operation": operation, "calls": [2], "fault": "throttle"}])
-    aws = client(strict, service)
-    names = {"GetItem": "get_item", "ListSecrets": "list_secrets"}
-    names |= {"ListUserPools": "list_user_pools", "": "list_functions"}
-    method = getattr(aws, names[operation])
+    strict.switch(faults=[{"service": service, "calls": [2], "fault": "throttle"}])
+    method = getattr(client(strict, service), operation)
 
     method(**call)
     with pytest.raises(ClientError) as refused:
@@ -180,8 +177,9 @@ def test_call_is_lost_before_or_after_it_is_carried_out(
     strict, _ = both
     hasty = client(strict, "dynamodb", read_seconds=0.5)
     item = new_address()
+    update_item = {"service": "dynamodb", "operation": "UpdateItem"}
     for fault, done in (("lose", 0), ("lose_answer", 1)):
-        strict.switch(faults=[{"operation": "UpdateItem", "calls": [1], "fault": fault}])
+        strict.switch(faults=[update_item | {"calls": [1], "fault": fault}])
         with pytest.raises(ReadTimeoutError):
             hasty.update_item(**update(item))
         found = hasty.get_item(TableName="rules", Key={"id": {"S": item}}).get("Item", {})
@@ -190,7 +188,9 @@ def test_call_is_lost_before_or_after_it_is_carried_out(
 
 def test_call_is_delayed_and_then_carried_out(both: tuple[Deployment, Deployment]) -> None:
     strict, _ = both
-    strict.switch(faults=[{"operation": "UpdateItem", "fault": "delay", "seconds": 1}])
+    strict.switch(
+        faults=[{"service": "dynamodb", "operation": "UpdateItem", "fault": "delay", "seconds": 1}]
+    )
 
     with pytest.raises(ReadTimeoutError):
         client(strict, "dynamodb", read_seconds=0.3).update_item(**update())
@@ -200,8 +200,8 @@ def test_call_is_delayed_and_then_carried_out(both: tuple[Deployment, Deployment
 @pytest.mark.parametrize(
     "switches",
     [
-        {"faults": [{"operation": "UpdateItem", "fault": "explode"}]},
-        {"faults": [{"operation": "UpdateItem"}]},
+        {"faults": [{"service": "dynamodb", "operation": "UpdateItem", "fault": "explode"}]},
+        {"faults": [{"service": "dynamodb", "operation": "UpdateItem"}]},
         {"mails_a_second": 5},
         [],
     ],
