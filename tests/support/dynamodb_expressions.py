@@ -39,10 +39,12 @@ def holds(condition: str, item: Item, values: Item) -> bool:
 
 def updated(update: str, item: Item, values: Item) -> Item:
     """Return what an update expression makes of an item; right sides read the old values."""
-    new = {name: operand(item, values) for name, operand in _update(update)}
+    steps, removed = _update(update)
+    new = {name: operand(item, values) for name, operand in steps}
     if None in new.values():
         raise NotUnderstood(f"an attribute that does not exist in the item: {update}")
-    return item | {name: value for name, value in new.items() if value is not None}
+    written = item | {name: value for name, value in new.items() if value is not None}
+    return {name: value for name, value in written.items() if name not in removed}
 
 
 def check_values(expressions: list[str], values: Item) -> None:
@@ -73,16 +75,20 @@ def _condition(text: str) -> Test:
 
 
 @cache
-def _update(text: str) -> list[tuple[str, Operand]]:
+def _update(text: str) -> tuple[list[tuple[str, Operand]], list[str]]:
     parser = _Parser(_tokens(text))
     parser.expect("SET")
     steps = [parser.assignment()]
     while parser.take(","):
         steps.append(parser.assignment())
+    removed = [parser.name()] if parser.take("REMOVE") else []
+    while removed and parser.take(","):
+        removed.append(parser.name())
     parser.expect("")
-    if len({name for name, _ in steps}) != len(steps):
+    names = [name for name, _ in steps] + removed
+    if len(set(names)) != len(names):
         raise NotUnderstood(f"two paths overlap: {text}")
-    return steps
+    return steps, removed
 
 
 class _Parser:
