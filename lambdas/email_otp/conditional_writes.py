@@ -1,19 +1,12 @@
 """How a rule of the ledger is tried: one conditional write, which DynamoDB makes or refuses."""
 
-import random
 import re
-import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ConnectionClosedError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-
-_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Longest pauses before each new try: enough for 20 sends at once, 1.6 s at worst."""
-_REFUSED = "ConditionalCheckFailed"
 
 type Item = dict[str, Any]
 """An item's attributes: whole numbers and texts."""
@@ -50,33 +43,25 @@ class Table:
             "UpdateExpression": update,
             "ConditionExpression": condition,
             "ExpressionAttributeValues": {f":{name}": _typed(values[name]) for name in names},
+            "ReturnValues": "ALL_OLD",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def make(self, write: Write) -> Item | None:
-        """Make a write; return None if it was made, else the item that refused it."""
-        try:
-            _until_decided(lambda: self._client.update_item(**write))
-        except self._client.exceptions.ConditionalCheckFailedException as refused:
-            return _plain(refused.response.get("Item", {}))
-        return None
+    def make(self, write: Write) -> tuple[bool, Item]:
+        """Make a write; return whether it was made, and the item it met ({} if there was none).
 
-    def make_both(self, first: Write, second: Write) -> Item | None:
-        """Make two writes or neither; return None if they were made, else the first one's item."""
-        updates: Any = [{"Update": first}, {"Update": second}]
+        A connection kept from an earlier call may have died while the function was frozen, so a
+        closed one is tried again: a write here may be made twice.
+        Source: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
+        """
         try:
-            _until_decided(lambda: self._client.transact_write_items(TransactItems=updates))
-        except self._client.exceptions.TransactionCanceledException as canceled:
-            refused, refused_beside = canceled.response["CancellationReasons"]
-            if refused["Code"] == _REFUSED:
-                return _plain(refused.get("Item", {}))
-            if refused_beside["Code"] == _REFUSED:
-                item = self._client.get_item(
-                    TableName=self._name, Key=first["Key"], ConsistentRead=True
-                )
-                return _plain(item.get("Item", {}))
-            raise
-        return None
+            try:
+                made = self._client.update_item(**write)
+            except ConnectionClosedError:
+                made = self._client.update_item(**write)
+        except self._client.exceptions.ConditionalCheckFailedException as refused:
+            return False, _plain(refused.response.get("Item", {}))
+        return True, _plain(made.get("Attributes", {}))
 
 
 def _typed(value: int | str) -> dict[str, str]:
@@ -85,34 +70,3 @@ def _typed(value: int | str) -> dict[str, str]:
 
 def _plain(item: Any) -> Item:
     return {name: int(typed["N"]) if "N" in typed else typed["S"] for name, typed in item.items()}
-
-
-def _until_decided(write: Callable[[], object]) -> None:
-    """Try a write until it is made or refused; every write here may be made twice.
-
-    DynamoDB does not queue on an item in a transaction, the loser starts over:
-    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-conflict-handling
-    A connection kept from an earlier call may have died while the function was frozen:
-    https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
-    """
-    for pause_seconds in _PAUSES_SECONDS:
-        try:
-            write()
-        except ConnectionClosedError:
-            continue
-        except ClientError as error:
-            if not _is_conflict(error):
-                raise
-        else:
-            return
-        time.sleep(random.uniform(0, pause_seconds))  # noqa: S311
-    write()
-
-
-def _is_conflict(error: ClientError) -> bool:
-    """Tell whether only another transaction stood in the way, so that nothing was decided."""
-    if error.response["Error"]["Code"] == "TransactionConflictException":
-        return True
-    reasons: Any = error.response.get("CancellationReasons", [])
-    codes = {reason["Code"] for reason in reasons}
-    return "TransactionConflict" in codes and _REFUSED not in codes

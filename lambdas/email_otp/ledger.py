@@ -19,7 +19,20 @@ Attributes of a user's item, times in epoch seconds:
     done_by, done_at  the answer that was redeemed last
     expires_at        DynamoDB's TTL, past every window below
 
-A pool's hour has `sends` and `expires_at`.
+A pool's hour has `sends`, the mails begun in it, and `expires_at`.
+
+A first round writes its send into the user's item, which decides the user's own limits, and then
+takes the mail from its hour. Two writes and no transaction: single writes queue for the hour's
+item, transactions on an item that everybody writes refuse most callers. Between the two the state
+is `sending`, as while the mail is on its way, and a repeat joins the code. Then:
+
+- the hour is full: the user's item is put back as it was, so it knows of no code that was never
+  mailed, and its limits have lost nothing;
+- the count fails: `failed`, no mail;
+- the function dies: a repeat that finds `sending` 4 s later takes the mail over.
+
+A repeat that takes a mail over takes another one from the hour, since the first may not have been
+counted. So the hour may count a mail too many, and never one too few.
 """
 
 import time
@@ -40,6 +53,7 @@ QUIET_SECONDS = 10 * 60
 """After this long without a mail one more may always be sent."""
 WRONG_ANSWERS, WRONG_ANSWERS_SECONDS = 10, 20 * 24 * 3600
 MAILS_PER_CHALLENGE = 3
+"""One send is never more mails than these, however often repeats take its mail over."""
 SENDING_SECONDS = 4
 """A mail still in state `sending` after this long was lost half-way."""
 REPEAT_SECONDS = 15
@@ -106,6 +120,12 @@ _SEND = (
 )
 _SEND_FOR_STACK = "SET sends=if_not_exists(sends,:zero)+:one, expires_at=:expires_at"
 _MAY_SEND_FOR_STACK = "attribute_not_exists(sends) OR sends<:max_sends"
+_WRITTEN_BY_SEND = [
+    *(f"s{i}" for i in range(DAILY_SENDS)),
+    *("challenge_id", "issued_at", "digits", "max_attempts", "key_version", "address_digest"),
+    *("delivery", "mails", "mailed_at"),
+]
+_MAY_GIVE_BACK = "challenge_id=:id AND mails=:one"
 _CLAIM = "SET delivery=:sending, mailed_at=:now, mails=mails+:one"
 _DELIVERED = "SET delivery=:delivery"
 _SAME_MAIL = "challenge_id=:id AND mails=:mails"
@@ -187,22 +207,28 @@ class Ledger:
         """
         # Use one second for every check: otherwise a limit that ends in between is missed.
         now = challenge.issued_at
-        for_stack = self._write(
-            f"stack#{user_pool_id}#{now // _HOUR_SECONDS}",
-            _SEND_FOR_STACK,
-            _MAY_SEND_FOR_STACK,
-            now,
-            max_sends=max_sends_per_hour,
-        )
-        item = self._send(user_key, challenge, SEND_WAIT & SHORT_CODE_WAIT, for_stack)
-        if item and SHORT_CODE_WAIT.ends_at(item) > now:
+        made, item = self._send(user_key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
+        if not made and SHORT_CODE_WAIT.ends_at(item) > now:
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
-            item = self._send(user_key, challenge, SEND_WAIT, for_stack)
+            made, item = self._send(user_key, challenge, SEND_WAIT)
         # If DynamoDB's answer got lost, the retry is refused by our own send: the item then
         # names this challenge.
-        if item is None or item.get("challenge_id") == challenge.id:
-            return Reserved(challenge, mails=1)
-        return self._join(user_key, item, now, went_to_same_address)
+        outcome: Reserved | Joined | Throttled
+        if made or item.get("challenge_id") == challenge.id:
+            outcome = Reserved(challenge, mails=1)
+        else:
+            outcome = self._join(user_key, item, now, went_to_same_address)
+        if not isinstance(outcome, Reserved) or self._send_for_stack(
+            user_key, outcome, user_pool_id, now, max_sends_per_hour
+        ):
+            return outcome
+        if made:
+            self._give_back(user_key, challenge, item)
+        else:
+            # What the item was before is not known, nor whether this code was ever mailed.
+            self.delivered(user_key, outcome, sent=False)
+            item = {}
+        return self._join(user_key, item, now, went_to_same_address, hour_is_full=True)
 
     def delivered(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
         """Write how the mail went, unless another one has been begun since.
@@ -234,7 +260,8 @@ class Ledger:
             Whether it was counted. If not, no answer was judged.
         """
         write = self._write(user_key, _COUNT, _live(challenge), self.now(), challenge)
-        return self._table.make(write) is None
+        counted, _ = self._table.make(write)
+        return counted
 
     def redeem(self, user_key: str, challenge: Challenge, answer_digest: str) -> bool:
         """Use up the code, and every other one that is out.
@@ -250,15 +277,16 @@ class Ledger:
         """
         now, live = self.now(), _live(challenge)
         write = self._write(user_key, _REDEEM, live, now, challenge, answer=answer_digest)
-        item = self._table.make(write)
-        return item is None or (
+        redeemed, item = self._table.make(write)
+        return redeemed or (
             item.get("done_by") == answer_digest and item["done_at"] > now - REPEAT_SECONDS
         )
 
     def has_redeemed(self, user_key: str, answer_digest: str) -> bool:
         """Tell whether this answer used its code up within the last 15 s; change nothing."""
         write = self._write(user_key, _UNCHANGED, _HAS_REDEEMED, self.now(), answer=answer_digest)
-        return self._table.make(write) is None
+        has_redeemed, _ = self._table.make(write)
+        return has_redeemed
 
     def _write(
         self,
@@ -273,12 +301,39 @@ class Ledger:
         values |= {"expires_at": now + _EXPIRY_SECONDS} | (asdict(challenge) if challenge else {})
         return self._table.write(key, update, condition, now=now, **values)
 
-    def _send(
-        self, user_key: str, challenge: Challenge, wait: Wait, for_stack: Write
-    ) -> Item | None:
-        """Try the send; return None if it is reserved, else the user's item."""
+    def _send(self, user_key: str, challenge: Challenge, wait: Wait) -> tuple[bool, Item]:
+        """Try the send; return whether it was made, and the user's item before it."""
         send = self._write(user_key, _SEND, wait.is_over, challenge.issued_at, challenge)
-        return self._table.make_both(send, for_stack)
+        return self._table.make(send)
+
+    def _send_for_stack(
+        self, user_key: str, reserved: Reserved, user_pool_id: str, now: int, max_sends: int
+    ) -> bool:
+        """Take the mail from the stack's hour; return False if that has none left."""
+        hour = f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"
+        send = self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
+        try:
+            counted, _ = self._table.make(send)
+        except Exception:
+            self.delivered(user_key, reserved, sent=False)
+            raise
+        return counted
+
+    def _give_back(self, user_key: str, challenge: Challenge, before: Item) -> None:
+        """Put back what a send wrote over, unless a repeat has taken its mail over.
+
+        The time of the last send goes back too, although it keeps a user's codes apart: it may,
+        since the next one that is mailed is of a later hour.
+        """
+        kept = [f"{name}=:{name}" for name in _WRITTEN_BY_SEND if name in before]
+        gone = [name for name in _WRITTEN_BY_SEND if name not in before]
+        update = f"SET {', '.join(['expires_at=:expires_at', *kept])}"
+        if gone:
+            update += f" REMOVE {', '.join(gone)}"
+        now = challenge.issued_at
+        self._table.make(
+            self._write(user_key, update, _MAY_GIVE_BACK, now, id=challenge.id, **before)
+        )
 
     def _join(
         self,
@@ -286,10 +341,11 @@ class Ledger:
         item: Item,
         now: int,
         went_to_same_address: Callable[[Challenge], bool],
+        *,
+        hour_is_full: bool = False,
     ) -> Reserved | Joined | Throttled:
         retry_after_seconds = SEND_WAIT.ends_at(item) - now
-        if retry_after_seconds <= 0:
-            # Only the stack's hour is full.
+        if hour_is_full:
             retry_after_seconds = _HOUR_SECONDS - now % _HOUR_SECONDS
         challenge = _last_challenge(item)
         if not (
@@ -303,10 +359,11 @@ class Ledger:
         lost = item["delivery"] == "sending" and item["mailed_at"] <= now - SENDING_SECONDS
         if item["delivery"] == "failed" or lost:
             mails = item["mails"]
-            if mails >= MAILS_PER_CHALLENGE:
+            if hour_is_full or mails >= MAILS_PER_CHALLENGE:
                 return Throttled(retry_after_seconds)
             claim = self._write(user_key, _CLAIM, _MAY_CLAIM, now, challenge, mails=mails)
-            if self._table.make(claim) is None:
+            claimed, _ = self._table.make(claim)
+            if claimed:
                 return Reserved(challenge, mails + 1)
         return Joined(challenge, retry_after_seconds)
 

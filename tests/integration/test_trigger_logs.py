@@ -34,13 +34,16 @@ for guest in (ADA, BOB, NOBODY):
     secrets.append(code)
 clock.now += 60
 aws.faults["AdminUpdateUserAttributes"] = aws_stand_in.refuse("AliasExistsException")
-aws.faults["UpdateItem"] = aws_stand_in.refuse("ThrottlingException")
+throttled = {"UpdateItem": aws_stand_in.refuse("ThrottlingException")}
+aws.after["SendEmail"] = lambda: aws.faults.update(throttled)
 unnoted = lambdas.create(ADA.first_round())
 del aws.faults["UpdateItem"]
 secrets.append(aws.mails[-1].code)
 assert lambdas.verify(ADA.answer(unnoted, aws.mails[-1].code))
-aws.faults["SendEmail"] = aws_stand_in.refuse("MessageRejected")
-aws.faults["UpdateItem"] = aws_stand_in.refuse("ThrottlingException")
+def refuse_and_throttle():
+    aws.faults.update(throttled)
+    aws_stand_in.refuse("MessageRejected")()
+aws.faults["SendEmail"] = refuse_and_throttle
 clock.now += 60
 for call in (lambda: lambdas.create(ADA.first_round()), lambda: lambdas.verify(
     BOB.answer(created, "0")), lambda: lambdas.define({"request": "canary-event"})):

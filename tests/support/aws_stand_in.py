@@ -24,6 +24,8 @@ from tests.support.dynamodb_expressions import (
 
 TABLE = "ledger"
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:code-key"
+COUNT_MAIL = "UpdateItem of the hour"
+"""How the calls and faults below name the `UpdateItem` that takes a mail from the stack's hour."""
 FIRST_KEY_VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"
 FIRST_KEY = "example-key-not-a-secret"
 
@@ -93,19 +95,14 @@ class StandIn:
             Refusal: The service refuses it.
             NotUnderstood: A test made the triggers call what this does not know.
         """
+        if request.get("Key", {}).get("sub", {}).get("S", "").startswith("stack#"):
+            operation = COUNT_MAIL
         self.calls.append(operation)
         if fault := self.faults.get(operation):
             fault()
         match operation:
-            case "UpdateItem":
+            case _ if operation in ("UpdateItem", COUNT_MAIL):
                 reply = self._update_item(request)
-            case "TransactWriteItems":
-                reply = self._transact_write_items(request)
-            case "GetItem":
-                if not request.get("ConsistentRead"):
-                    raise NotUnderstood("a read that may be outdated")
-                item = self.items.get(request["Key"]["sub"]["S"])
-                reply = {"Item": item} if item else {}
             case "SendEmail":
                 reply = self._send_email(request)
             case "GetSecretValue":
@@ -120,47 +117,19 @@ class StandIn:
         return reply
 
     def _update_item(self, update: dict[str, Any]) -> dict[str, Any]:
-        old = self._refusing_item(update)
-        if old is None:
-            self._write(update)
-            return {}
-        more = {"Item": old} if old and _wants_old(update) else {}
-        raise Refusal("ConditionalCheckFailedException", more=more)
-
-    def _transact_write_items(self, request: dict[str, Any]) -> dict[str, Any]:
-        updates = [each["Update"] for each in request["TransactItems"]]
-        reasons: list[dict[str, Any]] = []
-        for update in updates:
-            old = self._refusing_item(update)
-            reason: dict[str, Any] = {"Code": "None"}
-            if old is not None:
-                reason = {
-                    "Code": "ConditionalCheckFailed",
-                    "Message": "The conditional request failed",
-                }
-                if old and _wants_old(update):
-                    reason["Item"] = old
-            reasons.append(reason)
-        if any(reason["Code"] != "None" for reason in reasons):
-            raise Refusal("TransactionCanceledException", more={"CancellationReasons": reasons})
-        for update in updates:
-            self._write(update)
-        return {}
-
-    def _refusing_item(self, update: dict[str, Any]) -> Item | None:
         if update["TableName"] != TABLE:
             raise NotUnderstood(update["TableName"])
+        values = update["ExpressionAttributeValues"]
         expressions = [update["UpdateExpression"], update["ConditionExpression"]]
-        check_values(expressions, update["ExpressionAttributeValues"])
-        old = self.items.get(update["Key"]["sub"]["S"], {})
-        allowed = holds(update["ConditionExpression"], old, update["ExpressionAttributeValues"])
-        return None if allowed else old
-
-    def _write(self, update: dict[str, Any]) -> None:
+        check_values(expressions, values)
         key: Item = update["Key"]
-        old = self.items.get(key["sub"]["S"], key)
-        new = updated(update["UpdateExpression"], old, update["ExpressionAttributeValues"])
-        self.items[key["sub"]["S"]] = new
+        old = self.items.get(key["sub"]["S"], {})
+        if not holds(update["ConditionExpression"], old, values):
+            wants_old = update.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+            more = {"Item": old} if old and wants_old else {}
+            raise Refusal("ConditionalCheckFailedException", more=more)
+        self.items[key["sub"]["S"]] = updated(update["UpdateExpression"], old or key, values)
+        return {"Attributes": old} if old and update.get("ReturnValues") == "ALL_OLD" else {}
 
     def _send_email(self, request: dict[str, Any]) -> dict[str, Any]:
         simple = request["Content"]["Simple"]
@@ -261,7 +230,3 @@ def _bytes(request: AWSPreparedRequest) -> bytes:
     if not isinstance(request.body, bytes):
         raise NotUnderstood(f"a body of type {type(request.body).__name__}")
     return request.body
-
-
-def _wants_old(update: dict[str, Any]) -> bool:
-    return update.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"

@@ -12,7 +12,11 @@ MAX_SENDS_PER_HOUR = 14
 DAY = 24 * 3600
 
 type Delivery = Literal["sending", "sent", "failed"]
-type Step = Literal["new", "again", "join", "throttled"]
+type Step = Literal["new", "again", "join", "throttled", "died", "failed"]
+type Accident = Literal[
+    "send's answer lost", "count's answer lost", "count fails", "died before it"
+]
+"""What befalls the two writes of a mail; `it` is the count in the stack's hour."""
 
 
 @dataclass(eq=False)
@@ -34,6 +38,11 @@ class Code:
         """Return the first second in which it no longer works."""
         return self.issued_at + TTL_SECONDS
 
+    def was_lost(self, now: int) -> bool:
+        """Tell whether its mail has to be tried once more."""
+        half_way = self.delivery == "sending" and now - self.mailed_at >= 4
+        return half_way or self.delivery == "failed"
+
 
 @dataclass
 class Stack:
@@ -41,9 +50,12 @@ class Stack:
 
     sends: list[int] = field(default_factory=list)
 
-    def may_send(self, now: int) -> bool:
-        """Tell whether the clock's hour has a mail left."""
-        return sum(at // 3600 == now // 3600 for at in self.sends) < MAX_SENDS_PER_HOUR
+    def take(self, now: int) -> bool:
+        """Take a mail from the clock's hour, if it has one left."""
+        if sum(at // 3600 == now // 3600 for at in self.sends) == MAX_SENDS_PER_HOUR:
+            return False
+        self.sends.append(now)
+        return True
 
 
 @dataclass
@@ -72,8 +84,6 @@ class Person:
 
     def retry_after_seconds(self, now: int) -> int:
         """Return how long it is until the first second in which a mail may be sent."""
-        if self.may_send(now):
-            return 3600 - now % 3600
         return next(wait for wait in range(1, 601) if self.may_send(now + wait))
 
     def codes_are_long(self, now: int) -> bool:
@@ -88,27 +98,56 @@ class Person:
             and (code.digits == 10 or not self.codes_are_long(now))
         )
 
-    def first_round(self, address: str, now: int) -> tuple[Step, int]:
+    def first_round(
+        self, address: str, now: int, accident: Accident | None = None
+    ) -> tuple[Step, int]:
         """Begin a sign-in; return what it does, and its retry_after_seconds. `last` is its code."""
-        if self.may_send(now) and self.stack.may_send(now):
-            self.sends.append(now)
-            self.stack.sends.append(now)
-            digits, attempts = (10, 1) if self.codes_are_long(now) else (6, 3)
-            self.last = Code(now, address, digits, attempts, mailed_at=now)
-            return "new", 30
+        if not self.may_send(now):
+            return self._join(address, now, accident)
+        before = self.last
+        digits, attempts = (10, 1) if self.codes_are_long(now) else (6, 3)
+        self.sends.append(now)
+        self.last = Code(now, address, digits, attempts, mailed_at=now)
+        if step := self._count(self.last, now, accident):
+            return step, 30
+        wait = 3600 - now % 3600
+        if accident == "send's answer lost":
+            self.last.delivery = "failed"
+            return "throttled", wait
+        self.sends.pop()
+        self.last = before
+        joins = before and self._may_join(before, address, now) and not before.was_lost(now)
+        return "join" if joins else "throttled", wait
+
+    def _join(self, address: str, now: int, accident: Accident | None) -> tuple[Step, int]:
         wait = self.retry_after_seconds(now)
         code = self.last
-        if not code or not self.is_live(code, now) or code.address != address:
+        if not code or not self._may_join(code, address, now):
             return "throttled", wait
-        lost = code.delivery == "sending" and now - code.mailed_at >= 4
-        if not lost and code.delivery != "failed":
+        if not code.was_lost(now):
             return "join", wait
         if code.mails == 3:
             return "throttled", wait
         code.mails += 1
         code.mailed_at = now
         code.delivery = "sending"
-        return "again", 30
+        if step := self._count(code, now, accident):
+            return "again" if step == "new" else step, 30
+        code.delivery = "failed"
+        return "throttled", 3600 - now % 3600
+
+    def _may_join(self, code: Code, address: str, now: int) -> bool:
+        return self.is_live(code, now) and code.address == address
+
+    def _count(self, code: Code, now: int, accident: Accident | None) -> Step | None:
+        """Take a mail from the hour; None if there is none, or an accident took the last one."""
+        if accident == "died before it":
+            return "died"
+        if accident == "count fails":
+            code.delivery = "failed"
+            return "failed"
+        times = 2 if accident == "count's answer lost" else 1
+        return "new" if all(self.stack.take(now) for _ in range(times)) else None
 
     def answer(
         self, code: Code | None, text: str, address: str, call: str, now: int, *, known: bool

@@ -6,7 +6,7 @@ import pytest
 
 from lambdas.email_otp.challenge import UNANSWERABLE
 from lambdas.email_otp.errors import TriggerError
-from tests.support.aws_stand_in import Died, StandIn, refuse
+from tests.support.aws_stand_in import COUNT_MAIL, Died, StandIn, refuse
 from tests.support.clock import Clock
 from tests.support.triggers import (
     ADA,
@@ -21,7 +21,7 @@ from tests.support.triggers import (
     saved_event,
 )
 
-FIRST_ROUND_CALLS = ["TransactWriteItems", "SendEmail", "UpdateItem"]
+FIRST_ROUND_CALLS = ["UpdateItem", COUNT_MAIL, "SendEmail", "UpdateItem"]
 
 
 def _public(created: Event) -> dict[str, str]:
@@ -46,7 +46,7 @@ def test_first_round_mails_a_code_and_tells_what_its_caller_may_know(
     assert mail.code not in str(created)
 
 
-def test_first_round_costs_one_transaction_one_mail_and_one_write(
+def test_first_round_costs_two_writes_one_mail_and_one_write(
     lambdas: Lambdas, aws: StandIn
 ) -> None:
     """And one read of the key in the life of a process."""
@@ -119,6 +119,48 @@ def test_any_repeats_reply_takes_the_one_mailed_code(
         replies = [lambdas.create(ADA.first_round()) for _ in range(3)]
         [mail] = aws.mails
         assert lambdas.verify(ADA.answer(replies[kept], mail.code)) is True
+
+
+def test_repeat_between_the_two_writes_joins_the_mail_to_come(
+    lambdas: Lambdas, aws: StandIn
+) -> None:
+    """T09: the repeats run while the first has its send, and not yet its mail of the hour."""
+    beside: list[Event] = []
+
+    def repeat() -> None:
+        aws.faults.clear()
+        beside.extend(lambdas.create(ADA.first_round()) for _ in range(2))
+
+    aws.faults[COUNT_MAIL] = repeat
+    first = lambdas.create(ADA.first_round())
+    [mail] = aws.mails
+    assert [_public(reply)["status"] for reply in (first, *beside)] == ["sent"] * 3
+    assert aws.calls.count(COUNT_MAIL) == 1
+    assert lambdas.verify(ADA.answer(beside[1], mail.code)) is True
+
+
+def test_repeat_between_the_two_writes_of_a_full_hour_is_the_only_one_to_join(
+    clock: Clock, aws: StandIn
+) -> None:
+    """T09 and T10b: no mail, nothing left to join, and no answer to what was joined is right."""
+    lambdas = Lambdas(clock, max_sends_per_hour=1)
+    lambdas.create(BOB.first_round())
+    beside: list[Event] = []
+
+    def repeat() -> None:
+        aws.faults.clear()
+        beside.append(lambdas.create(ADA.first_round()))
+
+    aws.faults[COUNT_MAIL] = repeat
+    replies = [lambdas.create(ADA.first_round()) for _ in range(2)]
+    assert [_public(reply)["status"] for reply in replies] == ["throttled"] * 2
+    assert [_public(reply)["retry_after_seconds"] for reply in replies] == ["3600"] * 2
+    assert len(aws.mails) == 1
+    assert lambdas.verify(ADA.answer(beside[0], aws.mails[0].code)) is False
+    clock.now += 3600
+    created = lambdas.create(ADA.first_round())
+    [_, mail] = aws.mails
+    assert lambdas.verify(ADA.answer(created, mail.code)) is True
 
 
 def test_repeat_while_the_mail_is_on_its_way_joins_it(lambdas: Lambdas, aws: StandIn) -> None:
@@ -262,7 +304,7 @@ def test_retry_after_does_not_jump_when_the_cooldown_ends_meanwhile(
     def a_moment_passes() -> None:
         clock.now += 0.2
 
-    aws.faults["TransactWriteItems"] = a_moment_passes
+    aws.faults["UpdateItem"] = a_moment_passes
     assert _public(lambdas.create(ADA.first_round()))["retry_after_seconds"] == "1"
 
 

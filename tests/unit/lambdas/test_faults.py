@@ -1,4 +1,4 @@
-"""What AWS does badly: down, slow, throttled, in conflict. One fixed text, and fails closed."""
+"""What AWS does badly: down, slow, throttled. One fixed text, and fails closed."""
 
 import json
 import socket
@@ -18,9 +18,9 @@ from lambdas.email_otp.errors import TriggerError
 from lambdas.email_otp.issuing import Issuer
 from lambdas.email_otp.ledger import Ledger
 from lambdas.email_otp.mailer import Mailer
-from tests.support.aws_stand_in import SECRET_ARN, TABLE, Refusal, StandIn, refuse
+from tests.support.aws_stand_in import COUNT_MAIL, SECRET_ARN, TABLE, StandIn, refuse
 from tests.support.clock import Clock
-from tests.support.triggers import ADA, EVENTS_ISSUED_AT, SUB, Lambdas, aws_clients
+from tests.support.triggers import ADA, EVENTS_ISSUED_AT, Lambdas, aws_clients
 
 SERVICE = r"^AUTH_SERVICE_ERROR$"
 DELIVERY = r"^ERR_EMAIL_DELIVERY_FAILED$"
@@ -30,6 +30,11 @@ DEADLINE_SECONDS = 4
 def unreachable() -> None:
     """Fail as if nobody answered."""
     raise ConnectTimeoutError(endpoint_url="https://ada@example.com")
+
+
+def connection_closed() -> None:
+    """Fail as a kept connection does that died meanwhile."""
+    raise ConnectionClosedError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
 
 
 @pytest.fixture
@@ -138,9 +143,8 @@ class Slow:
         self._connected: set[str] = set()
         for operation, service in {
             "GetSecretValue": "secretsmanager",
-            "TransactWriteItems": "dynamodb",
             "UpdateItem": "dynamodb",
-            "GetItem": "dynamodb",
+            COUNT_MAIL: "dynamodb",
             "SendEmail": "ses",
             "AdminUpdateUserAttributes": "cognito",
         }.items():
@@ -220,9 +224,12 @@ def test_mail_that_would_be_late_is_not_begun(
     [
         ("GetSecretValue", "ResourceNotFoundException", SERVICE),
         ("GetSecretValue", "AccessDeniedException", SERVICE),
-        ("TransactWriteItems", "ThrottlingException", SERVICE),
-        ("TransactWriteItems", "ProvisionedThroughputExceededException", SERVICE),
-        ("TransactWriteItems", "InternalServerError", SERVICE),
+        ("UpdateItem", "ThrottlingException", SERVICE),
+        ("UpdateItem", "ProvisionedThroughputExceededException", SERVICE),
+        ("UpdateItem", "InternalServerError", SERVICE),
+        (COUNT_MAIL, "ThrottlingException", SERVICE),
+        (COUNT_MAIL, "ProvisionedThroughputExceededException", SERVICE),
+        (COUNT_MAIL, "InternalServerError", SERVICE),
         ("SendEmail", "MessageRejected", DELIVERY),
         ("SendEmail", "MailFromDomainNotVerifiedException", DELIVERY),
         ("SendEmail", "TooManyRequestsException", DELIVERY),
@@ -241,7 +248,7 @@ def test_create_tells_a_fixed_text_and_nothing_of_the_cause(
     assert aws.mails == []
 
 
-@pytest.mark.parametrize("operation", ["GetSecretValue", "TransactWriteItems", "SendEmail"])
+@pytest.mark.parametrize("operation", ["GetSecretValue", "UpdateItem", COUNT_MAIL, "SendEmail"])
 def test_create_tells_a_fixed_text_when_nobody_answers(
     lambdas: Lambdas, aws: StandIn, operation: str
 ) -> None:
@@ -276,87 +283,15 @@ def test_next_sign_in_after_a_fault_is_well(lambdas: Lambdas, aws: StandIn) -> N
 
 def test_mail_whose_record_fails_is_a_sent_mail(lambdas: Lambdas, aws: StandIn) -> None:
     """T12: the guest has the code, so the sign-in goes on."""
-    aws.faults["UpdateItem"] = refuse("ThrottlingException")
+
+    def unnoted() -> None:
+        aws.faults["UpdateItem"] = refuse("ThrottlingException")
+
+    aws.after["SendEmail"] = unnoted
     created = lambdas.create(ADA.first_round())
+    assert "UpdateItem" in aws.faults
     aws.faults.clear()
     assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
-
-
-def _conflicts(aws: StandIn, operation: str, times: int, refusal: Refusal) -> None:
-    left = [refusal] * times
-
-    def conflict() -> None:
-        if left:
-            raise left.pop()
-
-    aws.faults[operation] = conflict
-
-
-def _canceled(*codes: str) -> Refusal:
-    reasons = [{"Code": code} for code in codes]
-    return Refusal("TransactionCanceledException", more={"CancellationReasons": reasons})
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Collect the pauses between tries, which take no time here."""
-    slept: list[float] = []
-    monkeypatch.setattr("lambdas.email_otp.conditional_writes.time.sleep", slept.append)
-    return slept
-
-
-@pytest.mark.parametrize(
-    "codes", [("TransactionConflict", "None"), ("None", "TransactionConflict")]
-)
-def test_send_starts_over_after_a_conflict(
-    lambdas: Lambdas, aws: StandIn, pauses: list[float], codes: tuple[str, str]
-) -> None:
-    """AWS lets only one transaction at a time at an item; MiniStack queues them."""
-    _conflicts(aws, "TransactWriteItems", 3, _canceled(*codes))
-    lambdas.create(ADA.first_round())
-    assert len(aws.mails) == 1
-    assert len(pauses) == 3
-
-
-def test_refusal_beside_a_conflict_is_not_tried_again(
-    lambdas: Lambdas, aws: StandIn, pauses: list[float]
-) -> None:
-    """T10b: many send at once, and a guest's repeat joins their code without waiting for them."""
-    lambdas.create(ADA.first_round())
-    refusal = _canceled("ConditionalCheckFailed", "TransactionConflict")
-    refusal.more["CancellationReasons"][0]["Item"] = aws.items[SUB]
-    _conflicts(aws, "TransactWriteItems", 1, refusal)
-    created = lambdas.create(ADA.first_round())
-    assert created["publicChallengeParameters"]["status"] == "sent"
-    assert pauses == []
-
-
-def test_endless_conflicts_end_in_time(lambdas: Lambdas, aws: StandIn, pauses: list[float]) -> None:
-    conflict = _canceled("None", "TransactionConflict")
-    _conflicts(aws, "TransactWriteItems", 99, conflict)
-    with pytest.raises(TriggerError, match=SERVICE):
-        lambdas.create(ADA.first_round())
-    assert sum(pauses) < 2
-    assert len(pauses) == 5
-
-
-def test_other_reasons_to_cancel_are_not_tried_again(
-    lambdas: Lambdas, aws: StandIn, pauses: list[float]
-) -> None:
-    _conflicts(aws, "TransactWriteItems", 1, _canceled("None", "ThrottlingError"))
-    with pytest.raises(TriggerError, match=SERVICE):
-        lambdas.create(ADA.first_round())
-    assert pauses == []
-
-
-def test_right_answer_starts_over_after_a_conflict(
-    lambdas: Lambdas, aws: StandIn, pauses: list[float]
-) -> None:
-    """T10: an attacker's requests for the same user hold their item in transactions."""
-    created = lambdas.create(ADA.first_round())
-    _conflicts(aws, "UpdateItem", 2, Refusal("TransactionConflictException"))
-    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
-    assert len(pauses) == 2
 
 
 def test_nothing_is_called_twice_for_one_try(lambdas: Lambdas, aws: StandIn) -> None:
@@ -385,7 +320,7 @@ def test_metrics_of_a_failure_do_not_reach_the_next_call(
 
 
 @pytest.mark.parametrize("lost", ["request", "reply"])
-@pytest.mark.parametrize("operation", ["TransactWriteItems", "UpdateItem"])
+@pytest.mark.parametrize("operation", ["UpdateItem", COUNT_MAIL])
 def test_connection_that_died_while_frozen_costs_nothing(
     lambdas: Lambdas, aws: StandIn, operation: str, lost: str
 ) -> None:
@@ -393,7 +328,7 @@ def test_connection_that_died_while_frozen_costs_nothing(
 
     def closed() -> None:
         del at[operation]
-        raise ConnectionClosedError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+        connection_closed()
 
     at[operation] = closed
     created = lambdas.create(ADA.first_round())
@@ -403,3 +338,10 @@ def test_connection_that_died_while_frozen_costs_nothing(
         at[operation] = closed
     assert lambdas.verify(ADA.answer(created, mail.code))
     assert operation not in at
+
+
+def test_connections_that_keep_dying_are_given_up(lambdas: Lambdas, aws: StandIn) -> None:
+    aws.faults["UpdateItem"] = connection_closed
+    with pytest.raises(TriggerError, match=SERVICE):
+        lambdas.create(ADA.first_round())
+    assert aws.calls.count("UpdateItem") == 2

@@ -12,17 +12,25 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from lambdas.email_otp import clients, conditional_writes, observability
+from lambdas.email_otp import clients, observability
 from lambdas.email_otp.errors import TriggerError
 from tests.support import aws_stand_in
-from tests.support.aws_stand_in import Died, Refusal
+from tests.support.aws_stand_in import COUNT_MAIL, Died, Refusal
 from tests.support.clock import Clock
-from tests.support.ledger_model import DAY, MAX_SENDS_PER_HOUR, Code, Delivery, Person, Stack
+from tests.support.ledger_model import (
+    DAY,
+    MAX_SENDS_PER_HOUR,
+    Accident,
+    Code,
+    Delivery,
+    Person,
+    Stack,
+)
 from tests.support.triggers import (
     ADA,
     BOB,
@@ -51,6 +59,16 @@ MAILINGS: list[Mailing] = [
     "died before",
     "died after",
     "record lost",
+]
+ACCIDENTS: list[Accident | None] = [
+    None,
+    None,
+    None,
+    None,
+    "send's answer lost",
+    "count's answer lost",
+    "count fails",
+    "died before it",
 ]
 ANSWERS: list[Answer] = ["right", "from mailbox", "wrong", "wrong", "someone else's", "nonsense"]
 names = st.sampled_from(sorted(GUESTS))
@@ -82,7 +100,6 @@ class SignIns(RuleBasedStateMachine):
         self._patch.setattr(secrets, "token_hex", lambda size: dice.randbytes(size).hex())
         *_, cognito = aws_clients(short_cut=True)
         self._patch.setattr(clients, "cognito", lambda: cognito)
-        self._patch.setattr(conditional_writes, "_PAUSES_SECONDS", (0, 0, 0))
         # What is logged has tests of its own, and takes most of the time.
         self._patch.setattr(logging.getLogger(observability.logger.service), "disabled", True)
         self._patch.setattr(observability.metrics, "add_metric", lambda *_: None)
@@ -110,7 +127,7 @@ class SignIns(RuleBasedStateMachine):
         mailing=st.sampled_from(MAILINGS),
         beside=st.lists(pauses, max_size=2),
         repeats=st.lists(pauses, max_size=2),
-        conflicts=st.sampled_from([0, 0, 0, 2]),
+        accident=st.sampled_from(ACCIDENTS),
         kept=st.integers(0, 4),
     )
     def start(
@@ -120,15 +137,14 @@ class SignIns(RuleBasedStateMachine):
         mailing: Mailing,
         beside: list[int],
         repeats: list[int],
-        conflicts: int,
+        accident: Accident | None,
         kept: int,
     ) -> Any:
         """Begin a first round. Repeats come while the mail is under way, and after pauses."""
         lambdas = self.processes[process]
         first = lambdas.define(self.guests[name].decided([]))
         assert first["challengeName"] == "CUSTOM_CHALLENGE"
-        self._meet_conflicts(conflicts)
-        opened = self._first_round(name, lambdas, mailing, beside)
+        opened = self._first_round(name, lambdas, mailing, beside, accident)
         for pause in repeats:
             self.clock.now += pause
             opened += self._first_round(name, lambdas, "taken", [])
@@ -315,16 +331,23 @@ class SignIns(RuleBasedStateMachine):
         return self.persons.setdefault(key, Person(self.stack))
 
     def _first_round(  # noqa: C901 - one round, with all that may go wrong in it
-        self, name: str, lambdas: Lambdas, mailing: Mailing, beside: list[int]
+        self,
+        name: str,
+        lambdas: Lambdas,
+        mailing: Mailing,
+        beside: list[int],
+        accident: Accident | None = None,
     ) -> list[Session]:
         """Call Create as the model expects it to answer."""
         guest, person = self.guests[name], self._person(name, lambdas)
         address = guest.email or guest.name
         before = person.last
-        step, wait = person.first_round(address, self.now)
+        if accident == "send's answer lost" and not person.may_send(self.now):
+            accident = None
+        step, wait = person.first_round(address, self.now, accident)
+        if person.last and person.last is not before:
+            self.codes.append(person.last)
         code = person.last if step != "throttled" else None
-        if step == "new" and code:
-            self.codes.append(code)
         mail_number = code.mails if code else 0
         mails_before = len(self.aws.mails)
         opened: list[Session] = []
@@ -358,17 +381,26 @@ class SignIns(RuleBasedStateMachine):
 
         if will_mail:
             self.aws.faults["SendEmail"] = under_way
+        if accident:
+            self._prepare(accident)
         created: Event | None = None
         failure: BaseException | None = None
         try:
             created = lambdas.create(guest.first_round())
         except (TriggerError, Died) as raised:
             failure = raised
-        self.aws.faults.pop("TransactWriteItems", None)
+        for faults in (self.aws.faults, self.aws.after):
+            faults.pop(COUNT_MAIL, None)
 
         new_mails = self.aws.mails[mails_before:]
         if not will_mail:
             assert new_mails == []
+            if step == "died":
+                assert isinstance(failure, Died)
+                return opened
+            if step == "failed":
+                assert str(failure) == "AUTH_SERVICE_ERROR"
+                return opened
         elif code:
             assert "SendEmail" not in self.aws.faults
             assert len(new_mails) == (mailing not in ("refused", "died before"))
@@ -474,18 +506,24 @@ class SignIns(RuleBasedStateMachine):
         assert session.code.address == guest.email
         assert json.loads(session.created["challengeMetadata"])["digits"] == session.code.digits
 
-    def _meet_conflicts(self, times: int) -> None:
-        left = times
+    def _prepare(self, accident: Accident) -> None:
+        """Make one of the next mail's two writes go wrong, once."""
+        operation = "UpdateItem" if accident == "send's answer lost" else COUNT_MAIL
 
-        def conflict() -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                return
-            reasons = [{"Code": "None"}, {"Code": "TransactionConflict", "Message": "in use"}]
-            raise Refusal("TransactionCanceledException", more={"CancellationReasons": reasons})
+        def answer_lost() -> None:
+            del self.aws.after[operation]
+            raise ConnectionClosedError(endpoint_url="ada@example.com")
 
-        self.aws.faults["TransactWriteItems"] = conflict
+        def not_made() -> None:
+            del self.aws.faults[operation]
+            if accident == "died before it":
+                raise Died
+            raise Refusal("ThrottlingException")
+
+        if accident in ("send's answer lost", "count's answer lost"):
+            self.aws.after[operation] = answer_lost
+        else:
+            self.aws.faults[operation] = not_made
 
 
 SignIns.TestCase.settings = settings(max_examples=120, stateful_step_count=40)

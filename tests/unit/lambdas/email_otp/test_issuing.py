@@ -4,7 +4,7 @@ import pytest
 
 from lambdas.email_otp.errors import DeliveryError
 from lambdas.email_otp.issuing import Issued
-from tests.support.aws_stand_in import StandIn, refuse
+from tests.support.aws_stand_in import COUNT_MAIL, StandIn, refuse
 from tests.support.clock import Clock
 from tests.support.triggers import EVENTS_ISSUED_AT, POOL, USER, Lambdas
 
@@ -39,9 +39,10 @@ def test_code_mailed_again_says_when_it_was_asked_for_first(
     assert "Asked for on 1 January 2026 at 00:00:43 UTC." in new
 
 
-def test_no_mail_without_a_record(lambdas: Lambdas, aws: StandIn) -> None:
+@pytest.mark.parametrize("operation", ["UpdateItem", COUNT_MAIL])
+def test_no_mail_without_a_record(lambdas: Lambdas, aws: StandIn, operation: str) -> None:
     """T12."""
-    aws.faults["TransactWriteItems"] = refuse("InternalServerError", 500)
+    aws.faults[operation] = refuse("InternalServerError", 500)
     with pytest.raises(Exception, match="InternalServerError"):
         lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert "SendEmail" not in aws.calls

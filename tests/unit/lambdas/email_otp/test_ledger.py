@@ -1,6 +1,7 @@
 """The ledger alone: what each write sends, and how it reads AWS's refusals."""
 
 import pytest
+from botocore.exceptions import ClientError, ConnectionClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from lambdas.email_otp.ledger import (
     Reserved,
     Throttled,
 )
-from tests.support.aws_stand_in import StandIn
+from tests.support.aws_stand_in import COUNT_MAIL, Died, Fault, StandIn, refuse
 from tests.support.clock import Clock
 from tests.support.dynamodb_expressions import holds
 from tests.support.triggers import KEY, POOL, Lambdas, aws_clients
@@ -53,6 +54,35 @@ def _reserve(
     if isinstance(outcome, Reserved):
         ledger.delivered(user, outcome, sent=True)
     return outcome
+
+
+def _sends_counted(aws: StandIn) -> int:
+    return sum(
+        int(item["sends"]["N"]) for key, item in aws.items.items() if key.startswith("stack#")
+    )
+
+
+def _connection_closes(aws: StandIn, operation: str) -> Fault:
+    """Make a fault that comes once: a call is carried out, and its answer lost."""
+
+    def fault() -> None:
+        del aws.after[operation]
+        raise ConnectionClosedError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+    return fault
+
+
+def _die_at_the_count(ledger: Ledger, aws: StandIn, clock: Clock, at: str) -> None:
+    """Die between the two writes of a first round, or past both."""
+
+    def die() -> None:
+        raise Died
+
+    faults: dict[str, Fault] = getattr(aws, at)
+    faults[COUNT_MAIL] = die
+    with pytest.raises(Died):
+        _reserve(ledger, clock)
+    del faults[COUNT_MAIL]
 
 
 @pytest.mark.parametrize(("gap", "sends"), [(30, 5), (179, 5), (180, 20), (599, 20), (600, 40)])
@@ -121,9 +151,242 @@ def test_stacks_that_share_the_table_count_their_own_mails(ledger: Ledger, clock
 def test_refused_stack_spends_nothing_of_the_user(
     ledger: Ledger, aws: StandIn, clock: Clock
 ) -> None:
+    """T10b: the user's limits, and what they may join, are what they were before."""
     _reserve(ledger, clock, cap=1)
     _reserve(ledger, clock, cap=1, user="bob")
-    assert "bob" not in aws.items
+    assert aws.items["bob"].keys() == {"sub", "expires_at"}
+    ledger.count_wrong_answer("ada", _challenge(clock))
+    clock.now += 31
+    before = aws.items["ada"]
+    _reserve(ledger, clock, cap=1)
+    assert aws.items["ada"] == before | {"expires_at": aws.items["ada"]["expires_at"]}
+
+
+def test_full_log_of_sends_is_given_back_too(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """T10b: nothing of the item is new to the user's 22nd send, so nothing is to be removed."""
+    for _ in range(21):
+        assert isinstance(_reserve(ledger, clock), Reserved)
+        clock.now += 600
+    before = aws.items["ada"]
+    assert isinstance(_reserve(ledger, clock, cap=1), Throttled)
+    assert aws.items["ada"] == before | {"expires_at": aws.items["ada"]["expires_at"]}
+
+
+def test_user_with_long_codes_loses_nothing_to_a_full_hour_either(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T02 and T10b."""
+    _reserve(ledger, clock)
+    assert all(ledger.count_wrong_answer("ada", _challenge(clock)) for _ in range(10))
+    clock.now += 31
+    before = aws.items["ada"]
+    assert isinstance(_reserve(ledger, clock, cap=1), Throttled)
+    assert aws.items["ada"] == before | {"expires_at": aws.items["ada"]["expires_at"]}
+    reserved = _reserve(ledger, clock)
+    assert isinstance(reserved, Reserved)
+    assert reserved.challenge.is_long
+
+
+def test_full_hour_leaves_the_code_already_out_to_be_joined(ledger: Ledger, clock: Clock) -> None:
+    """T10b: by every repeat, and still in the hour after."""
+    clock.now = 3600 * 500_000 + 3500
+    reserved = _reserve(ledger, clock, cap=1)
+    assert isinstance(reserved, Reserved)
+    for wait in (31, 0, 31, 0):
+        clock.now += wait
+        joined = _reserve(ledger, clock, cap=1)
+        assert isinstance(joined, Joined)
+        assert joined.challenge.id == reserved.challenge.id
+        assert joined.retry_after_seconds == 3600 * 500_001 - clock.now
+    clock.now += 38
+    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
+
+
+@pytest.mark.parametrize("wait", [31, 4])
+def test_full_hour_leaves_a_mail_that_failed_unsent(
+    ledger: Ledger, aws: StandIn, clock: Clock, wait: int
+) -> None:
+    """T10b and T33: neither a new mail nor the old one once more, and nobody joins it."""
+    reserved = _reserve(ledger, clock)
+    assert isinstance(reserved, Reserved)
+    ledger.delivered("ada", reserved, sent=False)
+    clock.now += wait
+    until_next_hour = 3600 - int(clock.now) % 3600
+    for _ in range(2):
+        assert _reserve(ledger, clock, cap=1) == Throttled(until_next_hour)
+    assert aws.items["ada"]["delivery"] == {"S": "failed"}
+
+
+def test_user_beyond_their_own_limits_takes_nothing_from_the_hour(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T10b: else one address could use up everybody's mails."""
+    _reserve(ledger, clock)
+    aws.calls.clear()
+    assert isinstance(_reserve(ledger, clock), Joined)
+    assert isinstance(_reserve(ledger, clock, same_address=False), Throttled)
+    assert aws.calls == ["UpdateItem"] * 2
+
+
+def test_hour_is_that_of_the_send_though_it_ends_meanwhile(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T10b: one time for both writes."""
+    clock.now = 3600 * 500_000 - 1
+
+    def hour_ends() -> None:
+        clock.now += 1
+
+    aws.after["UpdateItem"] = hour_ends
+    assert isinstance(_reserve(ledger, clock), Reserved)
+    assert [key for key in aws.items if key.startswith("stack#")] == [f"stack#{POOL}#499999"]
+
+
+def test_lost_answer_of_the_send_is_the_send(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """T12: the try after it is refused by the first."""
+    aws.after["UpdateItem"] = _connection_closes(aws, "UpdateItem")
+    assert isinstance(_reserve(ledger, clock), Reserved)
+    assert _sends_counted(aws) == 1
+
+
+def test_lost_answer_of_the_count_is_one_mail_counted_twice(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T10b and T12: rather than a mail that is not counted."""
+    aws.after[COUNT_MAIL] = _connection_closes(aws, COUNT_MAIL)
+    assert isinstance(_reserve(ledger, clock), Reserved)
+    assert _sends_counted(aws) == 2
+
+
+def test_lost_answer_of_the_send_in_a_full_hour_leaves_no_code_to_join(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T10b and T12: what the item was before is not known then."""
+    clock.now = 3600 * 500_000 - 20
+    _reserve(ledger, clock, user="bob")
+    aws.after["UpdateItem"] = _connection_closes(aws, "UpdateItem")
+    assert _reserve(ledger, clock, cap=1) == Throttled(20)
+    assert aws.items["ada"]["delivery"] == {"S": "failed"}
+    assert _reserve(ledger, clock, cap=1) == Throttled(20)
+    clock.now += 20
+    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
+
+
+def test_count_that_fails_leaves_no_code_to_join(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T12: nothing was mailed, so the next first round takes the mail over at once."""
+    aws.faults[COUNT_MAIL] = refuse("ThrottlingException")
+    with pytest.raises(ClientError):
+        _reserve(ledger, clock)
+    assert aws.items["ada"]["delivery"] == {"S": "failed"}
+    aws.faults.clear()
+    assert isinstance(_reserve(ledger, clock), Reserved)
+    assert _sends_counted(aws) == 1
+
+
+@pytest.mark.parametrize("left", [1000, 1, 0])
+def test_mail_taken_over_from_a_slow_round_stays_the_repeats(
+    ledger: Ledger, aws: StandIn, clock: Clock, left: int
+) -> None:
+    """T33: the first round takes 4 s between its writes; what it does later undoes nothing."""
+    _reserve(ledger, clock, user="bob")
+    cap = 1 + left
+    outcomes: list[Reserved | Joined | Throttled] = []
+
+    def overtaken() -> None:
+        aws.faults.clear()
+        clock.now += 4
+        outcomes.append(_reserve(ledger, clock, cap=cap))
+
+    aws.faults[COUNT_MAIL] = overtaken
+    late = _reserve(ledger, clock, cap=cap)
+    [repeat] = outcomes
+    assert isinstance(repeat, Reserved) is (left > 0)
+    assert isinstance(late, Reserved) is (left > 1)
+    assert _sends_counted(aws) == 1 + min(left, 2)
+    assert aws.items["ada"]["mails"] == {"N": "2"}
+    assert aws.items["ada"]["delivery"] == {"S": "sent" if left else "failed"}
+
+
+def test_send_that_came_after_a_slow_round_is_not_undone_by_it(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T33: the first round takes 30 s between its writes, and then its hour is full."""
+    _reserve(ledger, clock, user="bob")
+    outcomes: list[Reserved | Joined | Throttled] = []
+
+    def overtaken() -> None:
+        aws.faults.clear()
+        clock.now += 30
+        outcomes.append(_reserve(ledger, clock, cap=2))
+
+    aws.faults[COUNT_MAIL] = overtaken
+    assert isinstance(_reserve(ledger, clock, cap=2), Throttled)
+    [newer] = outcomes
+    assert isinstance(newer, Reserved)
+    assert aws.items["ada"]["challenge_id"] == {"S": newer.challenge.id}
+
+
+@pytest.mark.parametrize("at", ["faults", "after"])
+def test_death_at_the_count_costs_at_most_one_mail_too_many(
+    ledger: Ledger, aws: StandIn, clock: Clock, at: str
+) -> None:
+    """T33: whoever takes the mail over has it counted, whether or not it was."""
+    _die_at_the_count(ledger, aws, clock, at)
+    assert isinstance(_reserve(ledger, clock), Joined)
+    clock.now += 4
+    again = _reserve(ledger, clock)
+    assert isinstance(again, Reserved)
+    assert again.mails == 2
+    assert _sends_counted(aws) == (1 if at == "faults" else 2)
+
+
+def test_deaths_at_the_count_do_not_pass_the_hours_cap(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T10b and T33: a mail that was not counted is not sent in a full hour, and not joined."""
+    clock.now = 3600 * 500_000 - 20
+    _reserve(ledger, clock, user="bob")
+    _die_at_the_count(ledger, aws, clock, "faults")
+    clock.now += 4
+    for _ in range(2):
+        assert _reserve(ledger, clock, cap=1) == Throttled(16)
+    # Three tries of one code, as with mails that fail; what ends first now is the cooldown.
+    assert _reserve(ledger, clock, cap=1) == Throttled(26)
+
+
+def test_items_of_the_version_before_are_read_right(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """It wrote both items in one transaction, of the same attributes."""
+    now = int(clock.now)
+    challenge = _challenge(clock)
+    item: dict[str, int | str] = {
+        **{f"s{i}": now if i == 0 else 0 for i in range(20)},
+        "challenge_id": challenge.id,
+        "issued_at": now,
+        "digits": 6,
+        "max_attempts": 3,
+        "key_version": challenge.key_version,
+        "address_digest": challenge.address_digest,
+        "delivery": "sent",
+        "mails": 1,
+        "mailed_at": now,
+        "expires_at": now + DAY,
+    }
+    aws.items["ada"] = {"sub": {"S": "ada"}} | {
+        name: {"N": str(value)} if isinstance(value, int) else {"S": value}
+        for name, value in item.items()
+    }
+    joined = _reserve(ledger, clock)
+    assert isinstance(joined, Joined)
+    assert joined.challenge.id == challenge.id
+    aws.items["ada"]["delivery"] = {"S": "failed"}
+    again = _reserve(ledger, clock)
+    assert isinstance(again, Reserved)
+    assert (again.challenge.id, again.mails) == (challenge.id, 2)
+    assert ledger.redeem("ada", challenge, "digest")
 
 
 def test_items_lapse_soon_after_all_they_remember_and_not_before(
