@@ -93,15 +93,12 @@ class EmailOtpUserPool(Construct):
             environment=ledger_and_key | VerifySettings.to_environment(settings),
         )
         for statement in (
-            self._ledger_statement("dynamodb:GetItem", "dynamodb:UpdateItem"),
+            self._ledger_statement(),
             self._code_key_statement(),
             self._mail_statement(settings),
         ):
             self.create_auth_challenge.add_to_role_policy(statement)
-        for statement in (
-            self._ledger_statement("dynamodb:UpdateItem"),
-            self._code_key_statement(),
-        ):
+        for statement in (self._ledger_statement(), self._code_key_statement()):
             self.verify_auth_challenge_response.add_to_role_policy(statement)
 
     def _make_trigger(
@@ -206,8 +203,10 @@ class EmailOtpUserPool(Construct):
         assert role is not None  # noqa: S101 - it was given one above
         role.attach_inline_policy(policy)
 
-    def _ledger_statement(self, *actions: str) -> iam.PolicyStatement:
-        return iam.PolicyStatement(actions=list(actions), resources=[self.ledger_table.table_arn])
+    def _ledger_statement(self) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            actions=["dynamodb:UpdateItem"], resources=[self.ledger_table.table_arn]
+        )
 
     def _code_key_statement(self) -> iam.PolicyStatement:
         return iam.PolicyStatement(

@@ -108,7 +108,7 @@ def create_statements(template: Template) -> list[dict[str, object]]:
         logs_statement(template, "create_auth_challenge"),
         {
             "Effect": "Allow",
-            "Action": ["dynamodb:GetItem", "dynamodb:UpdateItem"],
+            "Action": "dynamodb:UpdateItem",
             "Resource": template.arn(template.table("sub")),
         },
         code_key_statement(template),

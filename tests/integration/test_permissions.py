@@ -94,7 +94,7 @@ ATTEMPTS: dict[str, Attempt] = {
 MAY = {
     "Agent": {"start a sign-in", "read a guest"},
     "DefineAuthChallenge": set(),
-    "CreateAuthChallenge": {"read the ledger", "send mail"},
+    "CreateAuthChallenge": {"send mail"},
     "VerifyAuthChallengeResponse": {"change a user"},
 }
 
