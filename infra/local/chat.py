@@ -1,4 +1,4 @@
-"""Serves the local chat: page, agent and MiniStack's mails at one loopback address."""
+"""Serves the local chat: page, agent as behind AgentCore, and mails, at one loopback address."""
 
 import logging
 import os

@@ -92,7 +92,7 @@ def start(
     _lock_path(directory).unlink(missing_ok=True)
     shutil.rmtree(home / "tmp", ignore_errors=True)
     (home / "tmp").mkdir(parents=True)
-    command = [str(_PYTHON), "-P", str(ROOT / "infra" / "local" / "guard.py")]
+    command = [str(_PYTHON), "-P", str(ROOT / "infra" / "local" / "run_ministack.py")]
     command += [str(_lock_path(directory))] + ["until-stdin-closes"] * end_with_us
     command += ["bare"] * bare
     log_path = home / "log"

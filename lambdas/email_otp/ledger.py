@@ -227,7 +227,7 @@ class Ledger:
         else:
             # What the item was before is not known, nor whether this code was ever mailed.
             self.delivered(user_key, outcome, sent=False)
-            item = {}
+            return Throttled(_HOUR_SECONDS - now % _HOUR_SECONDS)
         return self._join(user_key, item, now, went_to_same_address, hour_is_full=True)
 
     def delivered(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
@@ -309,7 +309,10 @@ class Ledger:
     def _send_for_stack(
         self, user_key: str, reserved: Reserved, user_pool_id: str, now: int, max_sends: int
     ) -> bool:
-        """Take the mail from the stack's hour; return False if that has none left."""
+        """Take the mail from the stack's hour; return False if that has none left.
+
+        If that cannot be told, the mail has failed.
+        """
         hour = f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"
         send = self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
         try:
@@ -322,8 +325,7 @@ class Ledger:
     def _give_back(self, user_key: str, challenge: Challenge, before: Item) -> None:
         """Put back what a send wrote over, unless a repeat has taken its mail over.
 
-        The time of the last send goes back too, although it keeps a user's codes apart: it may,
-        since the next one that is mailed is of a later hour.
+        The time of the last send may go back too: the next mail goes in a later hour.
         """
         kept = [f"{name}=:{name}" for name in _WRITTEN_BY_SEND if name in before]
         gone = [name for name in _WRITTEN_BY_SEND if name not in before]

@@ -50,8 +50,17 @@ class Deployment:
         client: DynamoDBClient = self.client("dynamodb")
         return client
 
+    @contextmanager
+    def switched(self, **switches: Any) -> Iterator[None]:
+        """Have AWS behave otherwise for a while, see `infra.local.aws_rules.switches`."""
+        self.switch(**switches)
+        try:
+            yield
+        finally:
+            self.switch()
+
     def switch(self, **switches: Any) -> None:
-        """Set how AWS behaves, see `infra.local.aws_rules.switches`; without arguments as ever."""
+        """Set how AWS behaves until it is set again; without arguments, back to the defaults."""
         httpx.put(f"{self.outputs['endpoint_url']}/_aws_rules", json=switches).raise_for_status()
 
     def new_user(self, **attributes: str) -> str:

@@ -1,21 +1,26 @@
-"""The rules of AWS that MiniStack has not, in front of its services: here it says no as AWS does.
+"""AWS's own rules in front of MiniStack: here it answers as AWS does where MiniStack does not.
 
-They run in MiniStack's own process, behind its check of who may call, so that everything meets
-them: the stack's triggers, the agent, the page, the CLI. Nothing that is deployed knows of them.
-One function or class a rule, each with where it comes from; a rule that would need a whole
-service written again is left out, and its file says so. MiniStack itself already refuses the access
-tokens of users who signed out, were disabled or deleted.
+They run in MiniStack's process, behind its check of who may call, so that everything meets them:
+the triggers, the agent, the page, the CLI. Nothing that is deployed knows of them. They are
+imported as `aws_rules`, by MiniStack's own Python, which has none of our packages.
+
+A rule is a function that gets a call and what carries it on: `async def rule(call, carry_on)`. It
+stands in `RULES`, says where it comes from, and has a test that plays the same on bare MiniStack.
+What would need a whole service written again is left out, as each file says; custom authentication
+is the one part that is played here instead of by MiniStack, which is kinder at every step of it.
+No rule is needed for access tokens of users who signed out, were disabled or deleted.
 """
 
 from collections.abc import Mapping
 
-from ministack import app  # type: ignore[import-not-found]
-from ministack.services import ses_v2  # type: ignore[import-not-found]
+from ministack import app
+from ministack.services import ses_v2
 
 from . import addresses, mail, refresh, transactions
 from .calls import Rule, under
 from .custom_auth import CustomAuth
-from .switches import SwitchBoard, faults
+from .faults import faults
+from .switches import SwitchBoard
 
 _rotation = refresh.Rotation()
 
@@ -24,6 +29,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "cognito-idp": (
         addresses.no_self_sign_up,
         addresses.write_attributes_hold,
+        # Before the next, so that two spellings of one address wait for one another.
         addresses.one_user_an_address,
         addresses.blind_to_case,
         refresh.clients_say_who_rotates,

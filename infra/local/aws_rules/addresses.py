@@ -1,11 +1,14 @@
-"""Users' addresses: blind to case, one user each, and written only by whom the pool lets."""
+"""Users' addresses: blind to case, one user each, and written only by whom the pool lets.
+
+Left out: what a changed address does to `email_verified`, and Cognito's own mails.
+"""
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import pools
-from .calls import Answer, Call, Refused, Service
+from .calls import Answer, Call, Next, Refused
 from .pools import Pool
 
 _CREATING = ("AdminCreateUser", "SignUp")
@@ -25,7 +28,7 @@ def spelled_as_stored(pool: Pool, name: str) -> str:
     return next((each for each in addresses if each.casefold() == name.casefold()), name)
 
 
-async def blind_to_case(call: Call, carry_on: Service) -> Answer:
+async def blind_to_case(call: Call, carry_on: Next) -> Answer:
     """Find users by their address in any case, where the pool says so."""
     pool = pools.pool_of(call.request) if "Username" in call.request else None
     if pool is None:
@@ -33,13 +36,16 @@ async def blind_to_case(call: Call, carry_on: Service) -> Answer:
     spelled = spelled_as_stored(pool, call.request["Username"])
     if call.operation in _CREATING and spelled != call.request["Username"]:
         raise Refused("UsernameExistsException", "User account already exists")
-    return await carry_on(call.of(Username=spelled))
+    return await carry_on(call.with_parameters(Username=spelled))
 
 
-async def one_user_an_address(call: Call, carry_on: Service) -> Answer:
+async def one_user_an_address(call: Call, carry_on: Next) -> Answer:
     """Give no address to a second user, neither in the same instant nor by a change of it.
 
-    Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_AdminUpdateUserAttributes.html
+    "The email address or phone number must be unique":
+    https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-settings-attributes.html#user-pool-settings-aliases
+    Once Cognito was seen to make two in the same instant, github.com/ustaxcourt/ef-cms/pull/5260;
+    the agent counts on neither.
     """
     if call.operation not in (*_CREATING, *_UPDATING):
         return await carry_on(call)
@@ -48,15 +54,18 @@ async def one_user_an_address(call: Call, carry_on: Service) -> Answer:
         if call.operation in _UPDATING and pool and address:
             request = call.request
             own = request.get("Username") or pools.claims(request["AccessToken"])["username"]
-            holder = pools.find_user(pool, spelled_as_stored(pool, address))
-            if holder and holder is not pools.find_user(pool, own):
+            holder, user = (
+                pools.find_user(pool, spelled_as_stored(pool, name)) for name in (address, own)
+            )
+            if holder and holder is not user:
                 raise Refused("AliasExistsException", "An account with the email already exists.")
         return await carry_on(call)
 
 
-async def write_attributes_hold(call: Call, carry_on: Service) -> Answer:
+async def write_attributes_hold(call: Call, carry_on: Next) -> Answer:
     """Let users write what their app client may write, and nothing else.
 
+    The words: https://github.com/aws-amplify/amplify-js/issues/5345
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-settings-attributes.html#user-pool-settings-attribute-permissions-and-scopes
     """
     if call.operation in ("SignUp", "UpdateUserAttributes"):
@@ -74,9 +83,10 @@ async def write_attributes_hold(call: Call, carry_on: Service) -> Answer:
     return await carry_on(call)
 
 
-async def no_self_sign_up(call: Call, carry_on: Service) -> Answer:
+async def no_self_sign_up(call: Call, carry_on: Next) -> Answer:
     """Let nobody sign themselves up where only administrators create users.
 
+    The words: https://github.com/pmill/aws-cognito/issues/37
     Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_AdminCreateUserConfigType.html
     """
     if call.operation == "SignUp":

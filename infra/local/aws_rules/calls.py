@@ -8,8 +8,8 @@ from typing import Any
 
 type Answer = tuple[int, dict[str, str], bytes]
 """Status, headers, body."""
-type Service = Callable[["Call"], Awaitable[Answer]]
-type Rule = Callable[["Call", Service], Awaitable[Answer]]
+type Next = Callable[["Call"], Awaitable[Answer]]
+type Rule = Callable[["Call", Next], Awaitable[Answer]]
 type Handler = Callable[[str, str, dict[str, str], bytes, dict[str, list[str]]], Awaitable[Answer]]
 """How MiniStack itself calls a service, once it has checked who may."""
 
@@ -73,7 +73,7 @@ class Call:
             return {}
         return request if isinstance(request, dict) else {}
 
-    def of(self, **parameters: Any) -> "Call":
+    def with_parameters(self, **parameters: Any) -> "Call":
         """Return the same call with other parameters beside those it has."""
         return replace(self, body=json.dumps(self.request | parameters).encode())
 
@@ -89,7 +89,7 @@ def under(rules: Iterable[Rule], service: str, handler: Handler) -> Handler:
     def carry_out(call: Call) -> Awaitable[Answer]:
         return handler(call.method, call.path, dict(call.headers), call.body, dict(call.query))
 
-    first: Service = carry_out
+    first: Next = carry_out
     for rule in reversed([*rules]):
         first = _before(first, rule)
 
@@ -108,5 +108,5 @@ def under(rules: Iterable[Rule], service: str, handler: Handler) -> Handler:
     return handle
 
 
-def _before(then: Service, rule: Rule) -> Service:
+def _before(then: Next, rule: Rule) -> Next:
     return lambda call: rule(call, then)

@@ -1,7 +1,18 @@
 """Custom authentication as Cognito plays it: sessions, rounds, triggers, and who is nobody.
 
-It takes the place of MiniStack's own `CUSTOM_AUTH`. Left out, as no client of ours can ask for it:
-a flow that goes on with `PASSWORD_VERIFIER`, and clients with a secret.
+It takes the place of MiniStack's own `CUSTOM_AUTH`, which is kinder in each of these:
+
+    username_of                 who does not exist looks real, and never signs in
+    event                       with an answer alone, metadata reaches the triggers
+    require_unused, require_in_time, require_username
+                                a session string works once, for a while, under the real name
+    require_flow_with_other_challenges
+                                no challenge is answered that no flow begins
+    _go_on                      rounds end when Define says so, however many
+    tokens_for                  only who exists and is enabled now gets tokens
+
+Left out, as no client of ours can ask for it: a flow that goes on with `PASSWORD_VERIFIER`, and
+clients with a secret.
 """
 
 import asyncio
@@ -16,7 +27,7 @@ from typing import Any
 
 from . import pools, triggers
 from .addresses import spelled_as_stored
-from .calls import Answer, Call, Refused, Service, answer
+from .calls import Answer, Call, Next, Refused, answer
 from .pools import Client, Pool, User
 
 CUSTOM_CHALLENGE = "CUSTOM_CHALLENGE"
@@ -58,7 +69,7 @@ class CustomAuth:
         self._clock = clock
         self._sessions: dict[str, SignIn | None] = {}
 
-    async def __call__(self, call: Call, carry_on: Service) -> Answer:
+    async def __call__(self, call: Call, carry_on: Next) -> Answer:
         """Play custom authentication; leave all else to MiniStack."""
         request = call.request
         begins = call.operation in _BEGINNING and request.get("AuthFlow") == "CUSTOM_AUTH"
@@ -83,7 +94,7 @@ class CustomAuth:
         sign_in = SignIn(pool, client, username)
         if "SRP_A" in parameters:
             sign_in = after(sign_in, "SRP_A", correct=True)
-        # No metadata: that of the call that begins a sign-in reaches these three triggers not.
+        # Without the call's metadata, which does not reach these three triggers:
         # https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_AdminInitiateAuth.html
         return await self._go_on(sign_in, {})
 
@@ -149,20 +160,33 @@ class CustomAuth:
         return session
 
     def _take(self, session: str) -> SignIn:
-        """Return a sign-in by its session string, which works once and not for ever.
-
-        Each string lives `AuthSessionValidity` from its own issue, also when it was the answer
-        to another one.
-        Source: https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-authentication-flow-methods.html
-        """
+        """Return a sign-in by its session string, which is used up by that."""
         if session not in self._sessions:
             raise invalid_session()
         sign_in, self._sessions[session] = self._sessions[session], None
-        if sign_in is None:
-            raise invalid_session(", session can only be used once")
-        if self._clock() > sign_in.ends_at:
-            raise invalid_session(", session is expired")
+        sign_in = require_unused(sign_in)
+        require_in_time(sign_in, self._clock())
         return sign_in
+
+
+def require_unused(sign_in: SignIn | None) -> SignIn:
+    """Refuse a session string that was used, also where the call with it failed.
+
+    Source: https://repost.aws/questions/QUXOn0iCq-TNavGxtuFc7DGA and
+    https://github.com/aws-samples/amazon-cognito-passwordless-email-auth/issues/17
+    """
+    if sign_in is None:
+        raise invalid_session(", session can only be used once")
+    return sign_in
+
+
+def require_in_time(sign_in: SignIn, now: float) -> None:
+    """Refuse a session string after `AuthSessionValidity`, counted from its own issue.
+
+    Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_UserPoolClientType.html
+    """
+    if now > sign_in.ends_at:
+        raise invalid_session(", session is expired")
 
 
 def username_of(pool: Pool, client: Client, name: str) -> str:

@@ -1,4 +1,4 @@
-"""What the rules need of MiniStack's own records of user pools; no other rule knows its insides."""
+"""What the rules need of MiniStack's own records of pools; its private names are all in here."""
 
 import functools
 import time
@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ministack.services import cognito  # type: ignore[import-not-found]
+from ministack.services import cognito
 
 from .calls import Refused
 
@@ -90,31 +90,31 @@ def renewed(refresh_token: str) -> str:
     return new
 
 
-def rotation(client_id: str) -> Mapping[str, Any]:
+def rotation_settings(client_id: str) -> Mapping[str, Any]:
     """Return a client's `RefreshTokenRotation`; empty if it has none."""
     return _rotation.get(client_id, {})
 
 
 def rotates(client: Client) -> bool:
     """Tell whether a client's refresh tokens rotate."""
-    return rotation(client["ClientId"]).get("Feature") == "ENABLED"
+    return rotation_settings(client["ClientId"]).get("Feature") == "ENABLED"
 
 
 def grace_seconds(client: Client) -> int:
     """Return how long a refresh token that has a successor still works."""
-    return int(rotation(client["ClientId"]).get("RetryGracePeriodSeconds") or 0)
+    return int(rotation_settings(client["ClientId"]).get("RetryGracePeriodSeconds") or 0)
 
 
-def remember_rotation(client_id: str, rotation: Mapping[str, Any] | None) -> None:
+def remember_rotation(client_id: str, settings: Mapping[str, Any] | None) -> None:
     """Note a client's `RefreshTokenRotation`, which MiniStack has no field for."""
-    _rotation[client_id] = rotation or {}
+    _rotation[client_id] = settings or {}
 
 
 @functools.cache
 def remember_rotation_in_templates() -> None:
     """Note it of the clients that templates make, from now on."""
     # Slow to import, and only deployments need it.
-    from ministack.services.cloudformation import provisioners  # type: ignore[import-not-found]
+    from ministack.services.cloudformation import provisioners
 
     resource = provisioners._RESOURCE_HANDLERS["AWS::Cognito::UserPoolClient"]
     create, update = resource["create"], resource["update"]

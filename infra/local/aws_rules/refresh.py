@@ -1,9 +1,11 @@
 """Refresh tokens: they end, and where the client says so they rotate.
 
 Source: https://docs.aws.amazon.com/cognito/latest/developerguide/amazon-cognito-user-pools-using-the-refresh-token.html
-What that page leaves open was measured on a live pool, in public notes of its owners: a token that
-is used again in its grace period gets another successor, and then only the newest one refreshes;
-and only the newest token and the sign-in's first one end the sign-in when they are revoked.
+What that page leaves open somebody measured on a live pool and published; their notes are all there
+is to cite, and no page of AWS says otherwise. A token that is used again in its grace period gets
+another successor, and then only the newest one refreshes. Only the newest token and the sign-in's
+first one end the sign-in when they are revoked.
+Left out: that a client with rotation may not have `ALLOW_REFRESH_TOKEN_AUTH` at all.
 """
 
 import json
@@ -14,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import pools
-from .calls import Answer, Call, Refused, Service, answer
+from .calls import Answer, Call, Next, Refused, answer
 
 _REFRESH_FLOWS = ("REFRESH_TOKEN_AUTH", "REFRESH_TOKEN")
 
 
-async def templates_say_who_rotates(call: Call, carry_on: Service) -> Answer:
+async def templates_say_who_rotates(call: Call, carry_on: Next) -> Answer:
     """Keep what a template says of rotation, which MiniStack drops.
 
     Source: https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/aws-resource-cognito-userpoolclient.html
@@ -28,7 +30,7 @@ async def templates_say_who_rotates(call: Call, carry_on: Service) -> Answer:
     return await carry_on(call)
 
 
-async def clients_say_who_rotates(call: Call, carry_on: Service) -> Answer:
+async def clients_say_who_rotates(call: Call, carry_on: Next) -> Answer:
     """Keep and show what the API's calls say of rotation, which MiniStack drops.
 
     Source: https://docs.aws.amazon.com/cognito-user-identity-pools/latest/APIReference/API_RefreshTokenRotationType.html
@@ -42,11 +44,14 @@ async def clients_say_who_rotates(call: Call, carry_on: Service) -> Answer:
     if call.operation in ("CreateUserPoolClient", "UpdateUserPoolClient"):
         pools.remember_rotation(client["ClientId"], call.request.get("RefreshTokenRotation"))
     return answer(
-        {"UserPoolClient": client | {"RefreshTokenRotation": pools.rotation(client["ClientId"])}}
+        {
+            "UserPoolClient": client
+            | {"RefreshTokenRotation": pools.rotation_settings(client["ClientId"])}
+        }
     )
 
 
-async def no_refresh_flow_under_rotation(call: Call, carry_on: Service) -> Answer:
+async def no_refresh_flow_under_rotation(call: Call, carry_on: Next) -> Answer:
     """Refuse the flow that cannot hand out a new refresh token, where the client rotates them.
 
     The page says that it is refused, and not how: name and text are ours.
@@ -89,7 +94,7 @@ class Rotation:
         self._clock = clock
         self._families: dict[str, _Family] = {}
 
-    async def refresh(self, call: Call, carry_on: Service) -> Answer:
+    async def refresh(self, call: Call, carry_on: Next) -> Answer:
         """Refuse a token that ended or has a successor; give one to the others."""
         if call.operation != "GetTokensFromRefreshToken":
             return await carry_on(call)
@@ -114,7 +119,7 @@ class Rotation:
         result = json.loads(body)["AuthenticationResult"]
         return answer({"AuthenticationResult": result | {"RefreshToken": renewed}})
 
-    async def revoke(self, call: Call, carry_on: Service) -> Answer:
+    async def revoke(self, call: Call, carry_on: Next) -> Answer:
         """Let a token that has a successor end nothing, unless it is the sign-in's first one."""
         if call.operation == "RevokeToken":
             claims = pools.claims(call.request.get("Token", ""))

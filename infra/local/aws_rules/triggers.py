@@ -1,11 +1,18 @@
-"""How Cognito calls a Lambda trigger: how long it waits, how often it tries, what it says then."""
+"""How Cognito calls a Lambda trigger: how long it waits, how often it tries, what it says then.
+
+What an error says is as seen in public reports: of time-outs
+https://github.com/aws-samples/amazon-cognito-passwordless-auth/issues/119, of what a trigger raises
+https://github.com/aws-samples/amazon-cognito-passwordless-email-auth/issues/17, of bad output
+https://github.com/amazon-archives/amazon-cognito-identity-js/issues/167.
+Left out: the function's own permission for Cognito to call it.
+"""
 
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from ministack.services import lambda_svc  # type: ignore[import-not-found]
+from ministack import app
 
 from . import switches
 from .calls import Answer, Refused
@@ -81,8 +88,9 @@ async def _response(trigger: str, function: str, event: Mapping[str, Any]) -> di
 
 
 async def _outlasting(trigger: str, invoke: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-    """Call a function again while no answer comes within 5 s; nothing ends the earlier calls.
+    """Call a function again while no answer comes within 5 s.
 
+    Nothing ends an earlier call, and nobody hears its answer any more.
     Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-working-with-lambda-triggers.html
     """
     for _ in range(_ATTEMPTS):
@@ -117,7 +125,7 @@ def _is_texts(parameters: object) -> bool:
 
 
 async def _invoke(function: str, event: Mapping[str, Any]) -> Answer:
-    invoked: Answer = await lambda_svc.handle_request(
+    invoked: Answer = await app.SERVICE_HANDLERS["lambda"](
         "POST",
         f"/2015-03-31/functions/{function}/invocations",
         {},

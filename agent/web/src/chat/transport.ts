@@ -249,9 +249,9 @@ class Refusal {
   }
 
   /**
-   * A 424 without a code is not taken for it. AgentCore refuses a token by 401, a hosted agent in a
-   * stream, so a 424 is an agent that failed or was too slow, and may have taken the message: with a
-   * new token it would be answered twice.
+   * A 424 without a code says nothing of the token, which AgentCore refuses by 401 and a hosted agent
+   * in a stream. It is an agent that failed or was too slow, and may have taken the message: sent
+   * again with a new token, it would be answered twice.
    */
   get tokenRefused(): boolean {
     return this.status === 401 || this.code === 'invalid_token';
@@ -278,9 +278,8 @@ async function ask(
 }
 
 /**
- * Tell an answer from a refusal: JSON, or a stream that begins with it in an `error` chunk.
- *
- * AgentCore discards the first of them, or changes its status.
+ * Tell an answer from a refusal: JSON, which AgentCore discards, or a stream that begins with an
+ * `error` chunk that holds that JSON.
  */
 async function answerOrRefusal(
   response: Response,

@@ -1,11 +1,12 @@
 """Users' addresses under AWS's rules, beside MiniStack's own."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from botocore.exceptions import ClientError
 
 from tests.support.deployment import new_address
-from tests.support.scripted_pool import RIGHT, ScriptedPool, refusal_by_rule
+from tests.support.scripted_pool import RIGHT, ScriptedPool, refusal, refusal_by_rule
 
 
 def create(pool: ScriptedPool, address: str) -> None:
@@ -20,6 +21,8 @@ def test_address_in_another_case_is_the_same_user(strict: ScriptedPool, bare: Sc
 
     exists = "UsernameExistsException: User account already exists"
     assert refusal_by_rule(twice, strict, bare) == exists
+    found = refusal(lambda pool: pool.sub(pool.new_user().title()), bare)
+    assert found.startswith("UserNotFoundException"), "the rule can go"
     address = strict.new_user()
     assert strict.sub(address.title()) == strict.sub(address)
     challenge = strict.initiate(address.upper())
@@ -41,13 +44,14 @@ def test_no_address_changes_to_another_users(strict: ScriptedPool, bare: Scripte
     )
 
 
-def test_own_address_may_be_written_again(strict: ScriptedPool) -> None:
+def test_own_address_may_be_written_in_any_case(strict: ScriptedPool) -> None:
     address = strict.new_user()
-    strict.aws.cognito.admin_update_user_attributes(
-        UserPoolId=strict.pool_id,
-        Username=address,
-        UserAttributes=[{"Name": "email", "Value": address.upper()}],
-    )
+    for name, value in ((address, address.upper()), (address.title(), address)):
+        strict.aws.cognito.admin_update_user_attributes(
+            UserPoolId=strict.pool_id,
+            Username=name,
+            UserAttributes=[{"Name": "email", "Value": value}],
+        )
     assert strict.sub(address)
 
 
@@ -79,6 +83,27 @@ def test_client_writes_what_it_may_and_nothing_else(
     assert refusal_by_rule(lambda pool: write(pool, "email", new_address()), strict, bare) == (
         "NotAuthorizedException: A client attempted to write unauthorized attribute"
     )
+
+
+def test_who_signs_up_writes_no_more_than_the_client_may(
+    strict: ScriptedPool, bare: ScriptedPool
+) -> None:
+    def open_to_all(pool: ScriptedPool) -> ScriptedPool:
+        opened = pool.aws.cognito.create_user_pool(PoolName="open", UsernameAttributes=["email"])[
+            "UserPool"
+        ]["Id"]
+        return replace(pool, pool_id=opened).with_client()
+
+    def sign_up(pool: ScriptedPool) -> None:
+        pool = open_to_all(pool)
+        pool.aws.cognito.sign_up(
+            ClientId=pool.client_id,
+            Username=new_address(),
+            Password="Example-pass-1",
+            UserAttributes=[{"Name": "locale", "Value": "de"}],
+        )
+
+    assert "unauthorized attribute" in refusal_by_rule(sign_up, strict, bare)
 
 
 def test_nobody_signs_up_where_administrators_create_users(

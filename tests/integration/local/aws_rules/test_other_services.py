@@ -1,6 +1,5 @@
 """DynamoDB's transactions, SES's limits and the switches, beside MiniStack's own."""
 
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -65,45 +64,79 @@ def send(aws: Deployment, *addresses: str) -> None:
     )
 
 
-def writes_beside_a_transaction(aws: Deployment) -> list[str]:
-    """Write an item in a second transaction and alone while the first one goes on."""
+def conflicts(aws: Deployment) -> set[str]:
+    """Write one item at once, in transactions and alone; returns the names of the refusals."""
     dynamodb = client(aws, "dynamodb")
-    told: list[str] = []
-    with ThreadPoolExecutor() as pool:
-        first = pool.submit(
-            dynamodb.transact_write_items,
-            TransactItems=[{"Update": update("cold")}, {"Update": update()}],
-        )
-        time.sleep(0.3)
-        second = [{"Update": update("other")}, {"Update": update()}]
-        writes: list[tuple[Any, dict[str, Any]]] = [
-            (dynamodb.update_item, update()),
-            (dynamodb.transact_write_items, {"TransactItems": second}),
-        ]
-        for write, parameters in writes:
-            try:
-                write(**parameters)
-            except ClientError as error:
-                reasons: Any = error.response.get("CancellationReasons", [])
-                told += [code_of(error), *[reason["Code"] for reason in reasons]]
-        first.result()
-    return told
+
+    def write(number: int) -> set[str]:
+        both = [{"Update": update(f"cold-{number}")}, {"Update": update()}]
+        try:
+            if number % 3:
+                dynamodb.transact_write_items(TransactItems=both)
+            else:
+                dynamodb.update_item(**update())
+        except ClientError as error:
+            reasons: Any = error.response.get("CancellationReasons", [])
+            return {code_of(error), *[reason["Code"] for reason in reasons]}
+        return set()
+
+    with ThreadPoolExecutor(10) as pool:
+        return set().union(*pool.map(write, range(60)))
 
 
 def test_item_in_a_transaction_conflicts_with_every_other_write(
     both: tuple[Deployment, Deployment],
 ) -> None:
     strict, bare = both
-    strict.switch(transaction_seconds=1)
-
-    assert writes_beside_a_transaction(strict) == [
-        "TransactionConflictException",
-        "TransactionCanceledException",
-        "None",
-        "TransactionConflict",
-    ]
-    assert writes_beside_a_transaction(bare) == [], "the rule can go"
+    with strict.switched(transaction_seconds=0.1):
+        assert conflicts(strict) == {
+            "TransactionConflictException",
+            "TransactionCanceledException",
+            "TransactionConflict",
+            "None",
+        }
+    assert conflicts(bare) == set(), "the rule can go"
     client(strict, "dynamodb").update_item(**update())  # once it is over
+
+
+def test_items_that_are_put_into_one_table_do_not_conflict(
+    both: tuple[Deployment, Deployment],
+) -> None:
+    strict, _ = both
+    dynamodb = client(strict, "dynamodb")
+
+    def put(name: str) -> None:
+        item = {"TableName": "rules", "Item": {"id": {"S": name}}}
+        dynamodb.transact_write_items(TransactItems=[{"Put": item}])
+
+    with strict.switched(transaction_seconds=0.1), ThreadPoolExecutor() as pool:
+        list(pool.map(put, [new_address() for _ in range(3)]))
+
+
+@pytest.mark.parametrize(
+    ("operation", "told"),
+    [
+        ("UpdateItem", "TransactionConflictException"),
+        ("TransactWriteItems", "TransactionCanceledException"),
+    ],
+)
+def test_nth_write_conflicts_as_the_switch_says(
+    both: tuple[Deployment, Deployment], operation: str, told: str
+) -> None:
+    strict, _ = both
+    dynamodb = client(strict, "dynamodb")
+    write = {"service": "dynamodb", "operation": operation, "fault": "conflict", "calls": [2]}
+    parameters: dict[str, dict[str, Any]] = {
+        "UpdateItem": update(),
+        "TransactWriteItems": {"TransactItems": [{"Update": update()}]},
+    }
+    method = dynamodb.update_item if operation == "UpdateItem" else dynamodb.transact_write_items
+    with strict.switched(faults=[write]):
+        method(**parameters[operation])
+        with pytest.raises(ClientError, match=r"TransactionConflict|ongoing") as refused:
+            method(**parameters[operation])
+        method(**parameters[operation])
+    assert code_of(refused.value) == told
 
 
 def test_mail_to_a_suppressed_address_is_taken_and_dropped(
@@ -134,8 +167,10 @@ def test_mails_beyond_the_accounts_rate_are_refused(both: tuple[Deployment, Depl
 
     assert code_of(refused.value) == "TooManyRequestsException"
     assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == 429
-    for _ in range(2):
-        send(bare, new_address())
+    address = new_address()
+    for _ in range(80):  # more than the usual rate, in less than its five seconds
+        send(bare, address)
+    assert len(bare.mails_to(address)) == 80, "the rule can go"
 
 
 @pytest.mark.parametrize(
@@ -198,16 +233,17 @@ def test_call_is_delayed_and_then_carried_out(both: tuple[Deployment, Deployment
 
 
 @pytest.mark.parametrize(
-    "switches",
+    ("switches", "named"),
     [
-        {"faults": [{"service": "dynamodb", "operation": "UpdateItem", "fault": "explode"}]},
-        {"faults": [{"service": "dynamodb", "operation": "UpdateItem"}]},
-        {"mails_a_second": 5},
-        [],
+        ({"faults": [{"service": "dynamodb", "fault": "explode"}]}, "'explode'"),
+        ({"faults": [{"service": "dynamo", "fault": "lose"}]}, "'dynamo'"),
+        ({"faults": [{"service": "dynamodb"}]}, "'fault'"),
+        ({"mails_a_second": 5}, "'mails_a_second'"),
+        ([], "object"),
     ],
 )
-def test_switch_that_does_not_exist_is_named(stack: Deployment, switches: Any) -> None:
+def test_switch_that_does_not_exist_is_named(stack: Deployment, switches: Any, named: str) -> None:
     answer = httpx.put(f"{stack.outputs['endpoint_url']}/_aws_rules", json=switches)
 
     assert answer.status_code == 400
-    assert answer.json()["error"]
+    assert named in answer.json()["error"]

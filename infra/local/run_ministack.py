@@ -1,6 +1,7 @@
-"""Runs MiniStack behind a guard against web pages and AWS's rules, under a lock that shows it runs.
+"""Runs MiniStack under a lock, with AWS's rules in front of it and web pages kept out.
 
-Usage, with MiniStack's own Python: python -P guard.py <lock file> [until-stdin-closes] [bare]
+Usage, with MiniStack's own Python:
+    python -P run_ministack.py <lock file> [until-stdin-closes] [bare]
 """
 
 import fcntl
@@ -45,10 +46,10 @@ with open(sys.argv[1], "a+") as lock_file:
     is_bare = "bare" in sys.argv[2:]
     del sys.argv[1:]
 
-    from ministack import app  # type: ignore[import-not-found]
+    from ministack import app
 
     if not is_bare:
-        import aws_rules  # type: ignore[import-not-found]
+        import aws_rules
 
         aws_rules.install()
     # MiniStack runs code, checks no signature and answers web pages of any origin.
