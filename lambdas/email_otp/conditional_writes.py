@@ -43,25 +43,26 @@ class Table:
             "UpdateExpression": update,
             "ConditionExpression": condition,
             "ExpressionAttributeValues": {f":{name}": _typed(values[name]) for name in names},
-            "ReturnValues": "ALL_OLD",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def make(self, write: Write) -> tuple[bool, Item]:
-        """Make a write; return whether it was made, and the item it met ({} if there was none).
+    def make(self, write: Write, *, once: bool = False) -> tuple[bool, Item]:
+        """Make a write; return whether it was made, and if not, the item that refused it.
 
         A connection kept from an earlier call may have died while the function was frozen, so a
-        closed one is tried again: a write here may be made twice.
+        write on a closed one is tried again, unless it may be made `once` only.
         Source: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
         """
         try:
             try:
-                made = self._client.update_item(**write)
+                self._client.update_item(**write)
             except ConnectionClosedError:
-                made = self._client.update_item(**write)
+                if once:
+                    raise
+                self._client.update_item(**write)
         except self._client.exceptions.ConditionalCheckFailedException as refused:
             return False, _plain(refused.response.get("Item", {}))
-        return True, _plain(made.get("Attributes", {}))
+        return True, {}
 
 
 def _typed(value: int | str) -> dict[str, str]:

@@ -21,24 +21,20 @@ Attributes of a user's item, times in epoch seconds:
 
 A pool's hour has `sends`, the mails begun in it, and `expires_at`.
 
-A first round writes its send into the user's item, which decides the user's own limits, and then
-takes the mail from its hour. Two writes and no transaction: single writes queue for the hour's
-item, transactions on an item that everybody writes refuse most callers. Between the two the state
-is `sending`, as while the mail is on its way, and a repeat joins the code. Then:
-
-- the hour is full: the user's item is put back as it was, so it knows of no code that was never
-  mailed, and its limits have lost nothing;
-- the count fails: `failed`, no mail;
-- the function dies: a repeat that finds `sending` 4 s later takes the mail over.
-
-A repeat that takes a mail over takes another one from the hour, since the first may not have been
-counted. So the hour may count a mail too many, and never one too few.
+A first round takes a mail from its hour, then writes its send into the user's item, and gives the
+mail back if the user may have none. Two writes and no transaction: single writes queue for the
+hour's item, transactions on an item that everybody writes refuse most callers. In this order the
+user's item never names a code that the hour has no mail for. A process that dies in between, or
+an answer that is lost, leaves the hour a mail short, never one over.
 """
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 from lambdas.email_otp.conditional_writes import Item, Table, Write
@@ -120,12 +116,8 @@ _SEND = (
 )
 _SEND_FOR_STACK = "SET sends=if_not_exists(sends,:zero)+:one, expires_at=:expires_at"
 _MAY_SEND_FOR_STACK = "attribute_not_exists(sends) OR sends<:max_sends"
-_WRITTEN_BY_SEND = [
-    *(f"s{i}" for i in range(DAILY_SENDS)),
-    *("challenge_id", "issued_at", "digits", "max_attempts", "key_version", "address_digest"),
-    *("delivery", "mails", "mailed_at"),
-]
-_MAY_GIVE_BACK = "challenge_id=:id AND mails=:one"
+_GIVE_BACK = "SET sends=sends-:one"
+_HAS_SENT = "sends>:zero"
 _CLAIM = "SET delivery=:sending, mailed_at=:now, mails=mails+:one"
 _DELIVERED = "SET delivery=:delivery"
 _SAME_MAIL = "challenge_id=:id AND mails=:mails"
@@ -207,28 +199,22 @@ class Ledger:
         """
         # Use one second for every check: otherwise a limit that ends in between is missed.
         now = challenge.issued_at
+        hour = f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"
+        if not self._take_mail(hour, now, max_sends_per_hour):
+            item = self._read(user_key, challenge)
+            return self._join(user_key, item, now, went_to_same_address, hour_is_full=True)
         made, item = self._send(user_key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
         if not made and SHORT_CODE_WAIT.ends_at(item) > now:
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
             made, item = self._send(user_key, challenge, SEND_WAIT)
         # If DynamoDB's answer got lost, the retry is refused by our own send: the item then
         # names this challenge.
-        outcome: Reserved | Joined | Throttled
         if made or item.get("challenge_id") == challenge.id:
-            outcome = Reserved(challenge, mails=1)
-        else:
-            outcome = self._join(user_key, item, now, went_to_same_address)
-        if not isinstance(outcome, Reserved) or self._send_for_stack(
-            user_key, outcome, user_pool_id, now, max_sends_per_hour
-        ):
-            return outcome
-        if made:
-            self._give_back(user_key, challenge, item)
-        else:
-            # What the item was before is not known, nor whether this code was ever mailed.
-            self.delivered(user_key, outcome, sent=False)
-            return Throttled(_HOUR_SECONDS - now % _HOUR_SECONDS)
-        return self._join(user_key, item, now, went_to_same_address, hour_is_full=True)
+            return Reserved(challenge, mails=1)
+        outcome = self._join(user_key, item, now, went_to_same_address)
+        if not isinstance(outcome, Reserved):
+            self._give_back(hour, now)
+        return outcome
 
     def delivered(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
         """Write how the mail went, unless another one has been begun since.
@@ -306,36 +292,26 @@ class Ledger:
         send = self._write(user_key, _SEND, wait.is_over, challenge.issued_at, challenge)
         return self._table.make(send)
 
-    def _send_for_stack(
-        self, user_key: str, reserved: Reserved, user_pool_id: str, now: int, max_sends: int
-    ) -> bool:
-        """Take the mail from the stack's hour; return False if that has none left.
-
-        If that cannot be told, the mail has failed.
-        """
-        hour = f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"
-        send = self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
-        try:
-            counted, _ = self._table.make(send)
-        except Exception:
-            self.delivered(user_key, reserved, sent=False)
-            raise
-        return counted
-
-    def _give_back(self, user_key: str, challenge: Challenge, before: Item) -> None:
-        """Put back what a send wrote over, unless a repeat has taken its mail over.
-
-        The time of the last send may go back too: the next mail goes in a later hour.
-        """
-        kept = [f"{name}=:{name}" for name in _WRITTEN_BY_SEND if name in before]
-        gone = [name for name in _WRITTEN_BY_SEND if name not in before]
-        update = f"SET {', '.join(['expires_at=:expires_at', *kept])}"
-        if gone:
-            update += f" REMOVE {', '.join(gone)}"
-        now = challenge.issued_at
-        self._table.make(
-            self._write(user_key, update, _MAY_GIVE_BACK, now, id=challenge.id, **before)
+    def _take_mail(self, hour: str, now: int, max_sends: int) -> bool:
+        """Take one mail from an hour; return False if it has none left."""
+        taken, _ = self._table.make(
+            self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
         )
+        return taken
+
+    def _give_back(self, hour: str, now: int) -> None:
+        """Give the mail back that was taken. If that fails, it stays counted."""
+        with contextlib.suppress(ClientError, BotoCoreError):
+            self._table.make(self._write(hour, _GIVE_BACK, _HAS_SENT, now), once=True)
+
+    def _read(self, user_key: str, new: Challenge) -> Item:
+        """Read the user's item: by a write for a challenge that no item can name yet.
+
+        Create has no other permission on the table than to update it.
+        """
+        write = self._write(user_key, _UNCHANGED, "challenge_id=:id", new.issued_at, new)
+        _, item = self._table.make(write)
+        return item
 
     def _join(
         self,
@@ -359,6 +335,8 @@ class Ledger:
         ):
             return Throttled(retry_after_seconds)
         lost = item["delivery"] == "sending" and item["mailed_at"] <= now - SENDING_SECONDS
+        if hour_is_full and lost:
+            return Joined(challenge, retry_after_seconds)  # it may have arrived all the same
         if item["delivery"] == "failed" or lost:
             mails = item["mails"]
             if hour_is_full or mails >= MAILS_PER_CHALLENGE:

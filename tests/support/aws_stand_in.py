@@ -25,7 +25,7 @@ from tests.support.dynamodb_expressions import (
 TABLE = "ledger"
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:code-key"
 COUNT_MAIL = "UpdateItem of the hour"
-"""How the calls and faults below name the `UpdateItem` that takes a mail from the stack's hour."""
+"""How calls and faults name the `UpdateItem` of a stack's hour: a mail is taken, or given back."""
 FIRST_KEY_VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"
 FIRST_KEY = "example-key-not-a-secret"
 
@@ -129,7 +129,7 @@ class StandIn:
             more = {"Item": old} if old and wants_old else {}
             raise Refusal("ConditionalCheckFailedException", more=more)
         self.items[key["sub"]["S"]] = updated(update["UpdateExpression"], old or key, values)
-        return {"Attributes": old} if old and update.get("ReturnValues") == "ALL_OLD" else {}
+        return {}
 
     def _send_email(self, request: dict[str, Any]) -> dict[str, Any]:
         simple = request["Content"]["Simple"]

@@ -15,7 +15,7 @@ type Item = dict[str, dict[str, str]]
 type Operand = Callable[[Item, Item], dict[str, str] | None]
 type Test = Callable[[Item, Item], bool]
 
-_TOKEN = re.compile(r"\s*(:?[A-Za-z][A-Za-z0-9_]*|<=|>=|<>|[=<>+(),])")
+_TOKEN = re.compile(r"\s*(:?[A-Za-z][A-Za-z0-9_]*|<=|>=|<>|[=<>+(),-])")
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "<>": operator.ne,
@@ -39,12 +39,10 @@ def holds(condition: str, item: Item, values: Item) -> bool:
 
 def updated(update: str, item: Item, values: Item) -> Item:
     """Return what an update expression makes of an item; right sides read the old values."""
-    steps, removed = _update(update)
-    new = {name: operand(item, values) for name, operand in steps}
+    new = {name: operand(item, values) for name, operand in _update(update)}
     if None in new.values():
         raise NotUnderstood(f"an attribute that does not exist in the item: {update}")
-    written = item | {name: value for name, value in new.items() if value is not None}
-    return {name: value for name, value in written.items() if name not in removed}
+    return item | {name: value for name, value in new.items() if value is not None}
 
 
 def check_values(expressions: list[str], values: Item) -> None:
@@ -75,20 +73,16 @@ def _condition(text: str) -> Test:
 
 
 @cache
-def _update(text: str) -> tuple[list[tuple[str, Operand]], list[str]]:
+def _update(text: str) -> list[tuple[str, Operand]]:
     parser = _Parser(_tokens(text))
     parser.expect("SET")
     steps = [parser.assignment()]
     while parser.take(","):
         steps.append(parser.assignment())
-    removed = [parser.name()] if parser.take("REMOVE") else []
-    while removed and parser.take(","):
-        removed.append(parser.name())
     parser.expect("")
-    names = [name for name, _ in steps] + removed
-    if len(set(names)) != len(names):
+    if len({name for name, _ in steps}) != len(steps):
         raise NotUnderstood(f"two paths overlap: {text}")
-    return steps, removed
+    return steps
 
 
 class _Parser:
@@ -115,7 +109,9 @@ class _Parser:
         name = self.name()
         self.expect("=")
         left = self.operand()
-        return name, _sum(left, self.operand()) if self.take("+") else left
+        if self.take("+"):
+            return name, _sum(left, self.operand(), 1)
+        return name, _sum(left, self.operand(), -1) if self.take("-") else left
 
     def operand(self) -> Operand:
         if self.take("if_not_exists"):
@@ -175,11 +171,11 @@ def _compare(
     return compare(left_value, right_value)
 
 
-def _sum(left: Operand, right: Operand) -> Operand:
+def _sum(left: Operand, right: Operand, sign: int) -> Operand:
     def add(item: Item, values: Item) -> dict[str, str] | None:
         terms = left(item, values), right(item, values)
         if terms[0] is None or terms[1] is None:
             return None
-        return {"N": str(int(terms[0]["N"]) + int(terms[1]["N"]))}
+        return {"N": str(int(terms[0]["N"]) + sign * int(terms[1]["N"]))}
 
     return add

@@ -14,7 +14,7 @@ DAY = 24 * 3600
 type Delivery = Literal["sending", "sent", "failed"]
 type Step = Literal["new", "again", "join", "throttled", "died", "failed"]
 type Accident = Literal[
-    "send's answer lost", "count's answer lost", "count fails", "died before it"
+    "send's answer lost", "count's answer lost", "count fails", "died before it", "died after it"
 ]
 """What befalls the two writes of a mail; `it` is the count in the stack's hour."""
 
@@ -56,6 +56,10 @@ class Stack:
             return False
         self.sends.append(now)
         return True
+
+    def give_back(self) -> None:
+        """Give back the mail taken last."""
+        self.sends.pop()
 
 
 @dataclass
@@ -102,52 +106,43 @@ class Person:
         self, address: str, now: int, accident: Accident | None = None
     ) -> tuple[Step, int]:
         """Begin a sign-in; return what it does, and its retry_after_seconds. `last` is its code."""
-        if not self.may_send(now):
-            return self._join(address, now, accident)
-        before = self.last
-        digits, attempts = (10, 1) if self.codes_are_long(now) else (6, 3)
-        self.sends.append(now)
-        self.last = Code(now, address, digits, attempts, mailed_at=now)
-        if step := self._count(self.last, now, accident):
-            return step, 30
-        wait = 3600 - now % 3600
-        if accident == "send's answer lost":
-            self.last.delivery = "failed"
-            return "throttled", wait
-        self.sends.pop()
-        self.last = before
-        joins = before and self._may_join(before, address, now) and not before.was_lost(now)
-        return "join" if joins else "throttled", wait
+        if accident == "died before it":
+            return "died", 0
+        if accident == "count fails":
+            return "failed", 0
+        times = 2 if accident == "count's answer lost" else 1
+        has_mail = all(self.stack.take(now) for _ in range(times))
+        if accident == "died after it" and has_mail:
+            return "died", 0
+        if not has_mail:
+            code = self.last
+            joins = code and code.delivery != "failed" and self._may_join(code, address, now)
+            return "join" if joins else "throttled", 3600 - now % 3600
+        if self.may_send(now):
+            digits, attempts = (10, 1) if self.codes_are_long(now) else (6, 3)
+            self.sends.append(now)
+            self.last = Code(now, address, digits, attempts, mailed_at=now)
+            return "new", 30
+        step = self._join(address, now)
+        if step != "again":
+            self.stack.give_back()
+        return step, 30 if step == "again" else self.retry_after_seconds(now)
 
-    def _join(self, address: str, now: int, accident: Accident | None) -> tuple[Step, int]:
-        wait = self.retry_after_seconds(now)
+    def _join(self, address: str, now: int) -> Step:
         code = self.last
         if not code or not self._may_join(code, address, now):
-            return "throttled", wait
+            return "throttled"
         if not code.was_lost(now):
-            return "join", wait
+            return "join"
         if code.mails == 3:
-            return "throttled", wait
+            return "throttled"
         code.mails += 1
         code.mailed_at = now
         code.delivery = "sending"
-        if step := self._count(code, now, accident):
-            return "again" if step == "new" else step, 30
-        code.delivery = "failed"
-        return "throttled", 3600 - now % 3600
+        return "again"
 
     def _may_join(self, code: Code, address: str, now: int) -> bool:
         return self.is_live(code, now) and code.address == address
-
-    def _count(self, code: Code, now: int, accident: Accident | None) -> Step | None:
-        """Take a mail from the hour; None if there is none, or an accident took the last one."""
-        if accident == "died before it":
-            return "died"
-        if accident == "count fails":
-            code.delivery = "failed"
-            return "failed"
-        times = 2 if accident == "count's answer lost" else 1
-        return "new" if all(self.stack.take(now) for _ in range(times)) else None
 
     def answer(
         self, code: Code | None, text: str, address: str, call: str, now: int, *, known: bool

@@ -69,6 +69,7 @@ ACCIDENTS: list[Accident | None] = [
     "count's answer lost",
     "count fails",
     "died before it",
+    "died after it",
 ]
 ANSWERS: list[Answer] = ["right", "from mailbox", "wrong", "wrong", "someone else's", "nonsense"]
 names = st.sampled_from(sorted(GUESTS))
@@ -509,21 +510,19 @@ class SignIns(RuleBasedStateMachine):
     def _prepare(self, accident: Accident) -> None:
         """Make one of the next mail's two writes go wrong, once."""
         operation = "UpdateItem" if accident == "send's answer lost" else COUNT_MAIL
+        faults = (
+            self.aws.faults if accident in ("count fails", "died before it") else self.aws.after
+        )
 
-        def answer_lost() -> None:
-            del self.aws.after[operation]
+        def fault() -> None:
+            del faults[operation]
+            if accident.startswith("died"):
+                raise Died
+            if accident == "count fails":
+                raise Refusal("ThrottlingException")
             raise ConnectionClosedError(endpoint_url="ada@example.com")
 
-        def not_made() -> None:
-            del self.aws.faults[operation]
-            if accident == "died before it":
-                raise Died
-            raise Refusal("ThrottlingException")
-
-        if accident in ("send's answer lost", "count's answer lost"):
-            self.aws.after[operation] = answer_lost
-        else:
-            self.aws.faults[operation] = not_made
+        faults[operation] = fault
 
 
 SignIns.TestCase.settings = settings(max_examples=120, stateful_step_count=40)

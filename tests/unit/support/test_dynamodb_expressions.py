@@ -30,15 +30,8 @@ def test_stand_in_refuses_what_dynamodb_refuses() -> None:
         holds("a<:v", {"a": {"S": "x"}}, values)
     with pytest.raises(NotUnderstood):
         updated("SET a=:v, a=:v", {}, values)
-    with pytest.raises(NotUnderstood):
-        updated("SET a=:v REMOVE b, a", {}, values)
 
 
 def test_stand_in_reads_old_values_on_the_right() -> None:
     old = {"a": {"N": "1"}, "b": {"N": "2"}}
     assert updated("SET a=b, b=a", old, {}) == {"a": {"N": "2"}, "b": {"N": "1"}}
-
-
-def test_stand_in_removes_what_is_there_and_what_is_not() -> None:
-    old = {"a": {"N": "1"}, "b": {"N": "2"}, "c": {"N": "3"}}
-    assert updated("SET a=b REMOVE b, d, c", old, {}) == {"a": {"N": "2"}}
