@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -172,6 +173,20 @@ class ScriptedPool:
                 **more,
             )
         )
+
+    def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Call an operation of Cognito with parameters that boto3 would not let through."""
+        called = httpx.post(
+            self.aws.outputs["endpoint_url"],
+            headers={
+                "X-Amz-Target": f"AWSCognitoIdentityProviderService.{operation}",
+                "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/"
+                "cognito-idp/aws4_request, SignedHeaders=host, Signature=0",
+            },
+            json={"UserPoolId": self.pool_id, **parameters},
+        )
+        answer: dict[str, Any] = called.raise_for_status().json()
+        return answer
 
     def sign_in(self) -> dict[str, Any]:
         """Sign a new user in; returns the `AuthenticationResult`."""

@@ -4,6 +4,7 @@ Left out: what a changed address does to `email_verified`, and Cognito's own mai
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,8 @@ from .pools import Pool
 _CREATING = ("AdminCreateUser", "SignUp")
 _UPDATING = ("AdminUpdateUserAttributes", "UpdateUserAttributes")
 
-_one_at_a_time = asyncio.Lock()
+_one_at_a_time: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+"""By pool and address, so that a trigger may write other users while one is created."""
 
 
 def spelled_as_stored(pool: Pool, name: str) -> str:
@@ -24,17 +26,18 @@ def spelled_as_stored(pool: Pool, name: str) -> str:
     """
     if (pool.get("UsernameConfiguration") or {}).get("CaseSensitive", True):
         return name
-    addresses = [pools.attributes(user).get("email", "") for user in pools.users(pool)]
+    addresses = [pools.attributes(user).get("email") or "" for user in pools.users(pool)]
     return next((each for each in addresses if each.casefold() == name.casefold()), name)
 
 
 async def blind_to_case(call: Call, carry_on: Next) -> Answer:
     """Find users by their address in any case, where the pool says so."""
-    pool = pools.pool_of(call.request) if "Username" in call.request else None
-    if pool is None:
+    name = call.request.get("Username")
+    pool = pools.pool_of(call.request) if isinstance(name, str) else None
+    if pool is None or not isinstance(name, str):
         return await carry_on(call)
-    spelled = spelled_as_stored(pool, call.request["Username"])
-    if call.operation in _CREATING and spelled != call.request["Username"]:
+    spelled = spelled_as_stored(pool, name)
+    if call.operation in _CREATING and spelled != name:
         raise Refused("UsernameExistsException", "User account already exists")
     return await carry_on(call.with_parameters(Username=spelled))
 
@@ -47,12 +50,15 @@ async def one_user_an_address(call: Call, carry_on: Next) -> Answer:
     Once Cognito was seen to make two in the same instant, github.com/ustaxcourt/ef-cms/pull/5260;
     the agent counts on neither.
     """
-    if call.operation not in (*_CREATING, *_UPDATING):
+    request = call.request
+    address = _written(request).get("email")
+    if call.operation in _CREATING:
+        address = request.get("Username")
+    pool = pools.pool_of(request) if call.operation in (*_CREATING, *_UPDATING) else None
+    if not pool or not isinstance(address, str):
         return await carry_on(call)
-    async with _one_at_a_time:
-        pool, address = pools.pool_of(call.request), _written(call.request).get("email")
-        if call.operation in _UPDATING and pool and address:
-            request = call.request
+    async with _one_at_a_time[pool["Id"], address.casefold()]:
+        if call.operation in _UPDATING:
             own = request.get("Username") or pools.claims(request["AccessToken"])["username"]
             holder, user = (
                 pools.find_user(pool, spelled_as_stored(pool, name)) for name in (address, own)

@@ -103,7 +103,7 @@ class CustomAuth:
         for name in ("USERNAME", "ANSWER"):
             if name not in responses:
                 raise Refused("InvalidParameterException", f"Missing required parameter {name}")
-        sign_in = self._take(request.get("Session", ""))
+        sign_in = self._take(str(request.get("Session", "")))
         if (sign_in.pool["Id"], sign_in.client["ClientId"]) != (pool["Id"], client["ClientId"]):
             raise invalid_session()
         require_username(sign_in, responses["USERNAME"])

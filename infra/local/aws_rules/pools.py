@@ -69,6 +69,13 @@ def claims(jwt: str) -> dict[str, Any]:
     return unverified
 
 
+def is_refresh_token(token: str, client_id: str | None) -> bool:
+    """Tell whether a token is a refresh token that was signed for an app client."""
+    told = claims(token)
+    names = (told.get("token_use"), told.get("client_id"))
+    return names == ("refresh", client_id) and bool(cognito._signature_valid(token))
+
+
 def issue_tokens(
     pool: Pool, client: Client, user: User, metadata: Mapping[str, str]
 ) -> dict[str, Any]:

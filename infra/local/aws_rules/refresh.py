@@ -98,15 +98,17 @@ class Rotation:
         """Refuse a token that ended or has a successor; give one to the others."""
         if call.operation != "GetTokensFromRefreshToken":
             return await carry_on(call)
-        refresh_token = call.request.get("RefreshToken", "")
-        claims = pools.claims(refresh_token)
-        if self._clock() >= claims.get("exp", math.inf):
-            raise Refused("NotAuthorizedException", "Refresh Token has expired")
         status, headers, body = await carry_on(call)
-        _, client = pools.pool_and_client(call.request)
-        if status != 200 or not pools.rotates(client):
+        if status != 200:
             return status, headers, body
         # MiniStack has verified the token by now, and nothing comes between these lines.
+        refresh_token = call.request["RefreshToken"]
+        claims = pools.claims(refresh_token)
+        if self._clock() >= claims["exp"]:
+            raise Refused("NotAuthorizedException", "Refresh Token has expired")
+        _, client = pools.pool_and_client(call.request)
+        if not pools.rotates(client):
+            return status, headers, body
         family = self._family(claims)
         grace_ends_at = family.used_at.get(claims["jti"], math.inf) + pools.grace_seconds(client)
         if self._clock() > grace_ends_at or (
@@ -120,11 +122,17 @@ class Rotation:
         return answer({"AuthenticationResult": result | {"RefreshToken": renewed}})
 
     async def revoke(self, call: Call, carry_on: Next) -> Answer:
-        """Let a token that has a successor end nothing, unless it is the sign-in's first one."""
+        """Let a token that has a successor end nothing, unless it is the sign-in's first one.
+
+        Nor does what is no refresh token of this client, which MiniStack does not check.
+        """
         if call.operation == "RevokeToken":
-            claims = pools.claims(call.request.get("Token", ""))
-            family = self._families.get(claims.get("origin_jti", ""))
-            if family and claims.get("jti") not in (family.first, family.newest):
+            token = call.request.get("Token", "")
+            if not pools.is_refresh_token(token, call.request.get("ClientId")):
+                return answer({})
+            claims = pools.claims(token)
+            family = self._families.get(claims["origin_jti"])
+            if family and claims["jti"] not in (family.first, family.newest):
                 return answer({})
         return await carry_on(call)
 

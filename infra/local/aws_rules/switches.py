@@ -47,6 +47,9 @@ class Plan:
         for value, known in ((self.service, Service), (self.fault, Fault)):
             if value not in get_args(known.__value__):
                 raise ValueError(f"{value!r} is none of {', '.join(get_args(known.__value__))}")
+        if not isinstance(self.calls, list | None):
+            raise TypeError("'calls' is a list of numbers")
+        self.seconds = float(self.seconds)
 
     def meets(self, call: Call) -> bool:
         """Count a call of the operation; tell whether it is one of those."""
@@ -98,7 +101,7 @@ class SwitchBoard:
             more = message.get("more_body", False)
         try:
             switches = _read(body)
-        except (TypeError, ValueError) as error:
+        except (RecursionError, TypeError, ValueError) as error:
             status, text = 400, json.dumps({"error": str(error)})
         else:
             current.set_anew.set()

@@ -65,10 +65,10 @@ def conflict(call: Call) -> Refused:
 
 
 def _parts(call: Call) -> list[Mapping[str, Any]]:
-    return [part for each in call.request["TransactItems"] for part in each.values()]
+    return [part for each in call.request.get("TransactItems") or [] for part in each.values()]
 
 
 def _items(parts: Iterable[Mapping[str, Any]]) -> Iterable[ItemKey]:
     for part in parts:
         if "Key" in part:
-            yield part["TableName"], json.dumps(part["Key"], sort_keys=True)
+            yield part.get("TableName", ""), json.dumps(part["Key"], sort_keys=True)

@@ -70,6 +70,16 @@ def test_one_address_is_one_user_in_the_same_instant_too(strict: ScriptedPool) -
             assert sum(pool.map(created, [address, address.upper()] * 5)) == 1
 
 
+def test_address_that_was_taken_away_stands_in_nobodys_way(strict: ScriptedPool) -> None:
+    taken_away = [{"Name": "email", "Value": None}]
+    strict.call(
+        "AdminUpdateUserAttributes",
+        {"Username": strict.new_user(), "UserAttributes": taken_away},
+    )
+
+    assert "AuthenticationResult" in strict.answer(strict.initiate(strict.new_user()), RIGHT)
+
+
 def test_client_writes_what_it_may_and_nothing_else(
     strict: ScriptedPool, bare: ScriptedPool
 ) -> None:

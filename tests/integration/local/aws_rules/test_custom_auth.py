@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
@@ -100,21 +99,13 @@ def test_session_that_a_trigger_failed_is_used_up(strict: ScriptedPool) -> None:
 def test_session_lives_from_its_own_issue(strict: ScriptedPool, bare: ScriptedPool) -> None:
     def short_lived(pool: ScriptedPool) -> ScriptedPool:
         # Less than AWS allows: no test waits for minutes.
-        created = httpx.post(
-            pool.aws.outputs["endpoint_url"],
-            headers={
-                "X-Amz-Target": "AWSCognitoIdentityProviderService.CreateUserPoolClient",
-                "Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/"
-                "cognito-idp/aws4_request, SignedHeaders=host, Signature=0",
-            },
-            json={
-                "UserPoolId": pool.pool_id,
-                "ClientName": "short",
-                "ExplicitAuthFlows": ["ALLOW_CUSTOM_AUTH"],
-                "AuthSessionValidity": 1.5 / 60,
-            },
-        ).raise_for_status()
-        return replace(pool, client_id=created.json()["UserPoolClient"]["ClientId"])
+        settings = {
+            "ClientName": "short",
+            "ExplicitAuthFlows": ["ALLOW_CUSTOM_AUTH"],
+            "AuthSessionValidity": 1.5 / 60,
+        }
+        created = pool.call("CreateUserPoolClient", settings)["UserPoolClient"]
+        return replace(pool, client_id=created["ClientId"])
 
     def late(pool: ScriptedPool) -> dict[str, Any]:
         pool = short_lived(pool)

@@ -238,6 +238,8 @@ def test_call_is_delayed_and_then_carried_out(both: tuple[Deployment, Deployment
         ({"faults": [{"service": "dynamodb", "fault": "explode"}]}, "'explode'"),
         ({"faults": [{"service": "dynamo", "fault": "lose"}]}, "'dynamo'"),
         ({"faults": [{"service": "dynamodb"}]}, "'fault'"),
+        ({"faults": [{"service": "dynamodb", "fault": "lose", "calls": 1}]}, "'calls'"),
+        ({"faults": [{"service": "dynamodb", "fault": "delay", "seconds": "x"}]}, "'x'"),
         ({"mails_a_second": 5}, "'mails_a_second'"),
         ([], "object"),
     ],

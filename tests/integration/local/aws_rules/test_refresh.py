@@ -93,6 +93,22 @@ def test_token_between_first_and_newest_ends_nothing(strict: ScriptedPool) -> No
     assert pool.refresh(newest["RefreshToken"])
 
 
+def test_what_is_no_refresh_token_of_the_client_revokes_nothing(
+    strict: ScriptedPool, bare: ScriptedPool
+) -> None:
+    def revoke_others(pool: ScriptedPool) -> dict[str, Any]:
+        tokens = pool.sign_in()
+        claims = jwt.decode(tokens["RefreshToken"], options={"verify_signature": False})
+        head, payload, _ = jwt.encode(claims, "x" * 32).split(".")
+        revoke(pool, f"{head}.{payload}.c2lnbmVkIGJ5IG5vYm9keQ")
+        revoke(pool.with_client(), tokens["RefreshToken"])
+        revoke(pool, tokens["AccessToken"])
+        return pool.refresh(tokens["RefreshToken"])
+
+    assert revoke_others(strict)["AccessToken"]
+    assert "revoked" in refusal(revoke_others, bare), "the rule can go"
+
+
 def test_flow_without_successors_is_refused_under_rotation(
     strict: ScriptedPool, bare: ScriptedPool
 ) -> None:
