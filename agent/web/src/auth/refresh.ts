@@ -99,8 +99,7 @@ export class TokenRefresher {
 
   /** End the session in every tab at once, and at Cognito if that can be reached. */
   async signOut(): Promise<void> {
-    const session = this.#store.signOut();
-    if (session) await this.#cognito.revoke(session.refreshToken);
+    await Promise.all(this.#store.signOut().map((token) => this.#cognito.revoke(token)));
   }
 
   /** Refresh in the background, ahead of each token's end; return how to stop that. */

@@ -44,7 +44,7 @@ export class SessionStore {
   /** The text that this tab itself has put into the storage last. */
   #written: string | null = null;
   /** The session that the listeners were told of last. */
-  #known: Session | null;
+  #known: KeptSession | null;
   /** Changes that the listeners have still to be told of. */
   readonly #untold: SessionChange[] = [];
   #telling = false;
@@ -54,7 +54,7 @@ export class SessionStore {
     const { storage = localStorageOrNull(), clientId = null } = options;
     this.shared = new SharedStorage(storage, clientId);
     this.#useMemory = storage === null;
-    this.#known = this.read();
+    this.#known = this.#kept();
   }
 
   /** False if the session is lost when this tab is closed or reloaded. */
@@ -69,7 +69,8 @@ export class SessionStore {
 
   /** Sign a visitor in. */
   save(session: Session): void {
-    const text = JSON.stringify({ ...session, signInId: crypto.randomUUID() });
+    const signInId = crypto.randomUUID();
+    const text = JSON.stringify({ ...session, signInId, firstRefreshToken: session.refreshToken });
     if (!this.#write(text)) {
       // A reload would bring back what this tab had saved before. What another tab has saved stays:
       // it is the session of whoever uses that tab.
@@ -107,18 +108,22 @@ export class SessionStore {
   /**
    * Sign out the member whom this tab shows, and nobody who has signed in since in another tab.
    *
-   * Returns the session whose tokens are to be revoked.
+   * Returns the refresh tokens to revoke. Cognito ends a sign-in by its newest one or its first
+   * one; the last one stored is not the newest while a refresh is under way.
    */
-  signOut(): Session | null {
+  signOut(): string[] {
     const shown = this.#known;
-    const session = this.read();
-    if (!shown || !session || shown.sub === session.sub) return this.#end('user') ?? shown;
-    this.catchUp();
-    return shown;
+    const kept = this.#kept();
+    const another = shown && kept && shown.session.sub !== kept.session.sub;
+    const ended = another ? shown : (this.#end('user') ?? shown);
+    if (another) this.catchUp();
+    if (!ended) return [];
+    const { session, firstRefreshToken } = ended;
+    return [...new Set([session.refreshToken, firstRefreshToken ?? session.refreshToken])];
   }
 
   /** End the session; return it with the last tokens that another tab's refresh stored. */
-  #end(reason: 'expired' | 'user'): Session | null {
+  #end(reason: 'expired' | 'user'): KeptSession | null {
     const kept = this.#kept();
     // The mark comes first: then either this sees a refresh's tokens, or that refresh the mark.
     const signInId = kept?.signInId ?? crypto.randomUUID();
@@ -133,7 +138,7 @@ export class SessionStore {
     const left = parseSession(this.shared.read())?.signInId;
     if (reason === 'user' || signInId === left) this.#ended.add(signInId);
     this.#tell(false, reason);
-    return ended?.session ?? null;
+    return ended;
   }
 
   /** Tell of what other tabs have done, if the browser has not told it yet. */
@@ -145,7 +150,7 @@ export class SessionStore {
   /** Call back on every change, in whichever tab; return how to stop it. */
   subscribe(listener: SessionListener): () => void {
     if (this.#listeners.size === 0) {
-      this.#known = this.read();
+      this.#known = this.#kept();
       globalThis.addEventListener?.('storage', this.#onStorage);
       this.#stopWaking = onWake(this.catchUp);
     }
@@ -163,9 +168,9 @@ export class SessionStore {
   };
 
   #tell(fromOtherTab: boolean, reason: SignedOutReason = 'user'): void {
-    const previous = this.#known;
-    const current = this.read();
-    this.#known = current;
+    const previous = this.#known?.session ?? null;
+    this.#known = this.#kept();
+    const current = this.#known?.session ?? null;
     if (JSON.stringify(previous) === JSON.stringify(current)) return;
     const userChanged = previous?.sub !== current?.sub;
     const signedOutReason = current ? null : reason;

@@ -18,8 +18,14 @@ export type Session = {
 /** What a refresh changes. */
 export type NewTokens = Pick<Session, 'idToken' | 'accessToken' | 'refreshToken' | 'expiresAt'>;
 
-/** A session as it is kept: with its sign-in's id, and with what a newer page may keep there. */
-export type KeptSession = { session: Session; signInId: string | null; fields: object };
+/** A session as it is kept: with what tells of its sign-in, and what a newer page may keep there. */
+export type KeptSession = {
+  session: Session;
+  signInId: string | null;
+  /** What the sign-in began with, which ends it at Cognito whatever has come of it since. */
+  firstRefreshToken: string | null;
+  fields: object;
+};
 
 /** What the tabs of one deployment share, in a storage that may fail; nothing here throws. */
 export class SharedStorage {
@@ -135,13 +141,15 @@ const TEXTS = ['idToken', 'accessToken', 'refreshToken', 'guestId', 'email', 'su
 export function parseSession(text: string | null): KeptSession | null {
   const value = text === null ? null : parseRecord(text);
   if (!value) return null;
-  const { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub, signInId } = value;
+  const { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub } = value;
   const session = { idToken, accessToken, refreshToken, expiresAt, guestId, email, sub };
   if (TEXTS.some((name) => typeof session[name] !== 'string' || session[name] === '')) return null;
   if (typeof expiresAt !== 'number' || !Number.isFinite(expiresAt) || expiresAt <= 0) return null;
+  const textOrNull = (field: unknown) => (typeof field === 'string' ? field : null);
   return {
     session: session as Session,
-    signInId: typeof signInId === 'string' ? signInId : null,
+    signInId: textOrNull(value.signInId),
+    firstRefreshToken: textOrNull(value.firstRefreshToken),
     fields: value,
   };
 }
