@@ -25,11 +25,14 @@ describe('CognitoClient', () => {
     ['both', body({ __type: `com.example#UserNotFoundException:${address}` })],
     ['a code', body({ code: 'UserNotFoundException' })],
     ['a header', new Response('{}', header(`NotAuthorizedException:${address}`))],
-    ['a header without a body', new Response('', header('RefreshTokenReuseException'))],
+    ['a header without a body', new Response('', header('NotAuthorizedException'))],
     ['a header before a body', Response.json({ __type: 'x' }, header('NotAuthorizedException'))],
   ])('reads a final refusal out of %s', async (_name, answer) =>
     expect(await refresh(answer)).toBe('refused'),
   );
+
+  it('tells a refresh token that was replaced from one that has ended', async () =>
+    expect(await refresh(body({ __type: 'RefreshTokenReuseException' }))).toBe('reused'));
 
   it.each([
     ['throttling', body({ __type: 'TooManyRequestsException' })],

@@ -14,19 +14,24 @@ export const CALL_TIMEOUT_MS = 5_000;
 
 /**
  * Cognito's answers after which the refresh token is of no more use: the user or the client is gone
- * or may not sign in, the token is revoked, expired, rotated away or malformed. All have status 400;
- * with another status the answer comes from something on the way, such as a firewall.
+ * or may not sign in, the token is revoked, expired or malformed. All have status 400; with another
+ * status the answer comes from something on the way, such as a firewall.
  */
 const FINAL_ERRORS = new Set([
   'InvalidParameterException',
   'NotAuthorizedException',
   'PasswordResetRequiredException',
-  'RefreshTokenReuseException',
   'ResourceNotFoundException',
   'UnsupportedTokenTypeException',
   'UserNotConfirmedException',
   'UserNotFoundException',
 ]);
+
+/**
+ * What a refresh brings: new tokens; `refused` only where asking again is of no use; `reused` where
+ * the token has a newer sibling or successor, which another tab may hold.
+ */
+export type Refreshed = NewTokens | 'refused' | 'reused' | 'unreachable';
 
 /** Asks Cognito for new tokens, and to revoke them; what goes wrong is an answer, never thrown. */
 export class CognitoClient {
@@ -40,15 +45,16 @@ export class CognitoClient {
     this.#now = now;
   }
 
-  /** Ask for new tokens; return `refused` only where asking again is of no use. */
-  async refresh(session: Session): Promise<NewTokens | 'refused' | 'unreachable'> {
+  async refresh(session: Session): Promise<Refreshed> {
     const body = { RefreshToken: session.refreshToken };
     try {
       return await this.#call('GetTokensFromRefreshToken', body, async (response) => {
         const answer: unknown = await response.json().catch(() => null);
         if (response.ok) return this.#tokens(answer, session);
         const type = errorType(response.headers.get('x-amzn-errortype'), answer);
-        return response.status === 400 && FINAL_ERRORS.has(type) ? 'refused' : 'unreachable';
+        if (response.status !== 400) return 'unreachable';
+        if (type === 'RefreshTokenReuseException') return 'reused';
+        return FINAL_ERRORS.has(type) ? 'refused' : 'unreachable';
       });
     } catch {
       return 'unreachable';
@@ -63,7 +69,7 @@ export class CognitoClient {
     }
   }
 
-  #tokens(answer: unknown, session: Session): NewTokens | 'refused' | 'unreachable' {
+  #tokens(answer: unknown, session: Session): Refreshed {
     const result = isRecord(answer) ? answer.AuthenticationResult : null;
     if (!isRecord(result)) return 'unreachable';
     const { AccessToken, IdToken, RefreshToken, ExpiresIn } = result;

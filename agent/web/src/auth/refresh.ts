@@ -1,9 +1,9 @@
 // Keeps an access token fresh, straight at Cognito and once for all tabs.
-import { CALL_TIMEOUT_MS, CognitoClient, type CognitoConfig } from './cognito';
+import { CALL_TIMEOUT_MS, CognitoClient, type CognitoConfig, type Refreshed } from './cognito';
 import { CrossTabLock, type WebLocks, webLocks } from './locks';
 import { isSame, type SessionStore } from './session';
 import { type NewTokens, type Session, STORAGE_KEY } from './storage';
-import { claims, MAX_LIFE_MS } from './tokens';
+import { claims, issuedAt, MAX_LIFE_MS } from './tokens';
 import { onWake } from './wake';
 
 const LONGEST_LEAD_MS = 5 * 60 * 1000;
@@ -12,9 +12,7 @@ const LEEWAY_MS = 60_000;
 
 /**
  * A tab that the browser has frozen may hold the lock for good, so it is waited for no longer than
- * this. Two tabs that refresh at once do no harm: for 60 s after a refresh (the app client's grace
- * period) Cognito takes the old refresh token again. The first to store wins, and the other one
- * takes over its tokens.
+ * this. Two tabs may refresh at once then, as they may without locks: see `#inDoubt`.
  */
 const LOCK_WAIT_MS = 3_000;
 /** The same where no token is left to go on with, unless another tab is asking right now. */
@@ -34,6 +32,10 @@ const LATER_RETRY_PAUSE_MS = 60_000;
 const WAKE_PAUSE_MS = 1_000;
 /** The least pause between refreshes in the background, even if the new tokens have expired. */
 const REST_MS = 30_000;
+/** By when the tabs see what one has stored; until then another may store over it unseen. */
+const SETTLED_MS = 1_000;
+/** How many refresh tokens a tab remembers: more than come together in one doubt. */
+const OWN_TOKENS = 5;
 
 type RefresherOptions = {
   fetch?: typeof fetch;
@@ -62,6 +64,21 @@ export class TokenRefresher {
   readonly #underWay = new Map<string | null, Promise<string | null>>();
   /** The last refresh, if it got no answer, and how many in a row have got none. */
   #unanswered: { rejected: string | null; times: number } | null = null;
+  /**
+   * Whether the stored refresh token may have a newer sibling: another tab stored its own while this
+   * one asked, or the answer was lost.
+   *
+   * For 60 s after a refresh (the app client's grace period) Cognito takes the old refresh token
+   * again and gives another successor; from then on the newest successor alone refreshes. Only
+   * Cognito can tell which one that is, so a tab in doubt refreshes with the stored one at once, and
+   * with its own if that is refused. What comes of it is the newest and replaces the stored one;
+   * where yet another tab was faster, the doubt goes on.
+   */
+  #inDoubt = false;
+  /** The refresh tokens that this tab has used or been given, the last one last. */
+  #own: string[] = [];
+  /** The sign-in that these are of, and that the doubt is about. */
+  #signInId: string | null = null;
   /** One entry for each `keepFresh` that has not been stopped. */
   readonly #keepers = new Set<unknown>();
   /** When the next refresh in the background may begin, epoch ms. */
@@ -150,6 +167,10 @@ export class TokenRefresher {
     return session.accessToken !== rejected && this.#now() < this.#dueAt(session);
   }
 
+  #isSure(session: Session, rejected: string | null): boolean {
+    return !this.#inDoubt && this.#isFresh(session, rejected);
+  }
+
   #isUsable(session: Session, rejected: string | null): boolean {
     return session.accessToken !== rejected && this.#now() < session.expiresAt;
   }
@@ -169,7 +190,7 @@ export class TokenRefresher {
 
   async #waitForOtherTabs(rejected: string | null): Promise<void> {
     const session = this.#store.read();
-    if (!session || this.#isFresh(session, rejected)) return;
+    if (!session || this.#isSure(session, rejected)) return;
     if (this.#isUsable(session, rejected)) return pause(LOCK_WAIT_MS);
     await pause(SHORT_LOCK_WAIT_MS);
     const askedUntil = this.#store.shared.askedUntil - this.#now();
@@ -179,36 +200,97 @@ export class TokenRefresher {
   async #refreshLocked(rejected: string | null): Promise<string | null> {
     // Read again: another tab may have refreshed, or signed out, while this one waited.
     const before = this.#store.read();
-    if (!before || this.#isFresh(before, rejected)) {
+    const { signInId } = this.#store;
+    if (this.#signInId !== signInId) {
+      this.#signInId = signInId;
+      this.#own = [];
+      this.#inDoubt = false;
+    }
+    if (!before || this.#isSure(before, rejected)) {
       if (this.#unanswered?.rejected === rejected) this.#unanswered = null;
       return before?.accessToken ?? null;
     }
 
     const { lastSignOut } = this.#store.shared;
-    const answer = await this.#ask(before, rejected);
-    if (answer === 'unreachable') return this.#usableToken(rejected);
-    if (answer === 'refused') {
-      if (isSame(this.#store.read(), before)) this.#store.expire();
+    const answer = await this.#askWithAll(before, rejected);
+    if (answer === 'unreachable') {
+      this.#inDoubt = true;
+      return this.#usableToken(rejected);
+    }
+    if (answer === 'refused' || answer === 'reused') {
+      if (isSame(this.#store.read(), before)) {
+        this.#inDoubt = false;
+        // Its access token is good for a while yet, in which another tab may bring the newest.
+        if (answer === 'reused' && this.#isUsable(before, rejected)) return before.accessToken;
+        await this.#expire(before, answer);
+      }
     } else {
-      if (this.#store.renew(before, answer)) return answer.accessToken;
-      // The user has signed out meanwhile, so these tokens end too. Not if another tab has renewed
-      // the same session: its tokens share an `origin_jti` with these and may be revoked with them.
+      this.#remember(answer.refreshToken);
+      if (this.#store.renew(before, answer)) {
+        this.#inDoubt = false;
+        void this.#lookAgain(answer);
+        return answer.accessToken;
+      }
+      const current = this.#store.read();
+      this.#inDoubt = current !== null && this.#store.signInId === signInId;
+      // The user has signed out meanwhile, so these tokens end too.
       const signedOut = this.#store.shared.lastSignOut !== lastSignOut;
-      const replaced = this.#store.read()?.sub !== before.sub;
-      if (signedOut || replaced) void this.#cognito.revoke(answer.refreshToken);
+      const over = !this.#inDoubt && (signedOut || current?.sub !== before.sub);
+      if (over) void this.#cognito.revoke(answer.refreshToken);
     }
     return this.#refreshLocked(rejected); // for whoever is signed in by now
   }
 
-  async #ask(
-    session: Session,
-    rejected: string | null,
-  ): Promise<NewTokens | 'refused' | 'unreachable'> {
+  /**
+   * End the session, unless another tab has stored other tokens of it.
+   *
+   * A token with a newer sibling gives that tab the time of two calls: the one under way, and the
+   * one by which it finds out which is newer.
+   */
+  async #expire(before: Session, answer: 'refused' | 'reused'): Promise<void> {
+    const until = this.#now() + (answer === 'reused' ? 2 * CALL_TIMEOUT_MS : 0);
+    while (isSame(this.#store.read(), before)) {
+      if (this.#now() >= until) return this.#store.expire();
+      await pause(TRY_PAUSE_MS);
+    }
+  }
+
+  /**
+   * See whether another tab has stored its own tokens over these, without having seen them: storage
+   * has no way to compare and write at once.
+   */
+  async #lookAgain({ accessToken, refreshToken }: NewTokens): Promise<void> {
+    await pause(SETTLED_MS);
+    const stored = this.#store.read();
+    if (!stored || stored.refreshToken === refreshToken) return;
+    // Of a later second it is newer for sure, or two tabs would doubt each other's answers for good.
+    if (!(issuedAt(stored.accessToken) <= issuedAt(accessToken))) return;
+    this.#inDoubt = true;
+    await this.#refreshInBackground(null);
+  }
+
+  #remember(refreshToken: string): void {
+    const others = this.#own.filter((each) => each !== refreshToken);
+    this.#own = [...others, refreshToken].slice(-OWN_TOKENS);
+  }
+
+  /** Ask with the stored refresh token, and with this tab's own where that has a newer sibling. */
+  async #askWithAll(session: Session, rejected: string | null): Promise<Refreshed> {
+    const own = this.#own.filter((each) => each !== session.refreshToken);
+    let answer = await this.#ask(session, session.refreshToken, rejected);
+    for (let next = own.pop(); next && answer === 'reused'; next = own.pop()) {
+      answer = await this.#ask(session, next, rejected);
+    }
+    return answer;
+  }
+
+  async #ask(session: Session, refreshToken: string, rejected: string | null): Promise<Refreshed> {
+    this.#remember(refreshToken);
     const tries = this.#isUsable(session, rejected) ? 1 : TRIES;
     const begunAt = this.#now();
     for (let attempt = 1; ; attempt += 1) {
       this.#store.shared.askedUntil = this.#now() + CALL_TIMEOUT_MS;
-      const answer = await this.#cognito.refresh(session);
+      const answer = await this.#cognito.refresh({ ...session, refreshToken });
       this.#store.shared.askedUntil = 0;
       this.#noteAnswer(answer !== 'unreachable', rejected);
       if (answer !== 'unreachable' || attempt === tries) return answer;

@@ -67,6 +67,11 @@ export class SessionStore {
     return this.#kept()?.session ?? null;
   }
 
+  /** Which sign-in the session is of, however often it is renewed; null if nobody is signed in. */
+  get signInId(): string | null {
+    return this.#kept()?.signInId ?? null;
+  }
+
   /** Sign a visitor in. */
   save(session: Session): void {
     const signInId = crypto.randomUUID();

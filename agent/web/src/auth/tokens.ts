@@ -17,6 +17,11 @@ export function claims(token: string): Claims {
   };
 }
 
+/** Return when a token was issued, epoch seconds on Cognito's clock; NaN if it does not say. */
+export function issuedAt(token: string): number {
+  return Number(payload(token).iat ?? Number.NaN);
+}
+
 /** Return the app client an access token was issued to, or null where it names none. */
 export function clientOf(accessToken: string): string | null {
   const { client_id } = payload(accessToken);

@@ -7,14 +7,16 @@ import { SessionStore } from '../auth/session';
 import type { Session } from '../auth/storage';
 import { config, FakeStorage, fakeLocks, jwt, NOW, sessionOf } from './fakes';
 
-type Call = { operation: string; body: Record<string, string>; url: string };
-export type Answer = () => Response | Promise<Response>;
+export type Call = { operation: string; body: Record<string, string>; url: string };
+export type Answer = (call: Call) => Response | Promise<Response>;
 
 /** Make a browser with one tab signed in; needs fake timers, whose clock `state.now` sets. */
 export function world(changes: Partial<Session> = {}, skew = 0) {
   const state = {
     skew,
     answers: [] as Answer[],
+    /** What answers once those are used up. */
+    otherwise: (() => granted()) as Answer,
     get now() {
       return Date.now();
     },
@@ -32,14 +34,15 @@ export function world(changes: Partial<Session> = {}, skew = 0) {
     const operation = target.split('.')[1] ?? '';
     expect(init?.signal).toBeInstanceOf(AbortSignal);
     expect(init?.keepalive).toBe(operation === 'RevokeToken');
-    calls.push({ operation, body: JSON.parse(String(init?.body)), url: String(input) });
+    const call = { operation, body: JSON.parse(String(init?.body)), url: String(input) };
+    calls.push(call);
     const aborted = new Promise<never>((_resolve, reject) => {
       init?.signal?.addEventListener('abort', () => reject(new DOMException('late', 'AbortError')));
     });
     aborted.catch(() => undefined);
     await new Promise((resolve) => setImmediate(resolve));
-    const next = state.answers.shift() ?? granted;
-    return Promise.race([aborted, next()]);
+    const next = state.answers.shift() ?? state.otherwise;
+    return Promise.race([aborted, next(call)]);
   };
   const granted = (result: object = {}) =>
     Response.json({
