@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ClassVar, override
 
 import pytest
-from playwright.sync_api import Request, Route, expect
+from playwright.sync_api import BrowserContext, Request, Route, expect
 
 from tests.support.deployment import Deployment, other_than
 from tests.support.guest import STORAGE_KEY, Guest
@@ -340,6 +340,52 @@ def test_t29_refresh_under_way_in_one_tab_does_not_undo_the_sign_out_in_another(
 
     for tab in (here, there):
         tab.is_anonymous()
+
+
+def test_t29_two_tabs_that_refresh_at_once_stay_signed_in(
+    context: BrowserContext, new_tab: Callable[[], Guest]
+) -> None:
+    """T29: the tab that is first to store its answer has the token that Cognito has replaced."""
+    context.add_init_script("Object.defineProperty(navigator, 'locks', {value: undefined})")
+    here, there = new_tab(), new_tab()
+    here.page.bring_to_front()
+    here.signs_in()
+    there.is_signed_in(here.address)
+    held: list[Route] = []
+
+    def hold_two(route: Route) -> None:
+        if _refreshes(route.request) and len(held) < 2:
+            held.append(route)
+        else:
+            route.fallback()
+
+    context.route(lambda _url: True, hold_two)
+    here.changes_session(expiresAt=1)  # the other tab hears of it, and refreshes unasked
+    here.say("Show my profile")
+    for _ in range(100):
+        if len(held) == 2:
+            break
+        here.page.wait_for_timeout(20)
+    older, newer = (route.fetch() for route in held)
+    replaced = older.json()["AuthenticationResult"]["RefreshToken"]
+    stored = "JSON.parse(localStorage.getItem(key)).refreshToken"
+    held[0].fulfill(response=older)
+    here.page.wait_for_function(
+        f"([key, token]) => {stored} === token", arg=[STORAGE_KEY, replaced]
+    )
+    held[1].fulfill(response=newer)
+    here.hears("Here is your guest record", times=2)
+    here.page.wait_for_function(
+        f"([key, token]) => {stored} !== token", arg=[STORAGE_KEY, replaced]
+    )
+
+    here.changes_session(expiresAt=1)
+    here.say("Show my profile")
+
+    here.hears("Here is your guest record", times=3)
+    for tab in (here, there):
+        tab.is_signed_in(here.address)
+        expect(tab.page.get_by_text("Your sign-in has ended")).to_be_hidden()
 
 
 def test_message_goes_through_though_another_tab_holds_the_lock_for_good(
