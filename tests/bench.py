@@ -28,9 +28,9 @@ from infra import bundling
 from infra.local import deployment
 from infra.local.ministack import ROOT
 from infra.local.serving import agent_environment
-from tests.support.agent_process import Chat, http, running_agent
+from tests.support.agent_process import Chat, running_agent
 from tests.support.chunks import outputs_of
-from tests.support.deployment import Deployment, new_address
+from tests.support.deployment import Deployment, http, new_address
 
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _GUESTS_AT_ONCE = 20

@@ -15,11 +15,9 @@ import httpx
 from infra.local import ministack
 from infra.local.serving import agent_environment
 from tests.support.chunks import chunks_in, outputs_of, text_of
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, http
 
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
-# One for all: making one reads the certificate authorities, which takes longer than an answer.
-http = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None))
 
 _START_SECONDS = 30
 

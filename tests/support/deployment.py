@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from types_boto3_cognito_idp.type_defs import AttributeTypeTypeDef
     from types_boto3_dynamodb import DynamoDBClient
 
+# One for all: making one reads the certificate authorities, which takes longer than an answer.
+http = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None))
+
 _LEDGER_TIMES = re.compile(r"s\d+|w\d+|issued_at|mailed_at|done_at|redeemed_through")
 
 
@@ -61,7 +64,7 @@ class Deployment:
 
     def switch(self, **switches: Any) -> None:
         """Set how AWS behaves until it is set again; without arguments, back to the defaults."""
-        httpx.put(f"{self.outputs['endpoint_url']}/_aws_rules", json=switches).raise_for_status()
+        http.put(f"{self.outputs['endpoint_url']}/_aws_rules", json=switches).raise_for_status()
 
     def new_user(self, **attributes: str) -> str:
         """Make an unverified user with an address of its own; returns the address."""

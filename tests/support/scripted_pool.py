@@ -9,11 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.deployment import Deployment, new_address
+from tests.support.deployment import Deployment, http, new_address
 
 RIGHT = "open sesame"
 _SOURCE = """
@@ -70,13 +69,13 @@ class ScriptedPool:
     client_id: str
 
     @classmethod
-    def make(cls, aws: Deployment, home: Path) -> "ScriptedPool":
-        """Make one like the stack's."""
+    def make(cls, aws: Deployment, home: Path, *, name: str = "scripted") -> "ScriptedPool":
+        """Make one like the stack's, under a name that the AWS has not yet."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as bundle:
             bundle.writestr("scripted.py", _SOURCE)
         role = aws.client("iam").create_role(
-            RoleName="scripted",
+            RoleName=name,
             AssumeRolePolicyDocument=json.dumps(
                 {
                     "Version": "2012-10-17",
@@ -89,7 +88,7 @@ class ScriptedPool:
             ),
         )["Role"]["Arn"]
         function = aws.client("lambda").create_function(
-            FunctionName="scripted",
+            FunctionName=name,
             Runtime="python3.13",
             Handler="scripted.handler",
             Role=role,
@@ -98,7 +97,7 @@ class ScriptedPool:
             Environment={"Variables": {"SCRIPT_HOME": str(home), "RIGHT": RIGHT}},
         )["FunctionArn"]
         pool_id = aws.cognito.create_user_pool(
-            PoolName="scripted",
+            PoolName=name,
             UsernameAttributes=["email"],
             UsernameConfiguration={"CaseSensitive": False},
             AdminCreateUserConfig={"AllowAdminCreateUserOnly": True},
@@ -176,7 +175,7 @@ class ScriptedPool:
 
     def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Call an operation of Cognito with parameters that boto3 would not let through."""
-        called = httpx.post(
+        called = http.post(
             self.aws.outputs["endpoint_url"],
             headers={
                 "X-Amz-Target": f"AWSCognitoIdentityProviderService.{operation}",

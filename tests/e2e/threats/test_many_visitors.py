@@ -16,10 +16,10 @@ from agent.service.offline_model import OfflineModel
 from agent.service.settings import ServiceSettings
 from agent.sign_in import EmailOtp
 from agent.sign_in.capacity import ANONYMOUS_AT_ONCE, CODE_REQUEST_THREADS
-from tests.support.agent_process import Chat, http
+from tests.support.agent_process import Chat
 from tests.support.attacks import Member, bearer, is_well, post
 from tests.support.chunks import outputs_of
-from tests.support.deployment import Deployment, new_address
+from tests.support.deployment import Deployment, http, new_address
 from tests.support.raw_connection import RawConnection, request
 from tests.support.serving import email_otp_of, root_session, serving
 from tests.support.waiting import wait_until

@@ -1,6 +1,7 @@
 """Two embedded AWS side by side: one under AWS's rules, and MiniStack as it comes."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
@@ -27,6 +28,25 @@ def strict_pool(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture(scope="package")
 def bare_pool(bare_aws: Deployment, tmp_path_factory: pytest.TempPathFactory) -> ScriptedPool:
     return ScriptedPool.make(bare_aws, tmp_path_factory.mktemp("bare-triggers"))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def slow_trigger_on_bare(
+    bare_aws: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Future[int]]:
+    """Play a trigger that is slower than Cognito waits, beside all tests; gives its calls' number.
+
+    A release of MiniStack that waits no longer has no switch to wait less.
+    """
+    pool = ScriptedPool.make(bare_aws, tmp_path_factory.mktemp("slow-triggers"), name="slow")
+
+    def slow() -> int:
+        pool.play(CreateAuthChallenge={"slow_calls": 9, "seconds": 5.5})
+        pool.initiate(pool.new_user())
+        return len(pool.events("CreateAuth"))
+
+    with ThreadPoolExecutor() as beside:
+        yield beside.submit(slow)
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import boto3
-import httpx
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from infra.local.deployment import CREDENTIALS
-from tests.support.deployment import Deployment, new_address
+from tests.support.deployment import Deployment, http, new_address
 
 SENDER = "rules@example.com"
 
@@ -210,7 +209,7 @@ def test_call_is_lost_before_or_after_it_is_carried_out(
     both: tuple[Deployment, Deployment],
 ) -> None:
     strict, _ = both
-    hasty = client(strict, "dynamodb", read_seconds=0.5)
+    hasty = client(strict, "dynamodb", read_seconds=0.3)
     item = new_address()
     update_item = {"service": "dynamodb", "operation": "UpdateItem"}
     for fault, done in (("lose", 0), ("lose_answer", 1)):
@@ -224,11 +223,13 @@ def test_call_is_lost_before_or_after_it_is_carried_out(
 def test_call_is_delayed_and_then_carried_out(both: tuple[Deployment, Deployment]) -> None:
     strict, _ = both
     strict.switch(
-        faults=[{"service": "dynamodb", "operation": "UpdateItem", "fault": "delay", "seconds": 1}]
+        faults=[
+            {"service": "dynamodb", "operation": "UpdateItem", "fault": "delay", "seconds": 0.5}
+        ]
     )
 
     with pytest.raises(ReadTimeoutError):
-        client(strict, "dynamodb", read_seconds=0.3).update_item(**update())
+        client(strict, "dynamodb", read_seconds=0.2).update_item(**update())
     client(strict, "dynamodb").update_item(**update())
 
 
@@ -245,7 +246,7 @@ def test_call_is_delayed_and_then_carried_out(both: tuple[Deployment, Deployment
     ],
 )
 def test_switch_that_does_not_exist_is_named(stack: Deployment, switches: Any, named: str) -> None:
-    answer = httpx.put(f"{stack.outputs['endpoint_url']}/_aws_rules", json=switches)
+    answer = http.put(f"{stack.outputs['endpoint_url']}/_aws_rules", json=switches)
 
     assert answer.status_code == 400
     assert named in answer.json()["error"]
