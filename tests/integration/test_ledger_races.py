@@ -308,35 +308,35 @@ def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_hundreds_of_first_rounds_at_once_each_get_a_mail(sign_ins: SignIns) -> None:
+def test_many_first_rounds_at_once_each_get_a_mail(sign_ins: SignIns) -> None:
     """T38: everybody's mails are counted in one item, and nobody is refused for that."""
-    users = [replace(USER, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(300)]
+    users = [replace(USER, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(150)]
     issued = at_once([lambda user=user: sign_ins.start(user) for user in users])  # type: ignore[misc]
     assert all(each.challenge for each in issued)
-    assert len(sign_ins.mailbox.codes) == 300
-    assert sign_ins.sends_counted() == 300
+    assert len(sign_ins.mailbox.codes) == 150
+    assert sign_ins.sends_counted() == 150
     assert all(sign_ins.sends(user) == 1 for user in users)
 
 
 @pytest.mark.usefixtures("unhurried")
-def test_hundreds_of_first_rounds_at_once_pass_no_cap(sign_ins: SignIns) -> None:
+def test_many_first_rounds_at_once_pass_no_cap(sign_ins: SignIns) -> None:
     """T10b: whoever comes too late for the hour has lost nothing, and comes first in the next."""
-    stack = SignIns(sign_ins.client, max_sends_per_hour=100)
-    users = [replace(USER, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(150)]
+    stack = SignIns(sign_ins.client, max_sends_per_hour=50)
+    users = [replace(USER, name=f"user-{i}", address=f"user-{i}@example.com") for i in range(75)]
     # Each twice, as when Cognito repeats the trigger beside the first.
     at_once([lambda user=user: stack.start(user) for user in users * 2])  # type: ignore[misc]
-    assert stack.sends_counted() == len(stack.mailbox.codes) <= 100
+    assert stack.sends_counted() == len(stack.mailbox.codes) <= 50
     # Some may have been refused for mails that were given back a moment later.
     for user in users:
         stack.start(user)
-    assert stack.sends_counted() == len(stack.mailbox.codes) == 100
+    assert stack.sends_counted() == len(stack.mailbox.codes) == 50
     mailed = [user for user in users if stack.sends(user)]
-    assert len(mailed) == 100
+    assert len(mailed) == 50
     assert all(stack.sends(user) == 1 for user in mailed)
     stack.at += 3600
     issued = [stack.start(user) for user in users if user not in mailed]
     assert all(each.challenge for each in issued)
-    assert len(stack.mailbox.codes) == 150
+    assert len(stack.mailbox.codes) == 75
 
 
 def test_one_of_many_claims_wins(sign_ins: SignIns) -> None:
