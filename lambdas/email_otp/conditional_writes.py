@@ -46,8 +46,8 @@ class Table:
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
 
-    def make(self, write: Write, *, once: bool = False) -> tuple[bool, Item]:
-        """Make a write; return whether it was made, and if not, the item that refused it.
+    def make(self, write: Write, *, once: bool = False) -> Item | None:
+        """Make a write; return None if it was made, else the item that refused it.
 
         A connection kept from an earlier call may have died while the function was frozen, so a
         write on a closed one is tried again, unless it may be made `once` only.
@@ -61,8 +61,8 @@ class Table:
                     raise
                 self._client.update_item(**write)
         except self._client.exceptions.ConditionalCheckFailedException as refused:
-            return False, _plain(refused.response.get("Item", {}))
-        return True, {}
+            return _plain(refused.response.get("Item", {}))
+        return None
 
 
 def _typed(value: int | str) -> dict[str, str]:

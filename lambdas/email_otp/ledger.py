@@ -201,15 +201,15 @@ class Ledger:
         now = challenge.issued_at
         hour = f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"
         if not self._take_mail(hour, now, max_sends_per_hour):
-            item = self._read(user_key, challenge)
-            return self._join(user_key, item, now, went_to_same_address, hour_is_full=True)
-        made, item = self._send(user_key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
-        if not made and SHORT_CODE_WAIT.ends_at(item) > now:
+            last = self._read(user_key, challenge)
+            return self._join(user_key, last, now, went_to_same_address, hour_is_full=True)
+        item = self._send(user_key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
+        if item and SHORT_CODE_WAIT.ends_at(item) > now:
             challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
-            made, item = self._send(user_key, challenge, SEND_WAIT)
+            item = self._send(user_key, challenge, SEND_WAIT)
         # If DynamoDB's answer got lost, the retry is refused by our own send: the item then
         # names this challenge.
-        if made or item.get("challenge_id") == challenge.id:
+        if item is None or item.get("challenge_id") == challenge.id:
             return Reserved(challenge, mails=1)
         outcome = self._join(user_key, item, now, went_to_same_address)
         if not isinstance(outcome, Reserved):
@@ -246,8 +246,7 @@ class Ledger:
             Whether it was counted. If not, no answer was judged.
         """
         write = self._write(user_key, _COUNT, _live(challenge), self.now(), challenge)
-        counted, _ = self._table.make(write)
-        return counted
+        return self._table.make(write) is None
 
     def redeem(self, user_key: str, challenge: Challenge, answer_digest: str) -> bool:
         """Use up the code, and every other one that is out.
@@ -263,16 +262,15 @@ class Ledger:
         """
         now, live = self.now(), _live(challenge)
         write = self._write(user_key, _REDEEM, live, now, challenge, answer=answer_digest)
-        redeemed, item = self._table.make(write)
-        return redeemed or (
+        item = self._table.make(write)
+        return item is None or (
             item.get("done_by") == answer_digest and item["done_at"] > now - REPEAT_SECONDS
         )
 
     def has_redeemed(self, user_key: str, answer_digest: str) -> bool:
         """Tell whether this answer used its code up within the last 15 s; change nothing."""
         write = self._write(user_key, _UNCHANGED, _HAS_REDEEMED, self.now(), answer=answer_digest)
-        has_redeemed, _ = self._table.make(write)
-        return has_redeemed
+        return self._table.make(write) is None
 
     def _write(
         self,
@@ -287,17 +285,15 @@ class Ledger:
         values |= {"expires_at": now + _EXPIRY_SECONDS} | (asdict(challenge) if challenge else {})
         return self._table.write(key, update, condition, now=now, **values)
 
-    def _send(self, user_key: str, challenge: Challenge, wait: Wait) -> tuple[bool, Item]:
-        """Try the send; return whether it was made, and the user's item before it."""
+    def _send(self, user_key: str, challenge: Challenge, wait: Wait) -> Item | None:
+        """Try the send; return None if it is reserved, else the user's item."""
         send = self._write(user_key, _SEND, wait.is_over, challenge.issued_at, challenge)
         return self._table.make(send)
 
     def _take_mail(self, hour: str, now: int, max_sends: int) -> bool:
         """Take one mail from an hour; return False if it has none left."""
-        taken, _ = self._table.make(
-            self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
-        )
-        return taken
+        write = self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
+        return self._table.make(write) is None
 
     def _give_back(self, hour: str, now: int) -> None:
         """Give the mail back that was taken. If that fails, it stays counted."""
@@ -310,8 +306,7 @@ class Ledger:
         Create has no other permission on the table than to update it.
         """
         write = self._write(user_key, _UNCHANGED, "challenge_id=:id", new.issued_at, new)
-        _, item = self._table.make(write)
-        return item
+        return self._table.make(write) or {}
 
     def _join(
         self,
@@ -342,8 +337,7 @@ class Ledger:
             if hour_is_full or mails >= MAILS_PER_CHALLENGE:
                 return Throttled(retry_after_seconds)
             claim = self._write(user_key, _CLAIM, _MAY_CLAIM, now, challenge, mails=mails)
-            claimed, _ = self._table.make(claim)
-            if claimed:
+            if self._table.make(claim) is None:
                 return Reserved(challenge, mails + 1)
         return Joined(challenge, retry_after_seconds)
 

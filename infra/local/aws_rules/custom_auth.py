@@ -21,7 +21,7 @@ import hmac
 import secrets
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,7 @@ class SignIn:
         rounds: What triggers see as `session`: the answered challenges, the first one first.
         private: Of the challenge that waits for its answer, what Verify alone sees.
         metadata: Of that challenge, what goes into `rounds`.
-        ends_at: When the session string does, on the clock.
+        ends_at: When the session string does, on the monotonic clock.
     """
 
     pool: Pool
@@ -59,14 +59,9 @@ class SignIn:
 
 
 class CustomAuth:
-    """The sign-ins under way.
+    """The sign-ins under way."""
 
-    Args:
-        clock: Seconds.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._sessions: dict[str, SignIn | None] = {}
 
     async def __call__(self, call: Call, carry_on: Next) -> Answer:
@@ -141,7 +136,7 @@ class CustomAuth:
             sign_in,
             private=created["privateChallengeParameters"],
             metadata=created.get("challengeMetadata"),
-            ends_at=self._clock() + 60 * sign_in.client["AuthSessionValidity"],
+            ends_at=time.monotonic() + 60 * sign_in.client["AuthSessionValidity"],
         )
         return answer(
             {
@@ -165,7 +160,7 @@ class CustomAuth:
             raise invalid_session()
         sign_in, self._sessions[session] = self._sessions[session], None
         sign_in = require_unused(sign_in)
-        require_in_time(sign_in, self._clock())
+        require_in_time(sign_in, time.monotonic())
         return sign_in
 
 

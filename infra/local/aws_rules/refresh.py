@@ -11,7 +11,6 @@ Left out: that a client with rotation may not have `ALLOW_REFRESH_TOKEN_AUTH` at
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -85,13 +84,9 @@ class Rotation:
     """Gives a new refresh token for an old one, which then lives through the grace period only.
 
     The new one ends when the first one would have.
-
-    Args:
-        clock: Epoch seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._families: dict[str, _Family] = {}
 
     async def refresh(self, call: Call, carry_on: Next) -> Answer:
@@ -104,18 +99,18 @@ class Rotation:
         # MiniStack has verified the token by now, and nothing comes between these lines.
         refresh_token = call.request["RefreshToken"]
         claims = pools.claims(refresh_token)
-        if self._clock() >= claims["exp"]:
+        if time.time() >= claims["exp"]:
             raise Refused("NotAuthorizedException", "Refresh Token has expired")
         _, client = pools.pool_and_client(call.request)
         if not pools.rotates(client):
             return status, headers, body
         family = self._family(claims)
         grace_ends_at = family.used_at.get(claims["jti"], math.inf) + pools.grace_seconds(client)
-        if self._clock() > grace_ends_at or (
+        if time.time() > grace_ends_at or (
             claims["jti"] not in family.used_at and claims["jti"] != family.newest
         ):
             raise Refused("RefreshTokenReuseException", "Refresh token reuse detected")
-        family.used_at.setdefault(claims["jti"], self._clock())
+        family.used_at.setdefault(claims["jti"], time.time())
         renewed = pools.renewed(refresh_token)
         family.newest = pools.claims(renewed)["jti"]
         result = json.loads(body)["AuthenticationResult"]

@@ -1,5 +1,5 @@
 // Refreshing keeps the visitor signed in over everything but Cognito's own refusal.
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
 import { lost } from '../testing/answers';
 import {
@@ -12,20 +12,14 @@ import {
   sessionOf,
   tellStored,
 } from '../testing/fakes';
-import { type Answer, world } from '../testing/tabs';
+import { type Answer, fakeTime, world } from '../testing/tabs';
 import type { WebLocks } from './locks';
 import { type Session, STORAGE_KEY } from './storage';
 
 const due = 900_000 - 300_000;
 const unreachable = { code: 'sign_in_unreachable' };
 
-beforeEach(() => {
-  const toFake = ['Date', 'setTimeout', 'clearTimeout'] as const;
-  vi.useFakeTimers({ now: NOW, toFake: [...toFake] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+fakeTime();
 
 /** Let time go by, with leave for what goes on in it. */
 async function pass(ms: number): Promise<void> {

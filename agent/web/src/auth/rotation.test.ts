@@ -1,21 +1,15 @@
 // Tabs that refresh at once keep the newest refresh token, and a sign-out ends all of them.
-import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 
 import { lost } from '../testing/answers';
 import { NOW, sessionOf } from '../testing/fakes';
 import { LaggingStorage, RotatingCognito } from '../testing/rotation';
-import { type Answer, world } from '../testing/tabs';
+import { type Answer, fakeTime, world } from '../testing/tabs';
 
 const due = 900_000 - 300_000;
 const overGrace = 61_000;
 
-beforeEach(() => {
-  const toFake = ['Date', 'setTimeout', 'clearTimeout'] as const;
-  vi.useFakeTimers({ now: NOW, toFake: [...toFake] });
-});
-afterEach(() => {
-  vi.useRealTimers();
-});
+fakeTime();
 
 /** Let time go by, from timer to timer, with leave for what goes on in between. */
 async function pass(ms: number): Promise<void> {

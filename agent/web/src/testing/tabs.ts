@@ -1,5 +1,5 @@
 // A browser with several tabs in front of a Cognito that answers as it is told.
-import { expect, vi } from 'vitest';
+import { afterEach, beforeEach, expect, vi } from 'vitest';
 
 import type { WebLocks } from '../auth/locks';
 import { TokenRefresher } from '../auth/refresh';
@@ -9,6 +9,17 @@ import { config, FakeStorage, fakeLocks, jwt, NOW, sessionOf } from './fakes';
 
 export type Call = { operation: string; body: Record<string, string>; url: string };
 export type Answer = (call: Call) => Response | Promise<Response>;
+
+/** Have each test of a file begin at `NOW`, with timers that go as it says. */
+export function fakeTime(): void {
+  beforeEach(() => {
+    const toFake = ['Date', 'setTimeout', 'clearTimeout'] as const;
+    vi.useFakeTimers({ now: NOW, toFake: [...toFake] });
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+}
 
 /** Make a browser with one tab signed in; needs fake timers, whose clock `state.now` sets. */
 export function world(changes: Partial<Session> = {}, skew = 0) {
