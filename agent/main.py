@@ -1,4 +1,7 @@
-"""The agent's HTTP service: `python -m agent.main` answers `POST /invocations` on loopback."""
+"""The agent's HTTP service: `python -m agent.main` answers `POST /invocations` on loopback.
+
+AgentCore starts it by `agent/hosted.py`, on all interfaces.
+"""
 
 import asyncio
 import logging
@@ -31,6 +34,7 @@ from agent.sign_in.identity import TokenVerifier
 from agent.sign_in.observability import log_to_stderr, pin_library_loggers
 from agent.sign_in.settings import SettingsError
 
+LOOPBACK, ALL_INTERFACES = "127.0.0.1", "0.0.0.0"  # noqa: S104 - for AgentCore alone
 SYSTEM_PROMPT = Path(__file__).parent / "service" / "prompts" / "system.md"
 
 
@@ -55,7 +59,8 @@ def create_app(
         model: Instead of the one `settings.model_id` names.
         session_manager: Keeps the histories; see `Conversations`.
         clock: Epoch seconds.
-        hosted: Refuse in a stream, as AgentCore lets no other refusal through.
+        hosted: It is behind AgentCore, which alone reaches it, and which lets through no refusal
+            but one in a stream. Otherwise it answers programs and pages of this machine alone.
     """
     pin_library_loggers()
     email_otp = email_otp or EmailOtp.connect(settings)
@@ -97,8 +102,7 @@ def create_app(
 
     app = BedrockAgentCoreApp(
         middleware=[
-            Middleware(LoopbackOnly),
-            *([Middleware(RefusalsAsStreams)] if hosted else []),
+            Middleware(RefusalsAsStreams if hosted else LoopbackOnly),
             Middleware(BoundedJsonBody),
         ]
     )
@@ -133,15 +137,15 @@ def _model(settings: ServiceSettings) -> Model:
     )
 
 
-def serve(app: BedrockAgentCoreApp, port: int) -> None:
-    """Serve on the loopback address until stopped."""
+def serve(app: BedrockAgentCoreApp, port: int, *, host: str = LOOPBACK) -> None:
+    """Serve until stopped."""
     # AgentCore's own handlers print session ids, which open anonymous chats, and a line on each
     # request, of which we log the refused ones ourselves.
     app.logger.handlers.clear()
     app.logger.setLevel(logging.ERROR)
     app.run(
         port=port,
-        host="127.0.0.1",
+        host=host,
         log_config=None,
         lifespan="off",  # of which it has none; else Ctrl-C logs a traceback
         # AgentCore keeps what it reads of a request in context variables, and asyncio would hand
@@ -150,15 +154,19 @@ def serve(app: BedrockAgentCoreApp, port: int) -> None:
     )
 
 
-def main() -> int:
-    """Serve on the loopback address until stopped."""
+def main(*, hosted: bool = False) -> int:
+    """Serve until stopped: on the loopback address, or hosted on all interfaces.
+
+    https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-http-protocol-contract.html
+    """
     try:
         settings = ServiceSettings.load(os.environ)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for who started it
         return 2
     log_to_stderr(logging.INFO)
-    serve(create_app(settings), settings.port)
+    app = create_app(settings, hosted=hosted)
+    serve(app, settings.port, host=ALL_INTERFACES if hosted else LOOPBACK)
     return 0
 
 

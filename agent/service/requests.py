@@ -11,9 +11,9 @@ import contextlib
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 from starlette.requests import Request
@@ -39,8 +39,6 @@ MAX_CODE_CHARS = 64
 # The bounds AgentCore sets for a runtime session id.
 MIN_SESSION_ID_CHARS, MAX_SESSION_ID_CHARS = 33, 256
 SESSION_ID_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
-# Optional; AgentCore passes no Accept-Language on.
-LOCALE_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale"
 LOCALE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}")
 
 
@@ -77,13 +75,15 @@ class ChatRequest:
             RequestError: It is not one.
             TokenError: It carries an authorization that is no bearer token.
         """
-        prompt, code = _parse(payload)
+        if not isinstance(payload, dict):
+            raise _invalid('The body must be a JSON object: {"prompt": "...", "code": "..."}.')
+        prompt, code = _said(payload)
         return cls(
             prompt=prompt,
             code=code,
             session_id=_session_id(request),
             access_token=_bearer_token(request),
-            locale=_locale(request),
+            locale=_locale(payload),
         )
 
 
@@ -130,9 +130,7 @@ class Admission:
         return cognito_sub, place
 
 
-def _parse(payload: object) -> tuple[str, str | None]:
-    if not isinstance(payload, dict):
-        raise _invalid('The body must be a JSON object: {"prompt": "...", "code": "..."}.')
+def _said(payload: Mapping[str, Any]) -> tuple[str, str | None]:
     prompt, code = payload.get("prompt"), payload.get("code")
     if not isinstance(prompt, str):
         raise _invalid("`prompt` must be a string; it may be empty beside a `code`.")
@@ -184,10 +182,10 @@ def _bearer_token(request: Request) -> str | None:
     return access_token.strip()
 
 
-def _locale(request: Request) -> str | None:
-    """Return the language the page asks mails in, or None."""
-    locale = _header(request, LOCALE_HEADER) or ""
-    return locale if LOCALE.fullmatch(locale) else None
+def _locale(payload: Mapping[str, Any]) -> str | None:
+    """Return the language the page asks mails in, or None: a sign-in does not fail over it."""
+    locale = payload.get("locale")
+    return locale if isinstance(locale, str) and LOCALE.fullmatch(locale) else None
 
 
 def refusal_of(error: Exception) -> RequestError:

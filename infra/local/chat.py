@@ -115,7 +115,7 @@ def create_chat(settings: ServiceSettings, *, page: Path) -> BedrockAgentCoreApp
         Mount("/", StaticFiles(directory=page, html=True)),
     ]
     app.add_middleware(AsAgentCore)
-    # In front of that too: else its 403 becomes a 424, and any page may ask for a conflict.
+    # In front of that: else its 403 becomes a 424, and any page may ask for a conflict.
     app.add_middleware(LoopbackOnly)
     app.add_middleware(StrictHeaders, cognito_port=cognito_port)
     return app

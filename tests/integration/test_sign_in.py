@@ -227,8 +227,7 @@ def test_t40_sign_in_corrects_the_language_that_a_stranger_picked(
 ) -> None:
     """T40: the owner's browser is German; whoever typed the address first had a Japanese one."""
     address = stack.new_user(locale="ja")
-    german = {"X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale": "de"}
-    sign_in(stack, Chat(agent_url, extra_headers=german), address)
+    sign_in(stack, Chat(agent_url, locale="de"), address)
     assert stack.attributes(address)["locale"] == "de"
 
 

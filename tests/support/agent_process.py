@@ -29,7 +29,7 @@ class Chat:
     url: str
     access_token: str | None = None
     session_id: str = field(default_factory=lambda: f"session-{uuid.uuid4()}")
-    extra_headers: dict[str, str] = field(default_factory=dict)
+    locale: str | None = None
 
     def stream(self, prompt: str, code: str | None = None) -> Iterator[dict[str, Any]]:
         """Say something; yields the answer's chunks as they arrive.
@@ -40,7 +40,9 @@ class Chat:
         with http.stream(
             "POST",
             f"{self.url}/invocations",
-            json={"prompt": prompt} | ({"code": code} if code else {}),
+            json={"prompt": prompt}
+            | ({"code": code} if code else {})
+            | ({"locale": self.locale} if self.locale else {}),
             headers=self.headers(),
         ) as response:
             if response.is_error:
@@ -54,7 +56,7 @@ class Chat:
 
     def headers(self) -> dict[str, str]:
         """Return the headers a browser sends."""
-        headers = {SESSION_HEADER: self.session_id} | self.extra_headers
+        headers = {SESSION_HEADER: self.session_id}
         if self.access_token:
             headers["Authorization"] = f"Bearer {self.access_token}"
         return headers

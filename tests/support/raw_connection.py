@@ -25,9 +25,11 @@ class Answer:
         return outputs_of(chunks_in(self.text.split("\n")))
 
 
-def request(session_id: str, prompt: str, *headers: tuple[str, str]) -> bytes:
+def request(
+    session_id: str, prompt: str, *headers: tuple[str, str], locale: str | None = None
+) -> bytes:
     """Return one whole `POST /invocations`."""
-    body = json.dumps({"prompt": prompt}).encode()
+    body = json.dumps({"prompt": prompt, "locale": locale}).encode()
     lines = ["POST /invocations HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
     lines += [f"Content-Length: {len(body)}", f"{SESSION_HEADER}: {session_id}"]
     lines += [f"{name}: {value}" for name, value in headers]

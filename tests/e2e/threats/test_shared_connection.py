@@ -127,10 +127,9 @@ def test_t35_language_of_one_request_is_not_the_next_ones(
 ) -> None:
     """T35: the second asks for a code and names no language."""
     german, silent = new_address(), new_address()
-    locale = ("X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale", "de")
     with RawConnection(signed_url) as connection:
         connection.send(
-            request(f"session-{uuid.uuid4()}", f"I'm Ada, {german}", locale)
+            request(f"session-{uuid.uuid4()}", f"I'm Ada, {german}", locale="de")
             + request(f"session-{uuid.uuid4()}", f"I'm Bob, {silent}")
         )
         assert [connection.answer().status for _ in range(2)] == [200, 200]

@@ -254,7 +254,10 @@ def test_ping_answers(browser: Browser) -> None:
     assert browser.http.get("/ping").status_code == 200
 
 
-def test_service_listens_on_loopback_alone_and_logs_once(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("hosted", "host"), [(False, "127.0.0.1"), (True, "0.0.0.0")])  # noqa: S104
+def test_service_listens_on_loopback_alone_unless_hosted_and_logs_once(
+    monkeypatch: pytest.MonkeyPatch, *, hosted: bool, host: str
+) -> None:
     """T35: and it begins each request in a context of its own."""
     started: list[Any] = []
 
@@ -265,8 +268,8 @@ def test_service_listens_on_loopback_alone_and_logs_once(monkeypatch: pytest.Mon
     monkeypatch.setattr(BedrockAgentCoreApp, "run", run)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
-    assert main() == 0
-    assert started == [("127.0.0.1", 8123, [])]
+    assert main(hosted=hosted) == 0
+    assert started == [(host, 8123, [])]
 
 
 def test_missing_settings_end_the_start_with_their_names(

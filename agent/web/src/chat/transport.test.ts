@@ -36,7 +36,7 @@ import { SILENCE_MS } from './stream';
 import { type AgentTransportOptions, createAgentTransport } from './transport';
 
 const CHAT_ID = 'x-amzn-bedrock-agentcore-runtime-session-id';
-const LOCALE = 'x-amzn-bedrock-agentcore-runtime-custom-locale';
+const locale = navigator.language;
 
 type Sdk = Pick<typeof ai7, 'DefaultChatTransport' | 'readUIMessageStream'>;
 type Post = {
@@ -196,11 +196,14 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     await send('Good morning');
     await send('When is breakfast?');
     expect(posts.map(({ url, body, authorization }) => ({ url, body, authorization }))).toEqual([
-      { url: config.guestEndpoint, body: { prompt: 'Good morning' }, authorization: null },
-      { url: config.guestEndpoint, body: { prompt: 'When is breakfast?' }, authorization: null },
+      { url: config.guestEndpoint, body: { prompt: 'Good morning', locale }, authorization: null },
+      {
+        url: config.guestEndpoint,
+        body: { prompt: 'When is breakfast?', locale },
+        authorization: null,
+      },
     ]);
     expect(posts[0]?.init).toMatchObject({ credentials: 'omit', cache: 'no-store' });
-    expect(new Headers(posts[0]?.init?.headers).get(LOCALE)).toBe(navigator.language);
     expect(posts[0]?.chatId).toMatch(/^[0-9a-f-]{36}$/);
     expect(posts[1]?.chatId).toBe(posts[0]?.chatId);
     const other = page(sdk);
@@ -216,8 +219,8 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     messages.push({ id: 'line', role: 'system', parts: [{ type: 'text', text: 'Signed in' }] });
     await post('regenerate-message');
     expect(posts.slice(1).map(({ body }) => body)).toEqual([
-      { prompt: 'Is it \ufffd far?' },
-      { prompt: 'Is it \ufffd far?' },
+      { prompt: 'Is it \ufffd far?', locale },
+      { prompt: 'Is it \ufffd far?', locale },
     ]);
   });
 
@@ -248,9 +251,9 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     ]);
     await send('Show my bookings');
     expect(posts.slice(2).map(({ body }) => body)).toEqual([
-      { prompt: '', code: '000000' },
-      { prompt: '', code: '123456' },
-      { prompt: 'Show my bookings' },
+      { prompt: '', code: '000000', locale },
+      { prompt: '', code: '123456', locale },
+      { prompt: 'Show my bookings', locale },
     ]);
     expect(posts[4]).toMatchObject({
       url: config.memberEndpoint,
@@ -867,7 +870,7 @@ describe.each(sdks)('on AI SDK %s', (_release, sdk) => {
     const { send, posts, store } = page(sdk, { config: aws, loadGuestCaller: load });
     expect(await send('Hello')).toContainEqual(text('From AWS.')[1]);
     expect(call).toHaveBeenCalledWith(aws, {
-      body: '{"prompt":"Hello"}',
+      body: JSON.stringify({ prompt: 'Hello', locale }),
       chatId: expect.stringMatching(/^[0-9a-f-]{36}$/),
       signal: expect.any(AbortSignal),
     });

@@ -15,8 +15,6 @@ import { needsSignIn, sessionFromDelivery } from './tool-outputs';
 
 /** AgentCore's name for it: what this header holds is the chat's id. */
 const CHAT_ID_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Session-Id';
-/** The language a new guest's mails are to be in. */
-const LOCALE_HEADER = 'X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale';
 export const MAX_PROMPT_CHARS = 8_000; // as the agent has it
 const MAX_REFUSAL_CHARS = 10_000;
 
@@ -73,13 +71,14 @@ export function createAgentTransport(
     api: options.config.guestEndpoint,
     fetch: (_api: unknown, init?: RequestInit) => connection.post(init ?? {}),
     prepareSendMessagesRequest: ({ messages, body }) => ({
-      body: requestBody(messages, body?.code),
+      // The language a new guest's mails are to be in.
+      body: { ...said(messages, body?.code), locale: navigator.language },
     }),
   });
 }
 
 /** Return the latest message alone: the agent keeps what was said before. */
-function requestBody(messages: UIMessage[], code: unknown): { prompt: string; code?: string } {
+function said(messages: UIMessage[], code: unknown): { prompt: string; code?: string } {
   if (typeof code === 'string' && code !== '') return { prompt: '', code };
   const latest = messages.findLast((message) => message.role === 'user');
   const prompt = (latest?.parts ?? [])
@@ -181,8 +180,7 @@ class AgentConnection {
         (await loadGuestCaller()).callGuestRuntime(config, { ...call, signal: either }),
       );
     } else {
-      const headers = { [LOCALE_HEADER]: navigator.language };
-      answer = await this.#send(config.guestEndpoint, body, signal, headers);
+      answer = await this.#send(config.guestEndpoint, body, signal, {});
     }
     if (answer instanceof Refusal) throw this.#explain(answer);
     if (answer.body) this.#anonymousAnswers.add(answer.body);

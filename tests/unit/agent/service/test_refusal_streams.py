@@ -137,10 +137,15 @@ def test_agent_that_is_not_hosted_keeps_its_statuses(browser: Browser) -> None:
     assert (answer.status_code, answer.json()["code"]) == (401, "invalid_token")
 
 
-def test_t36_page_from_elsewhere_is_refused_by_its_status_by_a_hosted_agent_too(
-    email_otp: EmailOtp, verifier: TokenVerifier
+@pytest.mark.parametrize(("hosted", "statuses"), [(True, [200, 200]), (False, [403, 403])])
+def test_t36_hosts_and_pages_from_elsewhere_reach_a_hosted_agent_alone(
+    email_otp: EmailOtp, verifier: TokenVerifier, *, hosted: bool, statuses: list[int]
 ) -> None:
-    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, hosted=True)
-    with TestClient(app, base_url=LOOPBACK) as http:
-        refused = http.post("/invocations", headers={"Origin": "https://evil.example"})
-    assert (refused.status_code, refused.json()["code"]) == (403, "not_loopback")
+    """T36: AgentCore decides who reaches a hosted one, under a name of its own."""
+    app = create_app(SETTINGS, email_otp=email_otp, verifier=verifier, hosted=hosted)
+    with TestClient(app, base_url="http://runtime.internal:8080") as http:
+        answers = [
+            Browser(http).post({"prompt": "Hi"}),
+            Browser(http).post({"prompt": "Hi"}, headers={"Origin": "https://page.example"}),
+        ]
+    assert [answer.status_code for answer in answers] == statuses

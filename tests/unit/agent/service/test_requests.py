@@ -265,12 +265,16 @@ def test_refused_request_takes_no_session(browser: Browser, signer: Signer) -> N
 
 
 def test_locale_of_the_page_reaches_a_new_user(browser: Browser, cognito: FakeCognito) -> None:
-    header = "X-Amzn-Bedrock-AgentCore-Runtime-Custom-Locale"
-    browser.post({"prompt": ADA}, headers={header: "de-AT"})
-    browser.session_id = OTHER_SESSION
-    browser.post({"prompt": "bob@example.com"}, headers={header: "de<script>"})
+    browser.post({"prompt": ADA, "locale": "de-AT"})
     assert cognito.attributes[ADA]["locale"] == "de-AT"
-    assert "locale" not in cognito.attributes["bob@example.com"]
+
+
+@pytest.mark.parametrize("locale", ["de<script>", "d" * 36, "", 7, ["de"], None])
+def test_locale_that_is_none_is_passed_over(
+    browser: Browser, cognito: FakeCognito, locale: object
+) -> None:
+    assert browser.post({"prompt": ADA, "locale": locale}).status_code == 200
+    assert "locale" not in cognito.attributes[ADA]
 
 
 def test_t38_beyond_its_places_the_agent_says_busy_at_once_and_recovers(
