@@ -1,4 +1,4 @@
-"""Builds what the trigger functions ship: `lambdas/`, Powertools, and the bytecode of both."""
+"""Builds what runs in AWS: sources, the packages they need, and the bytecode of both."""
 
 import hashlib
 import os
@@ -6,21 +6,34 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _ROOT = Path(__file__).resolve().parents[1]
-_SOURCES = _ROOT / "lambdas"
-_LOCK_FILE = _ROOT / "requirements" / "lambdas.txt"
 _CACHE = _ROOT / ".local" / "bundles"
 _KEPT = 3
+_ARM64 = "aarch64-manylinux_2_28"  # what Lambda and AgentCore run
+# Of the packages that the agent's depend on; each is for MCP, which it does not speak.
+_UNUSED_BY_AGENT = [
+    "httpcore",
+    "httpcore2",
+    "httpx",
+    "httpx2",
+    "mcp",
+    "mcp-types",
+    "pycparser",
+    "sse-starlette",
+    "truststore",
+]
+# Nine tenths of botocore describe services that the agent never calls.
+_CALLED_BY_AGENT = {"bedrock-runtime", "cognito-idp", "dynamodb", "sts"}
 
 
 class BundlingError(Exception):
     """A bundle could not be built; the message says what went wrong and what to do."""
 
 
-def build(*, sources: Path = _SOURCES, cache: Path = _CACHE) -> Path:
+def build_triggers(*, sources: Path = _ROOT / "lambdas", cache: Path = _CACHE) -> Path:
     """Build the functions' bundle, or find the one built before from the same sources.
 
     The same sources give the same files byte for byte, so that CDK deploys only what changed.
@@ -35,54 +48,120 @@ def build(*, sources: Path = _SOURCES, cache: Path = _CACHE) -> Path:
     Raises:
         BundlingError: There are no sources, or the packages cannot be installed.
     """
-    files = sorted(path for path in sources.rglob("*") if _ships(path))
+    packages = _packages("lambdas", _ARM64, cache)
+    return _bundle("lambdas", _files_of(sources, "lambdas"), packages, cache)
+
+
+def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
+    """Build the agent's bundle, whose `main.py` AgentCore starts, or find the one built before.
+
+    https://docs.aws.amazon.com/bedrock-agentcore/latest/devguide/runtime-get-started-code-deploy.html
+
+    Args:
+        platform: What it is to run on, in the words of `uv pip install --python-platform`.
+        cache: The folder that bundles are kept in.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        BundlingError: The packages cannot be installed.
+    """
+    files = _files_of(_ROOT / "agent", "agent")
+    kept = {
+        name: path
+        for name, path in files.items()
+        if not name.startswith(("agent/web/", "agent/try_login.py", "agent/hosted.py"))
+    }
+    print("building the agent's bundle", file=sys.stderr, flush=True)  # noqa: T201 - takes a while
+    packages = _packages("agent", platform, cache, trim=_trim_agent)
+    bundle = _bundle("agent", kept | {"main.py": files["agent/hosted.py"]}, packages, cache)
+    sizes = [path.stat().st_size for path in bundle.rglob("*") if path.is_file()]
+    print(  # noqa: T201
+        f"the agent's bundle: {sum(sizes) / 1e6:.0f} MB unpacked, {len(sizes)} files",
+        file=sys.stderr,
+    )
+    return bundle
+
+
+def _files_of(sources: Path, package: str) -> dict[str, Path]:
+    """Return the files that ship, by their names in the bundle."""
+    files = sorted(
+        path for path in sources.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+    )
     if not files:
         raise BundlingError(f"{sources} has no sources: restore the folder")
-    packages = _packages(cache)
+    return {f"{package}/{path.relative_to(sources)}": path for path in files}
+
+
+def _bundle(kind: str, files: Mapping[str, Path], packages: Path, cache: Path) -> Path:
     digest = hashlib.sha256(packages.name.encode())
-    for file in files:
+    for name, file in files.items():
         content = file.read_bytes()
-        digest.update(f"\0{file.relative_to(sources)}\0{len(content)}\0".encode() + content)
+        digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
 
     def fill(folder: Path) -> None:
         shutil.copytree(packages, folder, dirs_exist_ok=True)
-        for file in files:
-            target = folder / "lambdas" / file.relative_to(sources)
+        for name, file in files.items():
+            target = folder / name
             target.parent.mkdir(exist_ok=True, parents=True)
             shutil.copyfile(file, target)
-        _compile(folder, folder / "lambdas")
+        for name in {name.split("/")[0] for name in files}:
+            _compile(folder, folder / name)
+        # Whatever this machine's mask is: AgentCore runs them as a user of its own.
+        for path in folder.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
 
-    return _once(cache / f"lambdas-{digest.hexdigest()[:16]}", fill)
+    return _once(cache / f"{kind}-{digest.hexdigest()[:16]}", fill)
 
 
-def _packages(cache: Path) -> Path:
-    """Install the locked packages for Lambda's arm64 Python, once a lock file."""
+def _packages(
+    group: str, platform: str, cache: Path, trim: Callable[[Path], None] = lambda _folder: None
+) -> Path:
+    """Install the locked packages of a group, once a lock file, platform and builder."""
+    lock_file = _ROOT / "requirements" / f"{group}.txt"
 
     def fill(folder: Path) -> None:
         command = ["uv", "pip", "install", "--quiet", "--target", str(folder)]
-        command += ["--requirements", str(_LOCK_FILE), "--require-hashes", "--only-binary", ":all:"]
-        command += ["--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_28"]
+        command += ["--requirements", str(lock_file), "--require-hashes", "--only-binary", ":all:"]
+        command += ["--python-version", "3.13", "--python-platform", platform]
         _run(
             command,
-            "the Lambdas' packages could not be installed: install uv beside aws-cdk-lib "
+            f"the packages of the {group} could not be installed: install uv beside aws-cdk-lib "
             "(`make setup` does) and check the connection to the package index",
             UV_COMPILE_BYTECODE="0",  # uv's own bytecode is dated, see _compile
         )
+        trim(folder)
         # Scripts name this machine's Python, and RECORD lists them.
         shutil.rmtree(folder / "bin", ignore_errors=True)
         for surplus in (folder / ".lock", *folder.glob("*.dist-info/RECORD")):
             surplus.unlink(missing_ok=True)
         _compile(folder, folder)
 
-    digest = hashlib.sha256(_LOCK_FILE.read_bytes()).hexdigest()
-    return _once(cache / f"packages-{digest[:16]}", fill)
+    digest = hashlib.sha256(platform.encode())
+    for file in (lock_file, Path(__file__)):
+        digest.update(file.read_bytes())
+    return _once(cache / f"packages-{group}-{digest.hexdigest()[:16]}", fill)
+
+
+def _trim_agent(folder: Path) -> None:
+    """Take out packages that the agent never imports, other services, and tests."""
+    _run(
+        ["uv", "pip", "uninstall", "--quiet", "--target", str(folder), *_UNUSED_BY_AGENT],
+        "unused packages could not be taken out of the agent's bundle:",
+    )
+    for service in (folder / "botocore" / "data").iterdir():
+        if service.is_dir() and service.name not in _CALLED_BY_AGENT:
+            shutil.rmtree(service)
+    for tests in folder.glob("*/tests"):
+        shutil.rmtree(tests)
 
 
 def _compile(folder: Path, part: Path) -> None:
     """Write bytecode that stays valid although CDK dates every file in the zip 1980."""
     command = ["compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", "/var/task", str(part)]
-    _run(command, "a Lambda source does not compile:", PYTHONHASHSEED="0")
+    _run(command, "a source does not compile:", PYTHONHASHSEED="0")
 
 
 def _run(command: list[str], complaint: str, **environment: str) -> None:
@@ -123,7 +202,3 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
         for outdated in siblings[:-_KEPT]:
             shutil.rmtree(outdated, ignore_errors=True)
     return folder
-
-
-def _ships(path: Path) -> bool:
-    return path.is_file() and "__pycache__" not in path.parts

@@ -118,7 +118,7 @@ class EmailOtpUserPool(Construct):
         return lambda_.Function(
             self,
             name,
-            code=lambda_.Code.from_asset(str(bundling.build())),
+            code=lambda_.Code.from_asset(str(bundling.build_triggers())),
             handler=f"lambdas.{handler}.handler",
             runtime=lambda_.Runtime.PYTHON_3_13,
             architecture=lambda_.Architecture.ARM_64,

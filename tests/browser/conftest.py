@@ -44,7 +44,7 @@ def chat_url(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Ite
     if not (ROOT / "agent" / "web" / "dist" / "index.html").exists():
         raise RuntimeError("the page is not built: run `make page`")
     directory = tmp_path_factory.mktemp("chat")
-    with running_agent(directory, stack.outputs, module="infra.local.chat") as url:
+    with running_agent(directory, stack.outputs, program=("-m", "infra.local.chat")) as url:
         yield url
 
 

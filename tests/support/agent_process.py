@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,20 +86,19 @@ def running_agent(
     directory: Path,
     outputs: dict[str, str],
     *,
-    module: str = "agent.main",
-    argument: str = "",
+    program: Sequence[str] = ("-m", "agent.main"),
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[str]:
     """Run the agent on a free loopback port against a deployment; yields its address.
 
-    `infra.local.chat` as the module serves the mailbox too, and the page in the folder that is
-    its one argument. `environment` is added to what `infra.local` gives it.
+    `program` is what Python is to run: `-m infra.local.chat` serves the mailbox too, and the page
+    in the folder that is its one argument. `environment` is added to what `infra.local` gives it.
     """
     port = ministack.free_port()
     url = f"http://127.0.0.1:{port}"
     with (directory / "agent.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, *filter(None, [argument])],
+            [sys.executable, *program],
             cwd=ministack.ROOT,
             env=agent_environment(directory, outputs)
             | {"PORT": str(port)}

@@ -26,7 +26,7 @@ def chat(stack: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     (page / "link.txt").symlink_to(directory / "secret.txt")
     with (
         running_agent(
-            directory, stack.outputs, module="infra.local.chat", argument=str(page)
+            directory, stack.outputs, program=("-m", "infra.local.chat", str(page))
         ) as url,
         httpx.Client(base_url=url, timeout=30) as client,
     ):
