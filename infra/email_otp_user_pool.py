@@ -17,6 +17,17 @@ from infra.settings import Settings
 from lambdas.email_otp.settings import CreateSettings, Resources, VerifySettings
 
 
+def removal_policy_of(settings: Settings) -> RemovalPolicy:
+    """Return what becomes of users, guests and ledger when the stack is deleted.
+
+    Either way a first deploy that fails takes them with it: kept, they would be in the way of the
+    next.
+    """
+    if settings.removal_policy == "destroy":
+        return RemovalPolicy.DESTROY
+    return RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE
+
+
 class EmailOtpUserPool(Construct):
     """A user pool, its app client and the three triggers that sign users in by e-mailed code.
 
@@ -44,14 +55,14 @@ class EmailOtpUserPool(Construct):
         Args:
             scope: The construct it belongs to.
             construct_id: Its name there.
-            settings: What it is like. With `removal_policy` retain the pool also refuses
-                deletion. `create_sender_identity` and `alarm_email` are left to the stack.
+            settings: What it is like. `create_sender_identity`, `alarm_email`, `agent`,
+                `model_id` and `web` are left to the stack.
             ledger_table: A table with the partition key `sub` (string) and the time-to-live
                 attribute `expires_at`; by default the construct makes its own. Pools may share
                 one: each counts its own mails.
         """
         super().__init__(scope, construct_id)
-        removal_policy = RemovalPolicy[settings.removal_policy.upper()]
+        removal_policy = removal_policy_of(settings)
         self.ledger_table = (
             ledger_table or OtpLedger(self, "Ledger", removal_policy=removal_policy).table
         )
@@ -67,7 +78,7 @@ class EmailOtpUserPool(Construct):
         )
         self.metrics_namespace = Stack.of(self).stack_name
         self._add_triggers(settings)
-        self.user_pool = self._make_user_pool(removal_policy)
+        self.user_pool = self._make_user_pool(settings, removal_policy)
         self.user_pool_client = self._make_client(settings)
         self._let_verify_update_users()
 
@@ -135,8 +146,10 @@ class EmailOtpUserPool(Construct):
             },
         )
 
-    def _make_user_pool(self, removal_policy: RemovalPolicy) -> cognito.UserPool:
-        return cognito.UserPool(
+    def _make_user_pool(
+        self, settings: Settings, removal_policy: RemovalPolicy
+    ) -> cognito.UserPool:
+        user_pool = cognito.UserPool(
             self,
             "UserPool",
             sign_in_aliases=cognito.SignInAliases(email=True),
@@ -154,9 +167,23 @@ class EmailOtpUserPool(Construct):
                 create_auth_challenge=self.create_auth_challenge,
                 verify_auth_challenge_response=self.verify_auth_challenge_response,
             ),
-            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            # Whatever new pools get by default; the cheapest that can do what is asked for.
+            # https://docs.aws.amazon.com/cognito/latest/developerguide/feature-plans-features-essentials.html
+            feature_plan=(
+                cognito.FeaturePlan.ESSENTIALS
+                if settings.refresh_token_rotation
+                else cognito.FeaturePlan.LITE
+            ),
+            deletion_protection=settings.removal_policy == "protect",
             removal_policy=removal_policy,
         )
+        resource = user_pool.node.default_child
+        assert isinstance(resource, cognito.CfnUserPool)  # noqa: S101
+        # The `iss` that the agent, and who else verifies tokens, compares with.
+        resource.issuer_configuration = cognito.CfnUserPool.IssuerConfigurationProperty(
+            type="ORIGINAL"
+        )
+        return user_pool
 
     def _make_client(self, settings: Settings) -> cognito.UserPoolClient:
         token_life = Duration.minutes(settings.access_token_minutes)

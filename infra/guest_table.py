@@ -12,7 +12,14 @@ class GuestTable(Construct):
         table: Keyed by `cognito_sub`; of a claimed number, `guest_id#` and the number.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, removal_policy: RemovalPolicy):
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        removal_policy: RemovalPolicy,
+        deletion_protection: bool,
+    ) -> None:
         super().__init__(scope, construct_id)
         self.table = dynamodb.Table(
             self,
@@ -24,6 +31,6 @@ class GuestTable(Construct):
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
                 point_in_time_recovery_enabled=True
             ),
-            deletion_protection=removal_policy is RemovalPolicy.RETAIN,
+            deletion_protection=deletion_protection,
             removal_policy=removal_policy,
         )

@@ -20,6 +20,12 @@ _ADDRESS = re.compile(
     r"@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])",
     re.IGNORECASE | re.ASCII,
 )
+# What Bedrock takes as a model, without what means something in an IAM policy.
+# https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
+_MODEL = re.compile(
+    r"offline|(arn:[a-z-]+:bedrock:[a-z0-9-]+:\d*:[a-z-]+/)?[a-zA-Z0-9-]+([.:][a-zA-Z0-9-]+)*",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,15 +47,35 @@ class Settings(CreateSettings):
     refresh_token_days: Annotated[int, Setting("life of the refresh token", 1, 3650)] = 30
     refresh_token_rotation: Annotated[
         bool,
-        Setting("a refresh replaces the refresh token (said to need Cognito's Essentials plan)"),
+        Setting(
+            "a refresh replaces the refresh token; the pool is then on Cognito's plan Essentials. "
+            "`false`: on Lite, and clients refresh by REFRESH_TOKEN_AUTH too"
+        ),
     ] = True
     alarm_email: Annotated[
         str | None,
         Setting("who hears of an hourly cap nearly used up, of guessing, and of failing mails"),
     ] = None
+    agent: Annotated[
+        bool, Setting("host the agent on AgentCore, once for guests and once for members")
+    ] = False
+    model_id: Annotated[
+        str | None,
+        Setting(
+            "what the agent asks, needed with `agent`: id or ARN of a Bedrock model or inference "
+            "profile, or `offline` for the rule-based model"
+        ),
+    ] = None
+    web: Annotated[
+        bool, Setting("host the chat page on CloudFront, needs `agent`; run `make page` before")
+    ] = False
     removal_policy: Annotated[
-        Literal["retain", "destroy"],
-        Setting("`destroy` deletes users, guests and ledger with the stack"),
+        Literal["retain", "protect", "destroy"],
+        Setting(
+            "users, guests and ledger: kept when the stack is deleted; `protect` also refuses to "
+            "delete users and guests by hand (set it once the first deploy has worked); "
+            "`destroy` deletes all with the stack"
+        ),
     ] = "retain"
     local: Annotated[
         bool,
@@ -72,11 +98,32 @@ class Settings(CreateSettings):
         if not (self.app_name.isprintable() and self.app_name.strip() == self.app_name):
             raise SettingsError(f"app_name is {self.app_name!r}: pass one line of text")
         _require_between("the length of app_name", len(self.app_name), 1, 64)
-        if self.removal_policy not in ("retain", "destroy"):
+        self._check_agent()
+        if self.removal_policy not in ("retain", "protect", "destroy"):
             raise SettingsError(
                 f"removal_policy is {self.removal_policy!r}: pass retain (keep users, guests and "
-                "ledger when the stack is deleted) or destroy"
+                "ledger when the stack is deleted), protect (also refuse to delete users and "
+                "guests by hand) or destroy"
             )
+
+    def _check_agent(self) -> None:
+        if self.agent and self.local:
+            raise SettingsError(
+                "agent is true beside local: MiniStack has no AgentCore, `make chat` runs the agent"
+            )
+        if self.agent and self.model_id is None:
+            raise SettingsError(
+                "model_id is missing: pass the Bedrock model that the agent asks, for example "
+                "-c model_id=eu.amazon.nova-lite-v1:0, or offline for the rule-based model"
+            )
+        if self.model_id is not None and not _MODEL.fullmatch(self.model_id):
+            raise SettingsError(
+                f"model_id is {self.model_id!r}: pass the id or ARN of a Bedrock model or "
+                "inference profile, for example model_id=eu.amazon.nova-lite-v1:0, or offline"
+            )
+        for name in ("web", "model_id"):
+            if getattr(self, name) and not self.agent:
+                raise SettingsError(f"{name} needs the agent: pass agent=true, or leave it out")
 
     @classmethod
     def from_context(cls, context: Mapping[str, Any]) -> Self:

@@ -1,21 +1,22 @@
-"""The stack: the user pool with its triggers, the guests' table, the agent's permissions."""
+"""The stack: the user pool with its triggers, the guests' table, the agent and its page."""
 
 from aws_cdk import (
     CfnOutput,
     CliCredentialsStackSynthesizer,
     DefaultStackSynthesizer,
     Environment,
-    RemovalPolicy,
     Stack,
 )
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ses as ses
 from constructs import Construct
 
-from infra.email_otp_user_pool import EmailOtpUserPool
+from infra.agent_runtime import AgentRuntime
+from infra.email_otp_user_pool import EmailOtpUserPool, removal_policy_of
 from infra.guest_table import GuestTable
 from infra.monitoring import Monitoring
 from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION, Settings
+from infra.web_hosting import WebHosting
 
 
 class EmailOtpStack(Stack):
@@ -37,7 +38,10 @@ class EmailOtpStack(Stack):
         )
         self.sign_in = EmailOtpUserPool(self, "SignIn", settings=settings)
         self.guests = GuestTable(
-            self, "Guests", removal_policy=RemovalPolicy[settings.removal_policy.upper()]
+            self,
+            "Guests",
+            removal_policy=removal_policy_of(settings),
+            deletion_protection=settings.removal_policy == "protect",
         )
         if settings.create_sender_identity:
             ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(settings.sender))
@@ -62,6 +66,8 @@ class EmailOtpStack(Stack):
             ),
             AgentPolicyArn=agent_policy.managed_policy_arn,
         )
+        if settings.agent:
+            self._host_agent(settings, agent_policy)
         if settings.local:
             role = iam.Role(
                 self,
@@ -70,6 +76,26 @@ class EmailOtpStack(Stack):
                 managed_policies=[agent_policy],
             )
             self._add_outputs(AgentRoleArn=role.role_arn)
+
+    def _host_agent(self, settings: Settings, agent_policy: iam.ManagedPolicy) -> None:
+        assert settings.model_id is not None  # noqa: S101 - the settings see to it
+        agent = AgentRuntime(
+            self,
+            "Agent",
+            sign_in=self.sign_in,
+            guests=self.guests,
+            sign_in_policy=agent_policy,
+            model_id=settings.model_id,
+            app_name=settings.app_name,
+        )
+        self._add_outputs(
+            GuestRuntimeArn=agent.guest.agent_runtime_arn,
+            MemberRuntimeArn=agent.member.agent_runtime_arn,
+            IdentityPoolId=agent.identity_pool.ref,
+        )
+        if settings.web:
+            web = WebHosting(self, "Web", sign_in=self.sign_in, agent=agent)
+            self._add_outputs(WebUrl=web.url)
 
     def _make_agent_policy(self) -> iam.ManagedPolicy:
         """Make the policy that an agent which signs guests in needs, and nothing more."""

@@ -22,11 +22,10 @@ from agent.sign_in.observability import log_to_stderr
 from agent.sign_in.settings import SettingsError
 from infra.local.agentcore import AsAgentCore
 from infra.local.ministack import HOST, ROOT, mails
+from infra.page_headers import HASHED_FILES, strict_headers
 
 PAGE = ROOT / "agent" / "web" / "dist"
 MAX_MAILS = 50
-# Vite names these files after their content.
-_HASHED_FILES = "/assets/"
 
 
 class StrictHeaders:
@@ -39,11 +38,8 @@ class StrictHeaders:
 
     def __init__(self, app: ASGIApp, *, cognito_port: int) -> None:
         self._app = app
-        self._content_security_policy = (
-            "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-            f"font-src 'self'; connect-src 'self' http://{HOST}:{cognito_port} "
-            f"http://localhost:{cognito_port}; base-uri 'none'; "
-            "form-action 'none'; frame-ancestors 'none'"
+        self._headers = strict_headers(
+            connect_to=[f"http://{HOST}:{cognito_port}", f"http://localhost:{cognito_port}"]
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,10 +50,8 @@ class StrictHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Content-Security-Policy"] = self._content_security_policy
-                headers["X-Content-Type-Options"] = "nosniff"
-                headers["Referrer-Policy"] = "no-referrer"
-                if not scope["path"].startswith(_HASHED_FILES):
+                headers.update(self._headers)
+                if not scope["path"].startswith(HASHED_FILES):
                     headers["Cache-Control"] = "no-store"
             await send(message)
 

@@ -30,6 +30,12 @@ def tuned() -> Template:
 
 
 @pytest.fixture(scope="session")
+def protected() -> Template:
+    """Return the stack whose users and guests nobody deletes by mistake."""
+    return synthesise(removal_policy="protect")
+
+
+@pytest.fixture(scope="session")
 def local() -> Template:
     """Return what goes into MiniStack."""
     return synthesise(local=True)

@@ -171,7 +171,7 @@ def test_unknown_removal_policy_is_refused() -> None:
         from_context(removal_policy="keep")
 
 
-@pytest.mark.parametrize("name", ["kode_length", "codeLength", "CODE_LENGTH", "agent", "web"])
+@pytest.mark.parametrize("name", ["kode_length", "codeLength", "CODE_LENGTH", "agents"])
 def test_name_that_is_no_setting_is_refused(name: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name} is no setting: did you mean [a-z_]+[?]$"):
         from_context(**{name: "7"})

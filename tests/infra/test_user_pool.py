@@ -63,12 +63,34 @@ def test_only_this_pool_may_call_the_triggers(aws: Template) -> None:
         assert permission["Properties"]["SourceArn"] == pool_arn
 
 
-def test_pool_is_kept_and_protected_unless_told_otherwise(aws: Template, tuned: Template) -> None:
+def test_pool_is_kept_unless_told_otherwise_or_the_first_deploy_fails(
+    aws: Template, tuned: Template
+) -> None:
+    """A pool that is protected would resist the end of a deploy that failed."""
     kept, gone = aws.only("AWS::Cognito::UserPool"), tuned.only("AWS::Cognito::UserPool")
-    assert (kept["DeletionPolicy"], kept["UpdateReplacePolicy"]) == ("Retain", "Retain")
-    assert kept["Properties"]["DeletionProtection"] == "ACTIVE"
+    assert (kept["DeletionPolicy"], kept["UpdateReplacePolicy"]) == (
+        "RetainExceptOnCreate",
+        "Retain",
+    )
     assert gone["DeletionPolicy"] == "Delete"
-    assert gone["Properties"].get("DeletionProtection", "INACTIVE") == "INACTIVE"
+    for pool in (kept, gone):
+        assert pool["Properties"].get("DeletionProtection", "INACTIVE") == "INACTIVE"
+
+
+def test_protected_pool_resists_deletion_by_hand(protected: Template) -> None:
+    pool = protected.only("AWS::Cognito::UserPool")
+    assert pool["DeletionPolicy"] == "RetainExceptOnCreate"
+    assert pool["Properties"]["DeletionProtection"] == "ACTIVE"
+
+
+def test_pool_pins_its_issuer_and_the_cheapest_plan_that_does(
+    pool: dict[str, Any], tuned: Template
+) -> None:
+    """Rotation needs Essentials. What new pools get by default may change, these do not."""
+    assert pool["IssuerConfiguration"] == {"Type": "ORIGINAL"}
+    assert pool["UserPoolTier"] == "ESSENTIALS"
+    without_rotation = tuned.only("AWS::Cognito::UserPool")["Properties"]
+    assert without_rotation["UserPoolTier"] == "LITE"
 
 
 def test_custom_auth_is_the_only_flow(client: dict[str, Any]) -> None:
