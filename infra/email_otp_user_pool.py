@@ -138,6 +138,9 @@ class EmailOtpUserPool(Construct):
             timeout=Duration.seconds(5),
             role=role,
             log_group=log_group,
+            # Lambda's own spans, written outside the process: how long a start and a call took.
+            # CDK lets the role write them to `*`, as X-Ray has no resource to name.
+            tracing=lambda_.Tracing.ACTIVE,
             environment={
                 "POWERTOOLS_SERVICE_NAME": handler,
                 "POWERTOOLS_METRICS_NAMESPACE": self.metrics_namespace,

@@ -28,6 +28,10 @@ def test_logs_are_kept_for_a_month(aws: Template, handler: str) -> None:
     assert aws.body["Resources"][log_group]["Properties"]["RetentionInDays"] == 30
 
 
+def test_calls_are_traced(aws: Template, handler: str) -> None:
+    assert aws.function(handler)["TracingConfig"] == {"Mode": "Active"}
+
+
 def powertools(handler: str) -> dict[str, str]:
     return {
         "POWERTOOLS_SERVICE_NAME": handler,
@@ -89,6 +93,11 @@ def logs_statement(template: Template, handler: str) -> dict[str, object]:
     }
 
 
+# X-Ray has no resource that a policy could name.
+TRACE = ["xray:PutTelemetryRecords", "xray:PutTraceSegments"]
+TRACES: dict[str, object] = {"Effect": "Allow", "Action": TRACE, "Resource": "*"}
+
+
 def code_key_statement(template: Template) -> dict[str, object]:
     return {
         "Effect": "Allow",
@@ -97,22 +106,17 @@ def code_key_statement(template: Template) -> dict[str, object]:
     }
 
 
-def test_define_may_write_its_log_and_nothing_else(aws: Template) -> None:
+def test_define_may_write_its_log_and_traces_and_nothing_else(aws: Template) -> None:
     handler = "define_auth_challenge"
-    assert aws.statements(handler) == [logs_statement(aws, handler)]
+    assert aws.statements(handler) == [logs_statement(aws, handler), TRACES]
 
 
-def create_statements(template: Template) -> list[dict[str, object]]:
-    """Return what Create may do, but for its mails."""
-    return [
-        logs_statement(template, "create_auth_challenge"),
-        {
-            "Effect": "Allow",
-            "Action": "dynamodb:UpdateItem",
-            "Resource": template.arn(template.table("sub")),
-        },
-        code_key_statement(template),
-    ]
+def ledger_statement(template: Template) -> dict[str, object]:
+    return {
+        "Effect": "Allow",
+        "Action": "dynamodb:UpdateItem",
+        "Resource": template.arn(template.table("sub")),
+    }
 
 
 def test_create_may_use_ledger_key_and_its_sender(aws: Template) -> None:
@@ -121,7 +125,10 @@ def test_create_may_use_ledger_key_and_its_sender(aws: Template) -> None:
     )
     identities = ["arn:", partition, ":ses:", region, ":", account, ":identity/*"]
     assert aws.statements("create_auth_challenge") == [
-        *create_statements(aws),
+        logs_statement(aws, "create_auth_challenge"),
+        TRACES,
+        ledger_statement(aws),
+        code_key_statement(aws),
         {
             "Effect": "Allow",
             "Action": "ses:SendEmail",
@@ -133,8 +140,11 @@ def test_create_may_use_ledger_key_and_its_sender(aws: Template) -> None:
 
 def test_create_in_ministack_differs_in_the_mail_statement_alone(local: Template) -> None:
     assert local.statements("create_auth_challenge") == [
-        *create_statements(local),
-        {"Effect": "Allow", "Action": "ses:SendEmail", "Resource": "*"},
+        logs_statement(local, "create_auth_challenge"),
+        # CDK makes one statement of what is about the same resources.
+        TRACES | {"Action": ["ses:SendEmail", *TRACE]},
+        ledger_statement(local),
+        code_key_statement(local),
     ]
 
 
@@ -142,11 +152,8 @@ def test_verify_may_use_ledger_and_key_and_mark_addresses(aws: Template) -> None
     handler = "verify_auth_challenge_response"
     assert aws.statements(handler) == [
         logs_statement(aws, handler),
-        {
-            "Effect": "Allow",
-            "Action": "dynamodb:UpdateItem",
-            "Resource": aws.arn(aws.table("sub")),
-        },
+        TRACES,
+        ledger_statement(aws),
         code_key_statement(aws),
         {
             "Effect": "Allow",
