@@ -1,6 +1,8 @@
-"""Alarms by e-mail: the hourly cap on mails is near, codes are guessed, or the triggers fail."""
+"""What the team sees and is mailed: a dashboard, and alarms that `docs/runbook.md` explains."""
 
-from aws_cdk import Duration
+from collections.abc import Iterable
+
+from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_sns as sns
@@ -9,12 +11,14 @@ from constructs import Construct
 
 from infra.email_otp_user_pool import EmailOtpUserPool
 
-_SHARE_OF_CAP = 0.8
-_FAILURES = 5
+_COGNITO_WAITS_MS = 5000
+
+type _Metrics = dict[str, cloudwatch.IMetric]
+"""Metrics under the names that an expression uses; of one graph, all names differ."""
 
 
 class Monitoring(Construct):
-    """Three alarms and the topic that mails them; the address has to confirm its subscription."""
+    """Alarms, the topic that mails them, and a dashboard; the address confirms its subscription."""
 
     def __init__(
         self,
@@ -26,74 +30,230 @@ class Monitoring(Construct):
         alarm_email: str,
     ) -> None:
         super().__init__(scope, construct_id)
+        self._namespace = sign_in.metrics_namespace
+        self._triggers = {
+            "Define": sign_in.define_auth_challenge,
+            "Create": sign_in.create_auth_challenge,
+            "Verify": sign_in.verify_auth_challenge_response,
+        }
         self._topic = sns.Topic(self, "Alarms")
         self._topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
+        self._alarms = [
+            *self._alarms_about_abuse(max_sends_per_hour),
+            *self._alarms_about_failures(),
+        ]
+        self._add_dashboard()
 
-        def counted(name: str, service: str) -> cloudwatch.Metric:
-            return cloudwatch.Metric(
-                namespace=sign_in.metrics_namespace,
-                metric_name=name,
-                dimensions_map={"service": service},
-                statistic="Sum",
-            )
-
-        self._alarm(
+    def _alarms_about_abuse(self, max_sends_per_hour: int) -> Iterable[cloudwatch.Alarm]:
+        sent: _Metrics = {
+            "codeSent": self._created("CodeSent"),
+            "longCodeSent": self._created("LongCodeSent"),
+        }
+        yield self._alarm(
             "HourlyCapNear",
-            f"At least {_SHARE_OF_CAP:.0%} of the sign-in mails allowed in an hour went out: at "
-            "the cap nobody gets a code. Look for made-up addresses, or raise max_sends_per_hour.",
-            threshold=max(1, int(max_sends_per_hour * _SHARE_OF_CAP)),
+            "At least 80% of the sign-in mails allowed in an hour went out: at the cap nobody "
+            "gets a code.",
+            _total(sent),
+            sent,
+            # While there is still a fifth left, somebody can act before guests wait.
+            threshold=max(1, int(max_sends_per_hour * 0.8)),
             period=Duration.hours(1),
-            metrics={
-                "codeSent": counted("CodeSent", "create_auth_challenge"),
-                "longCodeSent": counted("LongCodeSent", "create_auth_challenge"),
-            },
         )
+        wrong: _Metrics = {"answerWrong": self._verified("AnswerWrong")}
         # A long code's sessions are limited by Cognito's request rate alone, so that nobody can
         # be locked out: who guesses at one has to be noticed.
-        self._alarm(
+        yield self._alarm(
             "CodesGuessed",
-            "As many wrong codes were entered in an hour as mails may be sent: somebody guesses. "
-            "Look for one user's long codes in the ledger, and at who calls Cognito.",
+            "As many wrong codes were entered in an hour as mails may be sent: somebody guesses.",
+            _total(wrong),
+            wrong,
+            # Guests mistype fewer than one code a mail.
             threshold=max_sends_per_hour,
             period=Duration.hours(1),
-            metrics={"answerWrong": counted("AnswerWrong", "verify_auth_challenge_response")},
         )
-        # Lambda's own count, since it also holds time-outs and starts that failed.
-        self._alarm(
+
+    def _alarms_about_failures(self) -> Iterable[cloudwatch.Alarm]:
+        errors, throttles, durations = self._errors(), self._throttles(), self._durations()
+        yield self._alarm(
             "TriggersFail",
-            "Sign-ins fail: a mail was refused by SES, or a trigger could not do its work. The "
-            "triggers' logs say which.",
-            threshold=_FAILURES,
+            "Sign-ins fail: SES refused mails, or a trigger could not do its work.",
+            _total(errors),
+            errors,
+            # One may be a lost packet, and its guest asks again.
+            threshold=5,
             period=Duration.minutes(5),
-            metrics={
-                "define": sign_in.define_auth_challenge.metric_errors(),
-                "create": sign_in.create_auth_challenge.metric_errors(),
-                "verify": sign_in.verify_auth_challenge_response.metric_errors(),
-            },
         )
+        yield self._alarm(
+            "TriggersThrottled",
+            "Sign-ins fail: Lambda had no capacity to run the triggers.",
+            _total(throttles),
+            throttles,
+            # As of failures, which do not count these.
+            threshold=5,
+            period=Duration.minutes(5),
+        )
+        yield self._alarm(
+            "TriggersSlow",
+            "A trigger's slowest calls take 3 s or more; Cognito gives up after 5 s.",
+            f"MAX([{', '.join(map(_filled, durations))}])",
+            durations,
+            # Its own time-outs end a trigger by 3.6 s, and this leaves out a process's start.
+            threshold=3000,
+            period=Duration.minutes(5),
+            # One slow call is all of a quiet period's p99.
+            periods=3,
+        )
+        first_and_last: _Metrics = {
+            "started": self._defined("SignInStarted"),
+            "done": self._defined("SignedIn"),
+        }
+        yield self._alarm(
+            "NobodySignsIn",
+            "At least 20 sign-ins were started in an hour and none was finished: mails may not "
+            "arrive.",
+            "IF(FILL(done, 0) > 0, 0, FILL(started, 0))",
+            first_and_last,
+            # Even where three of four guests give up, 20 in a row do so in one hour of 300.
+            threshold=20,
+            period=Duration.hours(1),
+        )
+
+    def _add_dashboard(self) -> None:
+        errors, throttles = self._errors(), self._throttles()
+        dashboard = cloudwatch.Dashboard(
+            self,
+            "Dashboard",
+            # An account has one list of dashboards for all its regions.
+            dashboard_name=f"{Stack.of(self).stack_name}-{Aws.REGION}",
+            default_interval=Duration.days(1),
+        )
+        dashboard.add_widgets(
+            cloudwatch.AlarmStatusWidget(
+                title="Alarms (docs/runbook.md says what to do)", alarms=self._alarms, width=24
+            )
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Sign-ins",
+                self._defined("SignInStarted", "started"),
+                self._defined("SignedIn", "done"),
+            ),
+            _graph(
+                "Mails: what a request for a code led to",
+                self._created("CodeSent", "short code mailed"),
+                self._created("LongCodeSent", "long code mailed"),
+                self._created("CodeJoined", "joined a code already mailed"),
+                self._created("SendThrottled", "throttled: no code"),
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Answers",
+                self._verified("AnswerRedeemed", "right"),
+                self._verified("AnswerWrong", "wrong"),
+                self._verified("AnswerRefused", "refused: code used up or replaced"),
+                self._verified("AnswerExpired", "too late"),
+            ),
+            _graph(
+                "Trigger calls that failed",
+                cloudwatch.MathExpression(
+                    expression=_total(errors), using_metrics=errors, label="failed"
+                ),
+                cloudwatch.MathExpression(
+                    expression=_total(throttles), using_metrics=throttles, label="throttled"
+                ),
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Slowest 1% of trigger calls (p99, milliseconds)",
+                *self._durations().values(),
+                width=24,
+                limit=cloudwatch.HorizontalAnnotation(
+                    value=_COGNITO_WAITS_MS, label="Cognito gives up", color=cloudwatch.Color.RED
+                ),
+            )
+        )
+
+    def _defined(self, name: str, label: str | None = None) -> cloudwatch.Metric:
+        return self._counted("define_auth_challenge", name, label)
+
+    def _created(self, name: str, label: str | None = None) -> cloudwatch.Metric:
+        return self._counted("create_auth_challenge", name, label)
+
+    def _verified(self, name: str, label: str | None = None) -> cloudwatch.Metric:
+        return self._counted("verify_auth_challenge_response", name, label)
+
+    def _counted(self, service: str, name: str, label: str | None) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=self._namespace,
+            metric_name=name,
+            dimensions_map={"service": service},
+            statistic="Sum",
+            label=label,
+        )
+
+    def _errors(self) -> _Metrics:
+        # Lambda's own count, since it also holds time-outs and starts that failed.
+        return {f"errors{name}": each.metric_errors() for name, each in self._triggers.items()}
+
+    def _throttles(self) -> _Metrics:
+        return {
+            f"throttles{name}": each.metric_throttles() for name, each in self._triggers.items()
+        }
+
+    def _durations(self) -> _Metrics:
+        return {
+            f"duration{name}": each.metric_duration(statistic="p99", label=name)
+            for name, each in self._triggers.items()
+        }
 
     def _alarm(
         self,
         name: str,
         description: str,
+        expression: str,
+        metrics: _Metrics,
         *,
         threshold: int,
         period: Duration,
-        metrics: dict[str, cloudwatch.Metric],
-    ) -> None:
-        """Mail when the sum of some metrics over a period reaches a threshold."""
-        total = cloudwatch.MathExpression(
-            # A metric without data counts as nothing.
-            expression="+".join(f"FILL({metric}, 0)" for metric in metrics),
-            using_metrics=metrics,
-            period=period,
+        periods: int = 1,
+    ) -> cloudwatch.Alarm:
+        """Mail when an expression reaches a threshold, in each of so many periods in a row."""
+        value = cloudwatch.MathExpression(
+            expression=expression, using_metrics=metrics, period=period
         )
-        alarm = total.create_alarm(
+        alarm = value.create_alarm(
             self,
             name,
-            alarm_description=description,
+            alarm_description=f"{description} What to do: {name} in docs/runbook.md.",
             threshold=threshold,
-            evaluation_periods=1,
+            evaluation_periods=periods,
             treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
         )
         alarm.add_alarm_action(actions.SnsAction(self._topic))
+        return alarm
+
+
+def _filled(metric: str) -> str:
+    """Write a metric in an expression so that no data counts as nothing, not as unknown."""
+    return f"FILL({metric}, 0)"
+
+
+def _total(metrics: _Metrics) -> str:
+    return "+".join(map(_filled, metrics))
+
+
+def _graph(
+    title: str,
+    *lines: cloudwatch.IMetric,
+    width: int = 12,
+    limit: cloudwatch.HorizontalAnnotation | None = None,
+) -> cloudwatch.GraphWidget:
+    return cloudwatch.GraphWidget(
+        title=title,
+        left=list(lines),
+        left_annotations=[limit] if limit else [],
+        left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
+        width=width,
+    )

@@ -54,7 +54,10 @@ class Settings(CreateSettings):
     ] = True
     alarm_email: Annotated[
         str | None,
-        Setting("who hears of an hourly cap nearly used up, of guessing, and of failing mails"),
+        Setting(
+            "who is mailed when mails run out, codes are guessed or sign-ins fail; brings the "
+            "alarms and a dashboard"
+        ),
     ] = None
     agent: Annotated[
         bool, Setting("host the agent on AgentCore, once for guests and once for members")

@@ -1,4 +1,4 @@
-"""The stack: tables, outputs, the agent's policy, alarms, and the construct in a foreign stack."""
+"""The stack: tables, outputs, the agent's policy, and the construct in a foreign stack."""
 
 import re
 
@@ -9,7 +9,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.settings import Settings, SettingsError
 from infra.stack import EmailOtpStack
-from tests.support.template import Template, synthesise
+from tests.support.template import Template
 
 OUTPUTS = {
     "UserPoolId",
@@ -112,83 +112,6 @@ def test_sender_identity_is_made_on_demand_alone(aws: Template, tuned: Template)
     assert not aws.resources("AWS::SES::EmailIdentity")
     identity = tuned.only("AWS::SES::EmailIdentity")["Properties"]
     assert identity["EmailIdentity"] == "login@example.com"
-
-
-def test_alarms_need_an_address(aws: Template) -> None:
-    assert not aws.resources("AWS::CloudWatch::Alarm")
-    assert not aws.resources("AWS::SNS::Topic")
-
-
-def test_alarms_mail_the_team_near_the_cap_of_guesses_and_when_triggers_fail(
-    tuned: Template,
-) -> None:
-    """T02, T10b, T11: the team hears of guesses, of a used-up cap and of refused mails."""
-    (topic,) = tuned.resources("AWS::SNS::Topic")
-    subscription = tuned.only("AWS::SNS::Subscription")["Properties"]
-    assert subscription == {
-        "Endpoint": "ops@example.com",
-        "Protocol": "email",
-        "TopicArn": {"Ref": topic},
-    }
-    thresholds = {}
-    for alarm in tuned.resources("AWS::CloudWatch::Alarm").values():
-        properties = alarm["Properties"]
-        assert properties["AlarmActions"] == [{"Ref": topic}]
-        assert properties["ComparisonOperator"] == "GreaterThanOrEqualToThreshold"
-        assert properties["EvaluationPeriods"] == 1
-        assert properties["TreatMissingData"] == "notBreaching"
-        metrics = [each for each in properties["Metrics"] if "MetricStat" in each]
-        names = tuple(each["MetricStat"]["Metric"]["MetricName"] for each in metrics)
-        periods = {each["MetricStat"]["Period"] for each in metrics}
-        thresholds[names] = (properties["Threshold"], periods)
-    assert thresholds == {
-        ("CodeSent", "LongCodeSent"): (40, {3600}),
-        ("AnswerWrong",): (50, {3600}),
-        ("Errors", "Errors", "Errors"): (5, {300}),
-    }
-
-
-def test_alarms_add_up_what_the_triggers_count(tuned: Template) -> None:
-    """Under the triggers' own names; a metric without data counts as nothing, not as unknown."""
-    counted = []
-    for alarm in tuned.resources("AWS::CloudWatch::Alarm").values():
-        total, *summed = alarm["Properties"]["Metrics"]
-        assert total["Expression"] == "+".join(f"FILL({each['Id']}, 0)" for each in summed)
-        for statistic in (each["MetricStat"] for each in summed):
-            assert statistic["Stat"] == "Sum"
-            metric = statistic["Metric"]
-            (dimension,) = metric["Dimensions"]
-            counted.append((metric["Namespace"], metric["MetricName"], dimension))
-    create, verify = (
-        tuned.function(handler)["Environment"]["Variables"]
-        for handler in ("create_auth_challenge", "verify_auth_challenge_response")
-    )
-    assert counted == [
-        *(
-            (
-                trigger["POWERTOOLS_METRICS_NAMESPACE"],
-                name,
-                {"Name": "service", "Value": trigger["POWERTOOLS_SERVICE_NAME"]},
-            )
-            for trigger, name in (
-                (create, "CodeSent"),
-                (create, "LongCodeSent"),
-                (verify, "AnswerWrong"),
-            )
-        ),
-        *(
-            ("AWS/Lambda", "Errors", {"Name": "FunctionName", "Value": output["Value"]})
-            for name, output in tuned.body["Outputs"].items()
-            if name.endswith("FunctionName")
-        ),
-    ]
-
-
-def test_alarm_of_the_smallest_cap_waits_for_a_mail() -> None:
-    template = synthesise(max_sends_per_hour=1, alarm_email="ops@example.com")
-    alarms = template.resources("AWS::CloudWatch::Alarm").values()
-    (near,) = (each for each in alarms if "max_sends_per_hour" in str(each))
-    assert near["Properties"]["Threshold"] == 1
 
 
 def test_key_and_logs_go_with_the_stack(aws: Template) -> None:
