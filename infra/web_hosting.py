@@ -33,7 +33,6 @@ class WebHosting(Construct):
         *,
         sign_in: EmailOtpUserPool,
         agent: AgentRuntime,
-        page: Path = _WEB / "dist",
     ) -> None:
         """Create it.
 
@@ -42,13 +41,12 @@ class WebHosting(Construct):
             construct_id: Its name there.
             sign_in: The pool that the page refreshes tokens at.
             agent: What the page talks to.
-            page: The folder that the page was built into.
 
         Raises:
-            SettingsError: It was not built, or before its sources were changed.
+            SettingsError: The page was not built, or before its sources were changed.
         """
         super().__init__(scope, construct_id)
-        _require_fresh(page)
+        require_fresh(_WEB)
         self._bucket = s3.Bucket(
             self,
             "Bucket",
@@ -60,7 +58,7 @@ class WebHosting(Construct):
         )
         distribution = self._make_distribution()
         self.url = f"https://{distribution.distribution_domain_name}"
-        self._deploy(page, self._config(sign_in, agent))
+        self._deploy(str(_WEB / "dist"), self._config(sign_in, agent))
 
     def _make_distribution(self) -> cloudfront.Distribution:
         access = cloudfront.S3OriginAccessControl(
@@ -150,13 +148,13 @@ class WebHosting(Construct):
             "guestRoleArn": agent.guest_role.role_arn,
         }
 
-    def _deploy(self, page: Path, config: dict[str, str]) -> None:
+    def _deploy(self, page: str, config: dict[str, str]) -> None:
         """Copy the page; older files stay, for tabs that still run the page they belong to."""
         assets = s3_deployment.BucketDeployment(
             self,
             "Assets",
             destination_bucket=self._bucket,
-            sources=[s3_deployment.Source.asset(str(page), exclude=["index.html"])],
+            sources=[s3_deployment.Source.asset(page, exclude=["index.html"])],
             prune=False,
         )
         index = s3_deployment.BucketDeployment(
@@ -164,7 +162,7 @@ class WebHosting(Construct):
             "Index",
             destination_bucket=self._bucket,
             sources=[
-                s3_deployment.Source.asset(str(page), exclude=["*", "!index.html"]),
+                s3_deployment.Source.asset(page, exclude=["*", "!index.html"]),
                 s3_deployment.Source.json_data("config.json", config),
             ],
             prune=False,
@@ -173,10 +171,15 @@ class WebHosting(Construct):
         index.node.add_dependency(assets)
 
 
-def _require_fresh(page: Path) -> None:
-    built = page / "index.html"
+def require_fresh(web: Path) -> None:
+    """Refuse a page that its sources in a folder have left behind.
+
+    Raises:
+        SettingsError: It was not built, or before they were changed.
+    """
+    built = web / "dist" / "index.html"
     if not built.exists():
         raise SettingsError("web is true, but the page is not built: run `make page`")
-    sources = [*(_WEB / "src").rglob("*"), *_WEB.glob("*.*")]
+    sources = [*(web / "src").rglob("*"), *web.glob("*.*")]
     if any(path.stat().st_mtime > built.stat().st_mtime for path in sources if path.is_file()):
         raise SettingsError("web is true, but the page is older than its sources: run `make page`")

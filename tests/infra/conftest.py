@@ -30,6 +30,12 @@ def tuned() -> Template:
 
 
 @pytest.fixture(scope="session")
+def hosted() -> Template:
+    """Return the stack with the agent and the page."""
+    return synthesise(agent=True, web=True, model_id="eu.amazon.nova-lite-v1:0")
+
+
+@pytest.fixture(scope="session")
 def protected() -> Template:
     """Return the stack whose users and guests nobody deletes by mistake."""
     return synthesise(removal_policy="protect")

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import infra  # noqa: F401 - it picks the Node.js that `import aws_cdk` starts
@@ -21,6 +22,8 @@ class Template:
     """A CloudFormation template, asked the way tests ask."""
 
     body: dict[str, Any]
+    assembly: Path = Path()
+    """The folder with the assets."""
 
     def resources(self, kind: str) -> dict[str, dict[str, Any]]:
         """Return the resources of a type, by logical id."""
@@ -70,10 +73,32 @@ class Template:
         ]
 
 
+def written(value: Any) -> Any:
+    """Return a value as one reads it: in one piece, with `${Resource}` or `${Resource.Attribute}`."""
+    match value:
+        case {"Fn::Join": [str(separator), list(parts)]}:
+            return separator.join(map(written, parts))
+        case {"Fn::Join": [str(separator), {"Fn::Split": [str(mark), whole]}]}:
+            return written(whole).replace(mark, separator)
+        case {"Ref": str(name)}:
+            return f"${{{name}}}"
+        case {"Fn::GetAtt": [str(name), str(attribute)]}:
+            return f"${{{name}.{attribute}}}"
+        case {"Fn::Sub": str(text)}:
+            return text
+        case dict():
+            return {name: written(each) for name, each in value.items()}
+        case list():
+            return [written(each) for each in value]
+        case _:
+            return value
+
+
 def synthesise(**settings: Any) -> Template:
     """Synthesise the stack with settings beside the sender."""
     app = cdk.App(
         context=json.loads((ROOT / "cdk.json").read_text())["context"], analytics_reporting=False
     )
     EmailOtpStack(app, "EmailOtp", settings=Settings(sender="login@example.com", **settings))
-    return Template(app.synth().get_stack_by_name("EmailOtp").template)
+    assembly = app.synth()
+    return Template(assembly.get_stack_by_name("EmailOtp").template, Path(assembly.directory))
