@@ -74,7 +74,7 @@ class Template:
 
 
 def written(value: Any) -> Any:
-    """Return a value as one reads it: in one piece, with `${Resource}` or `${Resource.Attribute}`."""
+    """Return a value as one reads it: joined, and with `${Resource}` or `${Resource.Attribute}`."""
     match value:
         case {"Fn::Join": [str(separator), list(parts)]}:
             return separator.join(map(written, parts))
