@@ -28,9 +28,62 @@ def test_sender_alone_gives_the_defaults() -> None:
         refresh_token_days=30,
         refresh_token_rotation=True,
         alarm_email=None,
+        agent=False,
+        model_id=None,
+        web=False,
         removal_policy="retain",
         local=False,
     )
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "offline",
+        "amazon.nova-lite-v1:0",
+        "us-gov.anthropic.claude-3-haiku-20240307-v1:0:200k",
+        "minimax.minimax-m2.5",
+        "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2c3",
+        "arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/amazon.nova-lite-v1:0",
+    ],
+)
+def test_agent_takes_models_and_profiles_by_id_or_arn(model_id: str) -> None:
+    settings = from_context(agent="true", web="true", model_id=model_id)
+    assert (settings.agent, settings.web, settings.model_id) == (True, True, model_id)
+
+
+@pytest.mark.parametrize(
+    "model_id",
+    [
+        "*",
+        "amazon.*",
+        "amazon.nova-lite-v1:?",
+        "amazon.${aws:username}",
+        "arn:aws:bedrock:*:123456789012:inference-profile/eu.amazon.nova-lite-v1:0",
+        "arn:aws:s3:::bucket/key",
+        "amazon nova",
+        "amazon.nova-lite-v1:0\n",
+        "amazon..nova",
+    ],
+)
+def test_model_id_that_means_more_in_a_policy_is_refused(model_id: str) -> None:
+    with pytest.raises(SettingsError, match=r"model_id is .*: pass the id or ARN of a Bedrock"):
+        from_context(agent=True, model_id=model_id)
+
+
+@pytest.mark.parametrize(
+    ("context", "complaint"),
+    [
+        ({"agent": True}, "model_id is missing: pass the Bedrock model that the agent asks"),
+        ({"web": True}, "web needs the agent: pass agent=true"),
+        ({"model_id": "offline"}, "model_id needs the agent: pass agent=true"),
+        ({"agent": True, "local": True}, "MiniStack has no AgentCore, `make chat` runs the agent"),
+        ({"agent": "yes"}, "agent is 'yes': pass agent=true or agent=false"),
+    ],
+)
+def test_agent_and_page_say_what_they_need(context: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(SettingsError, match=complaint):
+        from_context(**context)
 
 
 def test_strings_of_the_command_line_become_their_types() -> None:
