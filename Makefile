@@ -64,7 +64,7 @@ page: agent/web/dist/index.html ## build the chat page into agent/web/dist
 
 setup: $(VENV)/.dev .local/emulator/.ready node_modules/.ready ## install everything into this folder
 
-test: setup agent/web/node_modules/.ready ## all tests but the browser's, on the stack deployed into MiniStack
+test: setup page ## all tests but the browser's, on the stack deployed into MiniStack
 	@$(PY) -m pytest --ignore tests/browser
 	@cd agent/web && $(CURDIR)/$(VENV)/bin/npm run --silent test
 
