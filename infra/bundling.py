@@ -73,14 +73,10 @@ def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
         for name, path in files.items()
         if not name.startswith(("agent/web/", "agent/try_login.py", "agent/hosted.py"))
     }
-    print("building the agent's bundle", file=sys.stderr, flush=True)  # noqa: T201 - takes a while
     packages = _packages("agent", platform, cache, trim=_trim_agent)
     bundle = _bundle("agent", kept | {"main.py": files["agent/hosted.py"]}, packages, cache)
     sizes = [path.stat().st_size for path in bundle.rglob("*") if path.is_file()]
-    print(  # noqa: T201
-        f"the agent's bundle: {sum(sizes) / 1e6:.0f} MB unpacked, {len(sizes)} files",
-        file=sys.stderr,
-    )
+    _report(f"the agent's bundle: {sum(sizes) / 1e6:.0f} MB unpacked, {len(sizes)} files")
     return bundle
 
 
@@ -187,6 +183,7 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
     Keep only the newest few of each kind: the kind is the name before the last hyphen.
     """
     if not folder.exists():
+        _report(f"building {folder.name}")  # with an empty cache it takes a while
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
             built = Path(unfinished, "bundle")
@@ -202,3 +199,7 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
         for outdated in siblings[:-_KEPT]:
             shutil.rmtree(outdated, ignore_errors=True)
     return folder
+
+
+def _report(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - for who deploys
