@@ -126,6 +126,7 @@ def _packages(
             f"the packages of the {group} could not be installed: install uv beside aws-cdk-lib "
             "(`make setup` does) and check the connection to the package index",
             UV_COMPILE_BYTECODE="0",  # uv's own bytecode is dated, see _compile
+            UV_SYSTEM_CERTS="1",  # as in the Makefile, which `npx cdk deploy` does not read
         )
         trim(folder)
         # Scripts name this machine's Python, and RECORD lists them.
