@@ -32,7 +32,7 @@ def _public(created: Event) -> dict[str, str]:
 def test_first_round_mails_a_code_and_tells_what_its_caller_may_know(
     lambdas: Lambdas, aws: StandIn
 ) -> None:
-    created = lambdas.create(saved_event("create_first_round"))
+    created = lambdas.create(ADA.first_round())
     assert _public(created) == {
         "delivery": "EMAIL",
         "code_length": "6",

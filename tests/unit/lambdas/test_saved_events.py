@@ -1,7 +1,9 @@
-"""The events in tests/events, as a person pastes them into the Lambda console."""
+"""The events in tests/events, as a person tries them in the Lambda console."""
 
 import pytest
 
+from lambdas.email_otp.mailer import SIMULATOR
+from tests.support.aws_stand_in import StandIn
 from tests.support.clock import Clock
 from tests.support.triggers import (
     EVENTS,
@@ -28,6 +30,17 @@ def test_saved_event_gets_a_well_formed_response(lambdas: Lambdas, clock: Clock,
             assert lambdas.verify(event) is (name == "verify_right_answer")
         case _:
             pytest.fail(f"{name} names no trigger")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("create")])
+def test_saved_events_mail_nobody_but_the_simulator(
+    lambdas: Lambdas, aws: StandIn, name: str
+) -> None:
+    event = saved_event(name)
+    assert event["request"]["userAttributes"].get("email", SIMULATOR) == SIMULATOR
+    lambdas.create(event)
+    assert {mail.to for mail in aws.mails} <= {SIMULATOR}
+    assert bool(aws.mails) is (not event["request"]["session"])
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("verify")])
