@@ -2,6 +2,7 @@
 
 import pytest
 
+from infra.console_events import TRIGGERS
 from lambdas.email_otp.mailer import SIMULATOR
 from tests.support.aws_stand_in import StandIn
 from tests.support.clock import Clock
@@ -30,6 +31,10 @@ def test_saved_event_gets_a_well_formed_response(lambdas: Lambdas, clock: Clock,
             assert lambdas.verify(event) is (name == "verify_right_answer")
         case _:
             pytest.fail(f"{name} names no trigger")
+
+
+def test_every_event_belongs_to_a_trigger_of_the_stack() -> None:
+    assert {name.partition("_")[0] for name in NAMES} == TRIGGERS.keys()
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("create")])
