@@ -18,7 +18,7 @@ PAGE_SOURCES := $(shell find agent/web -path '*/node_modules' -prune -o -path '*
     -o -type f -print)
 GROUPS_LOCKED := lambdas agent dev emulator
 
-.PHONY: help setup test lint types bench demo e2e deploy-local serve chat page stop-local lock clean
+.PHONY: help setup test test-aws lint types bench demo e2e deploy-local serve chat page stop-local lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -83,6 +83,9 @@ types: $(VENV)/.dev ## mypy, strict
 
 demo: setup ## one whole sign-in, end to end, as a guest sees it
 	@$(PY) -m tests.e2e.demo
+
+test-aws: setup page ## prove the deployment STACK=EmailOtp on AWS (REGION=...); without STACK a local one
+	@$(PY) -m tests.aws $(if $(STACK),--stack "$(STACK)" $(if $(REGION),--region "$(REGION)"),--local)
 
 bench: setup ## how fast it is, in a table
 	@$(PY) -m tests.bench
