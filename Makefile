@@ -85,7 +85,8 @@ demo: setup ## one whole sign-in, end to end, as a guest sees it
 	@$(PY) -m tests.e2e.demo
 
 test-aws: setup page ## prove the deployment STACK=EmailOtp on AWS (REGION=...); without STACK a local one
-	@$(PY) -m tests.aws $(if $(STACK),--stack "$(STACK)" $(if $(REGION),--region "$(REGION)"),--local)
+	@$(PY) -m tests.aws $(if $(filter undefined,$(origin STACK)),--local,--stack "$(STACK)" \
+	    $(if $(REGION),--region "$(REGION)"))
 
 bench: setup ## how fast it is, in a table
 	@$(PY) -m tests.bench

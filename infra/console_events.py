@@ -81,6 +81,8 @@ def _run(stack: str, region: str | None, *, remove: bool) -> None:
     events = {trigger: read_events(EVENTS, trigger) for trigger in TRIGGERS}
     # boto3 itself reads AWS_DEFAULT_REGION alone.
     session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
+    if session.region_name is None:
+        raise ConsoleEventsError("Which region is the stack in? Pass --region.")
     functions = _function_names(session, stack)
     client = session.client("schemas")
     for trigger, function in functions.items():

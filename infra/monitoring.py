@@ -113,7 +113,7 @@ class Monitoring(Construct):
             "arrive.",
             "IF(FILL(done, 0) > 0, 0, FILL(started, 0))",
             first_and_last,
-            # Even where three of four guests give up, 20 in a row do so in one hour of 300.
+            # Where one guest in four finishes, 20 in a row who do not are a chance of 0.3%.
             threshold=20,
             period=Duration.hours(1),
         )

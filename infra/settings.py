@@ -20,10 +20,12 @@ _ADDRESS = re.compile(
     r"@([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])",
     re.IGNORECASE | re.ASCII,
 )
-# What Bedrock takes as a model, without what means something in an IAM policy.
+# What Bedrock takes as a model, without what means something in an IAM policy: an id has a dot.
 # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
 _MODEL = re.compile(
-    r"offline|(arn:[a-z-]+:bedrock:[a-z0-9-]+:\d*:[a-z-]+/)?[a-zA-Z0-9-]+([.:][a-zA-Z0-9-]+)*",
+    r"offline"
+    r"|[a-z0-9-]+\.[a-zA-Z0-9-]+([.:][a-zA-Z0-9-]+)*"
+    r"|arn:[a-z-]+:bedrock:[a-z0-9-]+:\d*:[a-z-]+/[a-zA-Z0-9-]+([.:][a-zA-Z0-9-]+)*",
     re.ASCII,
 )
 
@@ -77,14 +79,14 @@ class Settings(CreateSettings):
         Setting(
             "users, guests and ledger: kept when the stack is deleted; `protect` also refuses to "
             "delete users and guests by hand (set it once the first deploy has worked); "
-            "`destroy` deletes all with the stack"
+            "`destroy` deletes them with the stack"
         ),
     ] = "retain"
     local: Annotated[
         bool,
         Setting(
-            "for MiniStack, whose permissions are laxer; such a stack goes into the account "
-            "000000000000 alone"
+            "for MiniStack, whose permissions are laxer, and which has no agent, page or alarms; "
+            "such a stack goes into the account 000000000000 alone"
         ),
     ] = False
 
@@ -110,10 +112,6 @@ class Settings(CreateSettings):
             )
 
     def _check_agent(self) -> None:
-        if self.agent and self.local:
-            raise SettingsError(
-                "agent is true beside local: MiniStack has no AgentCore, `make chat` runs the agent"
-            )
         if self.agent and self.model_id is None:
             raise SettingsError(
                 "model_id is missing: pass the Bedrock model that the agent asks, for example "

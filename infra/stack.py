@@ -16,7 +16,7 @@ from infra.email_otp_user_pool import EmailOtpUserPool, removal_policy_of
 from infra.guest_table import GuestTable
 from infra.monitoring import Monitoring
 from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION, Settings
-from infra.web_hosting import WebHosting
+from infra.web_hosting import PAGE, WebHosting, require_fresh
 
 
 class EmailOtpStack(Stack):
@@ -45,7 +45,7 @@ class EmailOtpStack(Stack):
         )
         if settings.create_sender_identity:
             ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(settings.sender))
-        if settings.alarm_email:
+        if settings.alarm_email and not settings.local:
             Monitoring(
                 self,
                 "Monitoring",
@@ -66,7 +66,7 @@ class EmailOtpStack(Stack):
             ),
             AgentPolicyArn=agent_policy.managed_policy_arn,
         )
-        if settings.agent:
+        if settings.agent and not settings.local:
             self._host_agent(settings, agent_policy)
         if settings.local:
             role = iam.Role(
@@ -79,6 +79,8 @@ class EmailOtpStack(Stack):
 
     def _host_agent(self, settings: Settings, agent_policy: iam.ManagedPolicy) -> None:
         assert settings.model_id is not None  # noqa: S101 - the settings see to it
+        if settings.web:
+            require_fresh(PAGE)  # before the agent's bundle is built for nothing
         agent = AgentRuntime(
             self,
             "Agent",

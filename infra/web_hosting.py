@@ -5,6 +5,7 @@ from pathlib import Path
 from aws_cdk import Duration, Fn, Names, RemovalPolicy, Stack
 from aws_cdk import aws_cloudfront as cloudfront
 from aws_cdk import aws_cloudfront_origins as origins
+from aws_cdk import aws_logs as logs
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_s3_deployment as s3_deployment
 from constructs import Construct
@@ -14,7 +15,7 @@ from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.page_headers import HASHED_FILES, strict_headers
 from infra.settings import SettingsError
 
-_WEB = Path(__file__).resolve().parents[1] / "agent" / "web"
+PAGE = Path(__file__).resolve().parents[1] / "agent" / "web"
 # All that the page talks to beside its own address.
 _SERVICES = ("cognito-idp", "cognito-identity", "sts", "bedrock-agentcore")
 
@@ -41,12 +42,8 @@ class WebHosting(Construct):
             construct_id: Its name there.
             sign_in: The pool that the page refreshes tokens at.
             agent: What the page talks to.
-
-        Raises:
-            SettingsError: The page was not built, or before its sources were changed.
         """
         super().__init__(scope, construct_id)
-        require_fresh(_WEB)
         self._bucket = s3.Bucket(
             self,
             "Bucket",
@@ -58,7 +55,7 @@ class WebHosting(Construct):
         )
         distribution = self._make_distribution()
         self.url = f"https://{distribution.distribution_domain_name}"
-        self._deploy(str(_WEB / "dist"), self._config(sign_in, agent))
+        self._deploy(str(PAGE / "dist"), self._config(sign_in, agent))
 
     def _make_distribution(self) -> cloudfront.Distribution:
         access = cloudfront.S3OriginAccessControl(
@@ -150,10 +147,17 @@ class WebHosting(Construct):
 
     def _deploy(self, page: str, config: dict[str, str]) -> None:
         """Copy the page; older files stay, for tabs that still run the page they belong to."""
+        log_group = logs.LogGroup(
+            self,
+            "DeploymentLogs",
+            retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
         assets = s3_deployment.BucketDeployment(
             self,
             "Assets",
             destination_bucket=self._bucket,
+            log_group=log_group,
             sources=[s3_deployment.Source.asset(page, exclude=["index.html"])],
             prune=False,
         )
@@ -161,6 +165,7 @@ class WebHosting(Construct):
             self,
             "Index",
             destination_bucket=self._bucket,
+            log_group=log_group,
             sources=[
                 s3_deployment.Source.asset(page, exclude=["*", "!index.html"]),
                 s3_deployment.Source.json_data("config.json", config),

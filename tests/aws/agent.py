@@ -270,7 +270,7 @@ def nothing_but_messages(stack: Stack, member: Chat) -> None:
 
 @check(
     "both runtimes hand out credentials by MMDSv2 alone",
-    advice="Set metadataConfiguration.requireMMDSV2 with UpdateAgentRuntime.",
+    advice="New runtimes are said to require it: deploy with agent=false, then again with true.",
     only_on_aws=_NO_AGENTCORE,
 )
 def runtimes_require_mmds_v2(stack: Stack) -> None:

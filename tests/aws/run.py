@@ -59,7 +59,9 @@ def prove(stack: Stack, checks: Sequence[Check]) -> int:
         removed_all = _clean_up(stack)
     counts["FAIL"] += not removed_all
     seconds = time.monotonic() - started_at
-    _say(f"{counts['ok']} ok, {counts['FAIL']} failed, {counts['-']} not run, {seconds:.0f} s")
+    where = "in MiniStack, not on AWS: " if stack.is_local else ""
+    counted = f"{counts['ok']} ok, {counts['FAIL']} failed, {counts['-']} not run"
+    _say(f"{where}{counted}, {seconds:.0f} s")
     return 1 if counts["FAIL"] else 0
 
 

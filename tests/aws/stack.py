@@ -216,9 +216,9 @@ class Stack:
             "AuthParameters": {"USERNAME": address},
         }
         if public:
-            return self._without_leaks(self.public_cognito.initiate_auth(**asked))
+            return self._noting_secrets(self.public_cognito.initiate_auth(**asked))
         asked["UserPoolId"] = self.outputs["UserPoolId"]
-        return self._without_leaks(self.cognito.admin_initiate_auth(**asked))
+        return self._noting_secrets(self.cognito.admin_initiate_auth(**asked))
 
     def answer(self, challenge: Response, answer: str, *, public: bool = False) -> Response | None:
         """Answer a challenge; returns the tokens or the next challenge, or None if that is all."""
@@ -233,15 +233,15 @@ class Stack:
         }
         try:
             if public:
-                return self._without_leaks(self.public_cognito.respond_to_auth_challenge(**given))
+                return self._noting_secrets(self.public_cognito.respond_to_auth_challenge(**given))
             given["UserPoolId"] = self.outputs["UserPoolId"]
-            return self._without_leaks(self.cognito.admin_respond_to_auth_challenge(**given))
+            return self._noting_secrets(self.cognito.admin_respond_to_auth_challenge(**given))
         except ClientError as error:
             if code_of(error) == "NotAuthorizedException":
                 return None
             raise
 
-    def code_of(self, ledger_key: str) -> str | None:
+    def last_code_of(self, ledger_key: str) -> str | None:
         """Derive the last code of an item in the ledger; None if it names none."""
         self._ledger_keys.add(ledger_key)
         code = codes.last_code(self.ledger_item(ledger_key), self.keys, ledger_key)
@@ -255,7 +255,7 @@ class Stack:
         Raises:
             Failed: There was none.
         """
-        code = self.code_of(user.sub)
+        code = self.last_code_of(user.sub)
         if code is None:
             raise Failed("the ledger names no code")
         return code
@@ -334,7 +334,7 @@ class Stack:
         self.dynamodb.delete_item(TableName=self.outputs[table], Key=key)
         removed.items += 1
 
-    def _without_leaks(self, response: Response) -> Response:
+    def _noting_secrets(self, response: Response) -> Response:
         for name, value in response.get("AuthenticationResult", {}).items():
             if name.endswith("Token"):
                 self.keep_secret("a token", value)

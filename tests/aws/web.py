@@ -18,6 +18,7 @@ _NO_CLOUDFRONT = "the local page is not served by CloudFront"
 _DEPLOY_AGAIN = "Compare the distribution with the template: deploy the stack again."
 _MIN_HSTS_SECONDS = 180 * 24 * 3600
 _MIN_ASSET_SECONDS = 24 * 3600
+# As the page calls them, not as the stack was told: a proof does not ask who is to be proved.
 _CALLED = ("cognito-idp", "cognito-identity", "sts", "bedrock-agentcore")
 _STRICT_SOURCE = re.compile(r"'(self|none|sha(256|384|512)-[\w+/=-]+)'")
 _BROWSER_ARGUMENTS = [

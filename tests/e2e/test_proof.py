@@ -102,9 +102,9 @@ def test_good_deployment_is_proved_and_left_as_it_was(
 
 def test_code_is_the_one_that_was_mailed(stack: Deployment, proved: Stack) -> None:
     user = proved.new_user()
-    assert proved.code_of(user.sub) is None
+    assert proved.last_code_of(user.sub) is None
     proved.begin(user.address)
-    assert proved.code_of(user.sub) == stack.code_mailed_to(user.address)
+    assert proved.last_code_of(user.sub) == stack.code_mailed_to(user.address)
     proved.remove_what_was_made()
 
 

@@ -9,7 +9,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from infra.email_otp_user_pool import EmailOtpUserPool
 from infra.settings import Settings, SettingsError
 from infra.stack import EmailOtpStack
-from tests.support.template import Template
+from tests.support.template import Template, synthesise
 
 OUTPUTS = {
     "UserPoolId",
@@ -129,6 +129,14 @@ def test_ministack_gets_neither_bootstrap_roles_nor_less_than_aws(
     assert kinds(local) == sorted([*kinds(aws), "AWS::IAM::Role"])
     assert "BootstrapVersion" in aws.body["Parameters"]
     assert "Parameters" not in local.body
+
+
+def test_what_ministack_has_not_is_left_out_there(local: Template) -> None:
+    """So one's settings may stand in cdk.json, which local deployments read too."""
+    with_everything = synthesise(
+        local=True, agent=True, web=True, model_id="offline", alarm_email="ops@example.com"
+    )
+    assert with_everything.body == local.body
 
 
 def test_what_is_laxer_for_ministack_goes_into_no_account_of_aws() -> None:

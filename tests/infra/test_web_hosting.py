@@ -35,6 +35,8 @@ def test_bucket_is_private_and_goes_with_the_stack(hosted: Template) -> None:
     assert "WebsiteConfiguration" not in bucket["Properties"]
     assert bucket["DeletionPolicy"] == "Delete"
     assert hosted.only("Custom::S3AutoDeleteObjects")
+    for log_group in hosted.resources("AWS::Logs::LogGroup").values():
+        assert log_group["DeletionPolicy"] == "Delete"
 
 
 def test_this_distribution_alone_reads_the_bucket(hosted: Template) -> None:

@@ -51,7 +51,7 @@ def test_chat_in_which_nobody_is_signed_in_fails(
     hosted.chunks = chunks
     stack = hosted.stack()
     monkeypatch.setattr(stack, "user", lambda address: User(address, "a-sub"))
-    monkeypatch.setattr(stack, "code_of", lambda _: "314159")
+    monkeypatch.setattr(stack, "last_code_of", lambda _: "314159")
     with pytest.raises(Failed, match=reason):
         agent.visitor_signs_in.run(stack)
 
@@ -71,7 +71,7 @@ def test_event_that_is_not_the_visitors_fails(
     stack = hosted.stack()
     monkeypatch.setattr(stack, "new_address", lambda: EVENT["email"])
     monkeypatch.setattr(stack, "user", lambda address: User(address, "a-sub"))
-    monkeypatch.setattr(stack, "code_of", lambda _: "314159")
+    monkeypatch.setattr(stack, "last_code_of", lambda _: "314159")
     tokens = {"id_token": "an-id-token", "refresh_token": "a-refresh-token"}
     event = EVENT | tokens | {"cognito_sub": "a-sub"}
     if "id_token" not in change:

@@ -60,7 +60,7 @@ class Pool(Stack):
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
     @override
-    def code_of(self, ledger_key: str) -> str | None:
+    def last_code_of(self, ledger_key: str) -> str | None:
         return CODE
 
     @override

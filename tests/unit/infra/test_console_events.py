@@ -308,7 +308,7 @@ def test_region_is_asked_for(
 ) -> None:
     monkeypatch.delenv("AWS_REGION")
     (line,) = fail(capsys).splitlines()
-    assert line.endswith("(You must specify a region): check your AWS credentials and --region.")
+    assert line == "Which region is the stack in? Pass --region."
     run("--region", REGION)
 
 
