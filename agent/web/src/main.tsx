@@ -1,4 +1,5 @@
 // Starts the page: reads what it must know of the deployment, then shows the chat.
+import './no-eval'; // before what it is for
 import { createRoot } from 'react-dom/client';
 
 import { App } from './App';

@@ -4,7 +4,7 @@ import { fromWebToken } from '@aws-sdk/credential-providers';
 import { describe, expect, it, vi } from 'vitest';
 
 import { encode, streamOf } from '../testing/answers';
-import { config } from '../testing/fakes';
+import { config, jwt, NOW } from '../testing/fakes';
 import { callGuestRuntime } from './guest-aws';
 
 vi.mock('@aws-sdk/credential-providers', () => ({ fromWebToken: vi.fn() }));
@@ -18,8 +18,10 @@ const aws = {
 const call = { body: '{"prompt":"Hello"}', chatId: 's'.repeat(36), signal: null };
 
 describe('callGuestRuntime', () => {
-  it('gets guest credentials and streams the answer', async () => {
-    const answers = [{ IdentityId: 'identity' }, { Token: 'open-id' }];
+  it("gets guest credentials, signs on AWS's clock and streams the answer", async () => {
+    const openId = jwt('identity', NOW);
+    const answers = [{ IdentityId: 'identity' }, { Token: openId }];
+    vi.spyOn(Date, 'now').mockReturnValue(NOW + 600_000);
     const fetch = vi
       .spyOn(globalThis, 'fetch')
       .mockImplementation(async () => Response.json(answers.shift()));
@@ -29,6 +31,7 @@ describe('callGuestRuntime', () => {
       .spyOn(BedrockAgentCoreClient.prototype, 'send')
       .mockImplementation(async function (this: BedrockAgentCoreClient) {
         expect(await this.config.credentials()).toMatchObject(credentials);
+        expect(this.config.systemClockOffset).toBe(-600_000);
         expect(await this.config.maxAttempts()).toBe(1);
         return {
           statusCode: 200,
@@ -44,7 +47,7 @@ describe('callGuestRuntime', () => {
     expect(fetch.mock.calls.map(([, init]) => init?.credentials)).toEqual(['omit', 'omit']);
     expect(bodies).toEqual([{ IdentityPoolId: aws.identityPoolId }, { IdentityId: 'identity' }]);
     expect(fromWebToken).toHaveBeenCalledWith(
-      expect.objectContaining({ roleArn: aws.guestRoleArn, webIdentityToken: 'open-id' }),
+      expect.objectContaining({ roleArn: aws.guestRoleArn, webIdentityToken: openId }),
     );
     expect(send.mock.calls[0]?.[0].input).toMatchObject({
       agentRuntimeArn: aws.guestRuntimeArn,

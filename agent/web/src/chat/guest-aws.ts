@@ -10,6 +10,7 @@ import {
 import { fromWebToken } from '@aws-sdk/credential-providers';
 
 import { isRecord } from '../auth/json';
+import { issuedAt } from '../auth/tokens';
 import type { AgentConfig } from './config';
 
 type GuestCall = { body: string; chatId: string; signal: AbortSignal | null };
@@ -18,11 +19,7 @@ let client: BedrockAgentCoreClient | null = null;
 
 /** Post an anonymous message; what AWS refuses is a response with its status. */
 export async function callGuestRuntime(config: AgentConfig, call: GuestCall): Promise<Response> {
-  client ??= new BedrockAgentCoreClient({
-    region: config.region,
-    credentials: () => guestCredentials(config),
-    maxAttempts: 1, // a message that is sent twice is answered twice
-  });
+  client ??= createClient(config);
   const command = new InvokeAgentRuntimeCommand({
     agentRuntimeArn: config.guestRuntimeArn,
     runtimeSessionId: call.chatId,
@@ -45,18 +42,35 @@ export async function callGuestRuntime(config: AgentConfig, call: GuestCall): Pr
   }
 }
 
+function createClient(config: AgentConfig): BedrockAgentCoreClient {
+  const created = new BedrockAgentCoreClient({
+    region: config.region,
+    credentials: async () => {
+      const { credentials, clockOffsetMs } = await guestCredentials(config);
+      created.config.systemClockOffset = clockOffsetMs;
+      return credentials;
+    },
+    maxAttempts: 1, // a message that is sent twice is answered twice
+  });
+  return created;
+}
+
+/** Return credentials, and how far AWS's clock is ahead: it refuses signatures minutes off. */
 async function guestCredentials(config: AgentConfig) {
   if (!config.guestRoleArn) throw new Error('config.json has no guestRoleArn.');
   const identity = await identityPool(config, 'GetId', { IdentityPoolId: config.identityPoolId });
   const openId = await identityPool(config, 'GetOpenIdToken', {
     IdentityId: identity.IdentityId,
   });
-  return fromWebToken({
+  const token = String(openId.Token);
+  const clockOffsetMs = issuedAt(token) * 1000 - Date.now() || 0;
+  const credentials = await fromWebToken({
     roleArn: config.guestRoleArn,
-    webIdentityToken: String(openId.Token),
+    webIdentityToken: token,
     roleSessionName: 'guest',
     clientConfig: { region: config.region },
   })();
+  return { credentials, clockOffsetMs };
 }
 
 async function identityPool(
