@@ -1,6 +1,5 @@
 """The hosted page: a private bucket, strict headers, and a configuration of this deployment."""
 
-import json
 import os
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from infra.local.ministack import ROOT
 from infra.settings import SettingsError
 from infra.web_hosting import require_fresh
-from tests.support.template import Template, synthesise, written
+from tests.support.template import Template, config_of, synthesise, written
 
 WEB = ROOT / "agent" / "web"
 
@@ -129,19 +128,6 @@ def test_configuration_is_that_of_the_deployment(hosted: Template) -> None:
         "identityPoolId": outputs["IdentityPoolId"],
         "guestRoleArn": written(role["unauthenticated"]),
     }
-
-
-def config_of(template: Template) -> Any:
-    """Return `config.json` with what the deployment fills in still to be read."""
-    markers: dict[str, Any] = {}
-    for deployment in template.resources("Custom::CDKBucketDeployment").values():
-        for each in deployment["Properties"].get("SourceMarkers", []):
-            markers |= each
-    (file,) = template.assembly.glob("asset.*/config.json")
-    text = file.read_text()
-    for marker, value in markers.items():
-        text = text.replace(marker, written(value))
-    return json.loads(text)
 
 
 def test_page_is_there_after_the_files_it_names_and_no_old_file_is_taken_away(

@@ -1,22 +1,59 @@
 """What a guest does and sees in the page, by the names a screen reader would use."""
 
 import json
-from typing import Any
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, override
 
 from playwright.sync_api import Locator, Page, Request, expect
 
-from tests.support.deployment import Deployment, new_address
+from tests.support.deployment import Deployment, http, new_address
 from tests.support.waiting import wait_until
 
 STORAGE_KEY = "booking_session"
+MESSAGES = re.compile(r"/invocations(\?|$)")
+"""The addresses that messages are posted to."""
+
+
+class Chat(Protocol):
+    """A chat that guests open.
+
+    Attributes:
+        url: Of the page.
+    """
+
+    url: str
+
+    def is_busy_next(self) -> None:
+        """Let AgentCore not take the next anonymous message, and say that it may come again."""
+
+    def is_answered_next(self, page: Page, address: str) -> None:
+        """Let another server answer the next message of a page."""
+
+
+@dataclass
+class LocalChat(Chat):
+    """That of `infra.local.chat`."""
+
+    url: str
+
+    @override
+    def is_busy_next(self) -> None:
+        http.post(f"{self.url}/_agentcore/conflict").raise_for_status()
+
+    @override
+    def is_answered_next(self, page: Page, address: str) -> None:
+        page.route(MESSAGES, lambda route: route.continue_(url=address), times=1)
 
 
 class Guest:
     """One tab."""
 
-    def __init__(self, page: Page, stack: Deployment) -> None:
+    def __init__(self, page: Page, stack: Deployment, chat: Chat) -> None:
         self.page = page
-        self._stack = stack
+        self.chat = chat
+        self.stack = stack
         self.address = new_address()
 
     @property
@@ -48,17 +85,25 @@ class Guest:
         posts: list[str] = []
 
         def sent(request: Request) -> None:
-            if request.post_data and "/invocations" in request.url:
+            if request.post_data and MESSAGES.search(request.url):
                 posts.append(request.post_data)
 
         self.page.on("request", sent)
         return posts
 
+    def waits_until(self, condition: Callable[[], bool]) -> None:
+        """Wait for what this tab brings about."""
+        for _ in range(500):
+            if condition():
+                return
+            self.page.wait_for_timeout(20)
+        raise AssertionError("waited in vain")
+
     def answer_is_cut_off(self, *chunks: dict[str, Any]) -> None:
         """Let the next answer be these chunks, and no end."""
         body = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks)
         self.page.route(
-            "**/invocations",
+            MESSAGES,
             lambda route: route.fulfill(content_type="text/event-stream", body=body),
             times=1,
         )
@@ -83,8 +128,8 @@ class Guest:
 
     def mailed_code(self, mails: int = 1) -> str:
         """Wait until so many mails have come, and return the code in the last."""
-        wait_until(lambda: len(self._stack.mails_to(self.address)) >= mails)
-        return self._stack.code_mailed_to(self.address)
+        wait_until(lambda: len(self.stack.mails_to(self.address)) >= mails)
+        return self.stack.code_mailed_to(self.address)
 
     def enters(self, code: str) -> None:
         """Use the code box."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 import uvicorn
+from starlette.types import ASGIApp
 from strands.models import Model
 
 from agent.main import create_app
@@ -62,18 +63,27 @@ def serving(
     )
     app.logger.handlers.clear()
     port = ministack.free_port()
+    with serving_app(app, port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def serving_app(app: ASGIApp, port: int, **settings: Any) -> Iterator[None]:
+    """Serve an app on a loopback port from a thread; `settings` are uvicorn's."""
     server = uvicorn.Server(
-        uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, lifespan="off")
+        uvicorn.Config(
+            app, host="127.0.0.1", port=port, log_config=None, lifespan="off", **settings
+        )
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     deadline = time.monotonic() + _START_SECONDS
     while not server.started:
         if not thread.is_alive() or time.monotonic() > deadline:
-            raise RuntimeError("the agent did not start")
+            raise RuntimeError("the server did not start")
         time.sleep(0.01)
     try:
-        yield f"http://127.0.0.1:{port}"
+        yield
     finally:
         server.should_exit = True
         thread.join()

@@ -1,6 +1,8 @@
 """The stack's CloudFormation template, synthesised and asked the way tests ask."""
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,25 +75,50 @@ class Template:
         ]
 
 
-def written(value: Any) -> Any:
-    """Return a value as one reads it: joined, and with `${Resource}` or `${Resource.Attribute}`."""
+def written(value: Any, known: Mapping[str, str] | None = None) -> Any:
+    """Return a value as one reads it: joined, and with `${Resource}` or `${Resource.Attribute}`.
+
+    Args:
+        value: Of a template.
+        known: What to write instead, by `Resource` or `Resource.Attribute`.
+    """
+
+    def of(each: Any) -> Any:
+        return written(each, known)
+
+    def named(name: str) -> str:
+        return (known or {}).get(name, f"${{{name}}}")
+
     match value:
         case {"Fn::Join": [str(separator), list(parts)]}:
-            return separator.join(map(written, parts))
+            return separator.join(map(of, parts))
         case {"Fn::Join": [str(separator), {"Fn::Split": [str(mark), whole]}]}:
-            return written(whole).replace(mark, separator)
+            return of(whole).replace(mark, separator)
         case {"Ref": str(name)}:
-            return f"${{{name}}}"
+            return named(name)
         case {"Fn::GetAtt": [str(name), str(attribute)]}:
-            return f"${{{name}.{attribute}}}"
+            return named(f"{name}.{attribute}")
         case {"Fn::Sub": str(text)}:
-            return text
+            return re.sub(r"\$\{([^}]+)\}", lambda found: named(found[1]), text)
         case dict():
-            return {name: written(each) for name, each in value.items()}
+            return {name: of(each) for name, each in value.items()}
         case list():
-            return [written(each) for each in value]
+            return [of(each) for each in value]
         case _:
             return value
+
+
+def config_of(template: Template, known: Mapping[str, str] | None = None) -> Any:
+    """Return `config.json` as the deployment writes it; see `written`."""
+    markers: dict[str, Any] = {}
+    for deployment in template.resources("Custom::CDKBucketDeployment").values():
+        for each in deployment["Properties"].get("SourceMarkers", []):
+            markers |= each
+    (file,) = template.assembly.glob("asset.*/config.json")
+    text = file.read_text()
+    for marker, value in markers.items():
+        text = text.replace(marker, written(value, known))
+    return json.loads(text)
 
 
 def synthesise(**settings: Any) -> Template:
