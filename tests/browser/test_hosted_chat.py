@@ -181,6 +181,20 @@ def test_refusal_of_agentcore_is_told_in_words_and_the_chat_goes_on(
         guest.is_signed_in()
 
 
+def test_guests_who_are_too_many_for_the_identity_pool_are_told_so(
+    guest: Guest, hosted_chat: HostedChat
+) -> None:
+    guest.page.route(
+        f"https://{hosted_chat.host('cognito-identity')}/",
+        lambda route: route.fulfill(status=429, json={"__type": "TooManyRequestsException"}),
+        times=1,
+    )
+    guest.say("When is breakfast?")
+    expect(guest.page.get_by_role("alert")).to_contain_text("The assistant is very busy")
+    guest.button("Try again").click()
+    guest.hears("7:30")
+
+
 @pytest.mark.parametrize(
     ("html", "directive"),
     [

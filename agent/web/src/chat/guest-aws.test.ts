@@ -56,6 +56,16 @@ describe('callGuestRuntime', () => {
     });
   });
 
+  it("hands on the identity pool's refusal by its status too", async () => {
+    vi.spyOn(globalThis, 'fetch').mockResolvedValue(new Response('', { status: 429 }));
+    vi.spyOn(BedrockAgentCoreClient.prototype, 'send').mockImplementation(async function (
+      this: BedrockAgentCoreClient,
+    ) {
+      return await this.config.credentials({ forceRefresh: true });
+    } as never);
+    expect((await callGuestRuntime(aws, call)).status).toBe(429);
+  });
+
   it("hands on AWS's refusal by its status, and a lost network as an error", async () => {
     const send = vi.spyOn(BedrockAgentCoreClient.prototype, 'send');
     send.mockRejectedValueOnce({ $metadata: { httpStatusCode: 429 } } as never);

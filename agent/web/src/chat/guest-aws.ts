@@ -87,7 +87,12 @@ async function identityPool(
     body: JSON.stringify(body),
     credentials: 'omit',
   });
+  if (!response.ok) {
+    // As the SDK's errors have it, so that a refusal is told as one, and not as a lost network.
+    const $metadata = { httpStatusCode: response.status };
+    throw Object.assign(new Error(`${operation} was refused.`), { $metadata });
+  }
   const answer: unknown = await response.json();
-  if (!response.ok || !isRecord(answer)) throw new Error(`${operation} was refused.`);
+  if (!isRecord(answer)) throw new Error(`${operation} was not answered.`);
   return answer;
 }
