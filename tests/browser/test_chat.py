@@ -697,4 +697,4 @@ def test_page_is_accessible_and_fits_a_small_screen(
         guest.page.evaluate(axe)
         violations = guest.page.evaluate(_AXE)["violations"]
         assert [each["id"] for each in violations] == []
-        guest.page.screenshot(path=screenshots / f"code-box-{scheme}-{width}.png")
+        guest.page.screenshot(path=screenshots / f"code-box-{guest.chat.name}-{scheme}-{width}.png")

@@ -20,9 +20,11 @@ class Chat(Protocol):
     """A chat that guests open.
 
     Attributes:
+        name: `local` or `hosted`.
         url: Of the page.
     """
 
+    name: str
     url: str
 
     def is_busy_next(self) -> None:
@@ -37,6 +39,7 @@ class LocalChat(Chat):
     """That of `infra.local.chat`."""
 
     url: str
+    name = "local"
 
     @override
     def is_busy_next(self) -> None:

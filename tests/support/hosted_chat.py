@@ -28,6 +28,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from infra.local.ministack import ROOT
+from infra.settings import LOCAL_ACCOUNT
 from tests.support.deployment import Deployment, http
 from tests.support.guest import Chat
 from tests.support.serving import serving_app
@@ -116,9 +117,9 @@ class HostedChat(Chat):
 
     Attributes:
         asked: All requests, as they came.
-        known: What the deployment made of the template's names.
     """
 
+    name = "hosted"
     url = f"https://{DOMAIN}"
 
     def __init__(
@@ -136,8 +137,8 @@ class HostedChat(Chat):
         self._stack = stack
         self._region = stack.outputs["region"]
         self._template = template
-        self.known = self._deploy_guests()
-        self.config = config_of(template, self.known)
+        self._known = self._deploy_guests()
+        self._config = config_of(template, self._known)
         self._agents = {"GuestRuntimeArn": guest_agent, "MemberRuntimeArn": member_agent}
         self._next: list[str | int] = []
         self._client = httpx.AsyncClient(timeout=60)
@@ -153,12 +154,6 @@ class HostedChat(Chat):
     def host(self, service: str) -> str:
         """Return an AWS service's name in this region."""
         return f"{service}.{self._region}.amazonaws.com"
-
-    def runtime_arn(self, kind: str) -> str:
-        """Return the ARN of the `Guest` or the `Member` runtime."""
-        return str(
-            written(self._template.body["Outputs"][f"{kind}RuntimeArn"]["Value"], self.known)
-        )
 
     @override
     def is_busy_next(self) -> None:
@@ -179,11 +174,14 @@ class HostedChat(Chat):
     @contextmanager
     def running(self, port: int, certificate: Certificate) -> Iterator[None]:
         """Answer on a loopback port."""
-        with serving_app(self, port, ssl_certfile=certificate.file, ssl_keyfile=certificate.file):
+        # The browser, which stays open, does not hurry to take leave of a connection.
+        tls = {"ssl_certfile": certificate.file, "ssl_keyfile": certificate.file}
+        with serving_app(self, port, **tls, timeout_graceful_shutdown=1):
             yield
 
     def _deploy_guests(self) -> dict[str, str]:
-        body, account = self._template.body, "000000000000"
+        """Make what the template has for guests; returns what became of its names."""
+        body, account = self._template.body, LOCAL_ACCOUNT
         known = {"AWS::Region": self._region, "AWS::AccountId": account, "AWS::Partition": "aws"}
 
         def name(resource: dict[str, Any]) -> str:
@@ -232,7 +230,7 @@ class HostedChat(Chat):
         name = path.lstrip("/") or self._behaviours["DefaultRootObject"]
         headers = self._page_headers(path)
         if name == "config.json":
-            return JSONResponse(self.config, headers=headers)
+            return JSONResponse(self._config, headers=headers)
         if name not in {str(each.relative_to(PAGE)) for each in PAGE.rglob("*")}:
             # Who may not list a bucket is not told what is not there.
             return Response("<Error/>", 403, headers, "application/xml")
@@ -247,7 +245,7 @@ class HostedChat(Chat):
         )
         behaviour = next(behaviours, self._behaviours["DefaultCacheBehavior"])
         policy = self._template.body["Resources"][behaviour["ResponseHeadersPolicyId"]["Ref"]]
-        config = written(policy["Properties"]["ResponseHeadersPolicyConfig"], self.known)
+        config = written(policy["Properties"]["ResponseHeadersPolicyConfig"], self._known)
         security = config["SecurityHeadersConfig"]
         age = security["StrictTransportSecurity"]["AccessControlMaxAgeSec"]
         return {
@@ -257,16 +255,21 @@ class HostedChat(Chat):
             "X-Content-Type-Options": "nosniff",
         } | {each["Header"]: each["Value"] for each in config["CustomHeadersConfig"]["Items"]}
 
+    def _runtime_arn(self, kind: str) -> str:
+        return str(
+            written(self._template.body["Outputs"][f"{kind}RuntimeArn"]["Value"], self._known)
+        )
+
     async def _runtime(self, path: str, headers: Headers, body: bytes) -> Response:
         found = re.fullmatch("/runtimes/([^/]+)/invocations", path)
         arn = unquote(found[1]) if found else ""
         authorization = headers.get("authorization", "")
         passed = _only(headers, _PASSED_ON)
-        if arn == self.runtime_arn("Guest"):
+        if arn == self._runtime_arn("Guest"):
             if refusal := self._refuse_guest(headers):
                 return refusal
             agent = self._agents["GuestRuntimeArn"]
-        elif arn == self.runtime_arn("Member"):
+        elif arn == self._runtime_arn("Member"):
             try:
                 token = authorization.removeprefix("Bearer ")
                 await run_in_threadpool(self._stack.verified_claims, token)
