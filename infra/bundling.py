@@ -25,6 +25,7 @@ _UNUSED_BY_AGENT = [
     "sse-starlette",
     "truststore",
 ]
+_SHIPPED = {".py", ".md"}  # modules and prompts
 # Nine tenths of botocore describe services that the agent never calls.
 _CALLED_BY_AGENT = {"bedrock-runtime", "cognito-idp", "dynamodb", "sts"}
 
@@ -81,9 +82,12 @@ def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
 
 
 def _files_of(sources: Path, package: str) -> dict[str, Path]:
-    """Return the files that ship, by their names in the bundle."""
+    """Return the files that ship, by their names in the bundle.
+
+    Only those of our kinds: a `.env` that somebody keeps beside them is not for AWS to read.
+    """
     files = sorted(
-        path for path in sources.rglob("*") if path.is_file() and "__pycache__" not in path.parts
+        path for path in sources.rglob("*") if path.is_file() and path.suffix in _SHIPPED
     )
     if not files:
         raise BundlingError(f"{sources} has no sources: restore the folder")

@@ -64,6 +64,14 @@ def test_bundle_has_the_handlers_and_all_that_they_import(bundle: Path) -> None:
     assert not (bundle / "boto3").exists()
 
 
+def test_what_lies_beside_the_sources_is_not_in_the_bundle(sources: Path, cache: Path) -> None:
+    """Who keeps keys there does not upload them."""
+    before = bundling.build_triggers(sources=sources, cache=cache)
+    for name in (".env", "notes.txt", "email_otp/key.pem", ".challenge.py.swp"):
+        (sources / name).write_text("secret")
+    assert bundling.build_triggers(sources=sources, cache=cache) == before
+
+
 def test_agents_bundle_starts_by_main_and_has_no_test_no_page_and_no_terminal(
     agent_bundle: Path,
 ) -> None:
