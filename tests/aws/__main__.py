@@ -22,7 +22,7 @@ from infra.local.deployment import CREDENTIALS
 from infra.local.ministack import ROOT, LocalError
 from tests.aws.check import DENIED, code_of
 from tests.aws.checks import CHECKS
-from tests.aws.run import prove
+from tests.aws.run import STOPPED_BY, prove
 from tests.aws.stack import Stack, StackError
 from tests.support.agent_process import running_agent
 
@@ -126,5 +126,6 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was made is removed
+    for each in STOPPED_BY:
+        signal.signal(each, signal.default_int_handler)  # so that what was made is removed
     sys.exit(main())

@@ -1,5 +1,6 @@
 """Runs the checks one after the other, and prints a line for each."""
 
+import signal
 import threading
 import time
 import traceback
@@ -15,6 +16,8 @@ from tests.aws.check import DENIED, THROTTLED, Check, Failed, NotRun, Throttled,
 from tests.aws.permissions import permission_for
 from tests.aws.stack import Stack
 
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""By Ctrl-C, by who ends the process, and by a terminal that closes."""
 _PROGRESS_SECONDS = 2
 _PROGRESS_SECONDS_LATER = 30
 _TOLD_BY_TRIGGERS = ("ERR_EMAIL_DELIVERY_FAILED", "AUTH_SERVICE_ERROR")
@@ -141,12 +144,24 @@ def _progress(each: Check) -> Iterator[None]:
 
 def _clean_up(stack: Stack) -> bool:
     """Remove what was made; returns whether all of it is gone."""
-    removed = stack.remove_what_was_made()
+    with _undisturbed():
+        removed = stack.remove_what_was_made()
     _say(f"removed what was made: {removed.users} users, {removed.items} items of the two tables")
     for left, error in removed.left:
         fault = _fault(error, "Remove it by hand: nothing else does.")
         _print(fault._replace(mark="FAIL"), f"removing {left}")
     return not removed.left
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hear no second Ctrl-C: what it left behind, nobody would find."""
+    before = {each: signal.signal(each, signal.SIG_IGN) for each in STOPPED_BY}
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def _print(outcome: _Outcome, name: str) -> None:

@@ -1,5 +1,6 @@
 """What is printed, how it exits, and that it tidies up whatever happens."""
 
+import signal
 import threading
 from collections.abc import Callable
 from typing import Any, override
@@ -211,3 +212,23 @@ def test_decorator_makes_a_check_of_a_function() -> None:
         return stack.region
 
     assert works.run(TidyStack()) == REGION
+
+
+@pytest.mark.parametrize("stopped_by", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_tidying_up_is_not_stopped(
+    stopped_by: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever is impatient presses Ctrl-C twice."""
+
+    def remove() -> Removed:
+        signal.raise_signal(stopped_by)
+        return Removed()
+
+    stack = TidyStack()
+    monkeypatch.setattr(stack, "remove_what_was_made", remove)
+    before = signal.signal(stopped_by, signal.default_int_handler)
+    try:
+        assert prove(stack, []) == 0
+        assert signal.getsignal(stopped_by) is signal.default_int_handler
+    finally:
+        signal.signal(stopped_by, before)
