@@ -142,7 +142,11 @@ def serve(app: BedrockAgentCoreApp, port: int, *, host: str = LOOPBACK) -> None:
     # AgentCore's own handlers print session ids, which open anonymous chats, and a line on each
     # request, of which we log the refused ones ourselves.
     app.logger.handlers.clear()
-    app.logger.setLevel(logging.ERROR)
+    for logger in (
+        app.logger,
+        logging.getLogger("bedrock_agentcore"),
+    ):  # its warnings quote headers
+        logger.setLevel(logging.ERROR)
     app.run(
         port=port,
         host=host,

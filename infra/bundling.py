@@ -189,21 +189,32 @@ def _once(folder: Path, fill: Callable[[Path], None]) -> Path:
     """
     if not folder.exists():
         _report(f"building {folder.name}")  # with an empty cache it takes a while
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
-            built = Path(unfinished, "bundle")
-            built.mkdir()
-            fill(built)
-            try:
-                built.rename(folder)
-            except OSError:
-                if not folder.exists():  # otherwise another synth was faster
-                    raise
-        name = folder.name.rpartition("-")[0]
-        siblings = sorted(folder.parent.glob(f"{name}-*"), key=lambda path: path.stat().st_mtime)
+        try:
+            _build(folder, fill)
+        except OSError as error:
+            raise BundlingError(
+                f"{folder} cannot be written ({error.strerror}): check permissions and the disk"
+            ) from error
+    return folder
+
+
+def _build(folder: Path, fill: Callable[[Path], None]) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
+        built = Path(unfinished, "bundle")
+        built.mkdir()
+        fill(built)
+        try:
+            built.rename(folder)
+        except OSError:
+            if not folder.exists():  # otherwise another synth was faster
+                raise
+    name = folder.name.rpartition("-")[0]
+    # Of builds that were killed, the youngest may be under way.
+    for kind in (f"{name}-*", "unfinished-*"):
+        siblings = sorted(folder.parent.glob(kind), key=lambda path: path.stat().st_mtime)
         for outdated in siblings[:-_KEPT]:
             shutil.rmtree(outdated, ignore_errors=True)
-    return folder
 
 
 def _report(line: str) -> None:

@@ -25,7 +25,7 @@ _ADDRESS = re.compile(
 _MODEL = re.compile(
     r"offline"
     r"|[a-z0-9-]+\.[a-zA-Z0-9-]+([.:][a-zA-Z0-9-]+)*"
-    r"|arn:[a-z-]+:bedrock:[a-z0-9-]+:\d*:[a-z-]+/[a-zA-Z0-9-]+([.:][a-zA-Z0-9-]+)*",
+    r"|arn:[a-z-]+:bedrock:[a-z0-9-]*:\d*:[a-z-]+/[a-zA-Z0-9-]+([.:/][a-zA-Z0-9-]+)*",
     re.ASCII,
 )
 

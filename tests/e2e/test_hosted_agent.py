@@ -16,7 +16,7 @@ from infra import bundling
 from infra.local.serving import agent_environment
 from tests.support.agent_process import Chat, running_agent, sign_in
 from tests.support.chunks import outputs_of
-from tests.support.deployment import Deployment, new_address
+from tests.support.deployment import Deployment, http, new_address
 
 # Neither this environment's packages nor variables that lead to others.
 _ALONE = ("-S", "-E")
@@ -57,6 +57,21 @@ def test_hosted_agent_signs_a_guest_in_and_shows_their_record(
     assert output["guest"]["guest_id"] == tokens["guest_id"]
     assert json.loads(refused["errorText"])["code"] == "invalid_token"
     assert finish == {"type": "finish"}
+
+
+def test_t24_no_text_of_a_caller_reaches_the_hosted_agents_log(
+    stack: Deployment, main_py: Path, tmp_path: Path
+) -> None:
+    """T24: AgentCore's library warns of a header that it cannot read, and quotes it."""
+    with running_agent(tmp_path, stack.outputs, program=(*_ALONE, str(main_py))) as url:
+        chat = Chat(url)
+        answer = http.post(
+            f"{url}/invocations",
+            json={"prompt": "Hello"},
+            headers=chat.headers() | {"baggage": "aws.agentcore.configbundle_arn=QUOTED"},
+        )
+        assert answer.status_code == 200
+    assert "QUOTED" not in (tmp_path / "agent.log").read_text()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="has no other loopback address by itself")

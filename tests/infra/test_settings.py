@@ -45,6 +45,8 @@ def test_sender_alone_gives_the_defaults() -> None:
         "minimax.minimax-m2.5",
         "arn:aws:bedrock:eu-west-1:123456789012:application-inference-profile/a1b2c3",
         "arn:aws-us-gov:bedrock:us-gov-west-1::foundation-model/amazon.nova-lite-v1:0",
+        "arn:aws:bedrock:::foundation-model/amazon.nova-lite-v1:0",
+        "arn:aws:bedrock:eu-west-1:123456789012:custom-model/amazon.nova-lite-v1:0/a1b2c3",
     ],
 )
 def test_agent_takes_models_and_profiles_by_id_or_arn(model_id: str) -> None:
@@ -65,6 +67,7 @@ def test_agent_takes_models_and_profiles_by_id_or_arn(model_id: str) -> None:
         "amazon.nova-lite-v1:0\n",
         "amazon..nova",
         "nova-lite",
+        "OFFLINE",
     ],
 )
 def test_model_id_that_means_more_in_a_policy_is_refused(model_id: str) -> None:

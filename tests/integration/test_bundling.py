@@ -174,6 +174,23 @@ def test_source_that_does_not_compile_is_named_and_leaves_nothing(
     assert set(cache.iterdir()) == before
 
 
+def test_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bundles").write_text("a file")
+    with pytest.raises(
+        bundling.BundlingError, match=r"bundles/below/packages.* cannot be written \(.+\)"
+    ):
+        bundling.build_triggers(cache=tmp_path / "bundles" / "below")
+
+
+def test_few_builds_that_were_killed_are_kept(bundle: Path, sources: Path) -> None:
+    cache = bundle.parent
+    for number in range(5):
+        (cache / f"unfinished-{number}").mkdir()
+    (sources / "email_otp" / "changed.py").write_text("NUMBER = 'another'\n")
+    bundling.build_triggers(sources=sources, cache=cache)
+    assert len(list(cache.glob("unfinished-*"))) == 3
+
+
 def test_missing_sources_are_named(tmp_path: Path) -> None:
     with pytest.raises(bundling.BundlingError, match=r"no_such_folder has no sources"):
         bundling.build_triggers(sources=tmp_path / "no_such_folder", cache=tmp_path)
