@@ -68,7 +68,7 @@ def test_t24_no_text_of_a_caller_reaches_the_hosted_agents_log(
         answer = http.post(
             f"{url}/invocations",
             json={"prompt": "Hello"},
-            headers=chat.headers() | {"baggage": "aws.agentcore.configbundle_arn=QUOTED"},
+            headers=chat.headers() | {"baggage": "QUOTED"},
         )
         assert answer.status_code == 200
     assert "QUOTED" not in (tmp_path / "agent.log").read_text()
