@@ -142,11 +142,8 @@ def serve(app: BedrockAgentCoreApp, port: int, *, host: str = LOOPBACK) -> None:
     # AgentCore's own handlers print session ids, which open anonymous chats, and a line on each
     # request, of which we log the refused ones ourselves.
     app.logger.handlers.clear()
-    for logger in (
-        app.logger,
-        logging.getLogger("bedrock_agentcore"),
-    ):  # its warnings quote headers
-        logger.setLevel(logging.ERROR)
+    app.logger.setLevel(logging.ERROR)
+    logging.getLogger("bedrock_agentcore").setLevel(logging.ERROR)  # its warnings quote headers
     app.run(
         port=port,
         host=host,
