@@ -24,7 +24,7 @@ _OFFLINE = "offline"
 # Prefixes of the inference profiles that AWS itself offers.
 # https://docs.aws.amazon.com/bedrock/latest/userguide/inference-profiles-support.html
 _GEOGRAPHIES = ("us", "us-gov", "eu", "apac", "au", "ca", "jp", "global")
-# All that a caller may do beside sending messages. A shell or a command runs in the runtime, with
+# What a caller could do beside sending messages. A shell or a command runs in the runtime, with
 # its role. https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonbedrockagentcore.html
 _NEVER = [
     f"bedrock-agentcore:{operation}"
@@ -110,6 +110,9 @@ class AgentRuntime(Construct):
         **configuration: Any,
     ) -> agentcore.Runtime:
         runtime_name = f"{Names.unique_resource_name(self, max_length=40)}{name}"
+        runtimes = Stack.of(self).format_arn(
+            service="bedrock-agentcore", resource="runtime", resource_name=f"{runtime_name}*"
+        )
         role = iam.Role(
             self,
             f"{name}Role",
@@ -117,7 +120,7 @@ class AgentRuntime(Construct):
                 "bedrock-agentcore.amazonaws.com",
                 conditions={
                     "StringEquals": {"aws:SourceAccount": Stack.of(self).account},
-                    "ArnLike": {"aws:SourceArn": self._arn("runtime", f"{runtime_name}*")},
+                    "ArnLike": {"aws:SourceArn": runtimes},
                 },
             ),
             managed_policies=list(managed_policies),
@@ -224,11 +227,6 @@ class AgentRuntime(Construct):
             on("*", "DescribeLogGroups"),  # it lists all or none
         ]
 
-    def _arn(self, resource: str, name: str) -> str:
-        return Stack.of(self).format_arn(
-            service="bedrock-agentcore", resource=resource, resource_name=name
-        )
-
 
 def _model_statements(stack: Stack, model_id: str) -> list[iam.PolicyStatement]:
     """Return what lets a role ask this one model, and no other.
@@ -238,27 +236,27 @@ def _model_statements(stack: Stack, model_id: str) -> list[iam.PolicyStatement]:
     """
     if model_id == _OFFLINE:
         return []
-    arn, name = model_id, model_id.rpartition("/")[2]
-    geography, _, model = name.partition(".")
-    profiled = ":inference-profile/" in arn or (arn == name and geography in _GEOGRAPHIES)
-    if arn == name:
+    geography, _, model = model_id.rpartition("/")[2].partition(".")
+    if model_id.startswith("arn:"):
+        arn = model_id
+    elif geography in _GEOGRAPHIES:
         arn = stack.format_arn(
-            service="bedrock",
-            account=None if profiled else "",
-            resource="inference-profile" if profiled else "foundation-model",
-            resource_name=name,
+            service="bedrock", resource="inference-profile", resource_name=model_id
         )
-    if ":application-inference-profile/" in arn:
-        profiled, model = True, "*"  # which one is in the profile alone
+    else:
+        arn = stack.format_arn(
+            service="bedrock", account="", resource="foundation-model", resource_name=model_id
+        )
     ask = ["bedrock:InvokeModelWithResponseStream"]
     statements = [iam.PolicyStatement(actions=ask, resources=[arn])]
-    if profiled:
+    if "inference-profile/" in arn:
         anywhere = stack.format_arn(
             service="bedrock",
             region="*",
             account="",
             resource="foundation-model",
-            resource_name=model,
+            # Which model an application's profile is for, it alone knows.
+            resource_name="*" if "application-inference-profile/" in arn else model,
         )
         statements.append(
             iam.PolicyStatement(

@@ -11,12 +11,10 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ses as ses
 from constructs import Construct
 
-from infra.agent_runtime import AgentRuntime
 from infra.email_otp_user_pool import EmailOtpUserPool, removal_policy_of
 from infra.guest_table import GuestTable
 from infra.monitoring import Monitoring
 from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION, Settings
-from infra.web_hosting import PAGE, WebHosting, require_fresh
 
 
 class EmailOtpStack(Stack):
@@ -78,6 +76,10 @@ class EmailOtpStack(Stack):
             self._add_outputs(AgentRoleArn=role.role_arn)
 
     def _host_agent(self, settings: Settings, agent_policy: iam.ManagedPolicy) -> None:
+        # Slow to import, and most deployments have none.
+        from infra.agent_runtime import AgentRuntime
+        from infra.web_hosting import PAGE, WebHosting, require_fresh
+
         assert settings.model_id is not None  # noqa: S101 - the settings see to it
         if settings.web:
             require_fresh(PAGE)  # before the agent's bundle is built for nothing

@@ -82,6 +82,7 @@ def create_chat(settings: ServiceSettings, *, page: Path) -> BedrockAgentCoreApp
                 "cognitoEndpoint": f"http://{request.url.hostname}:{cognito_port}",
                 "guestEndpoint": "/invocations",
                 "memberEndpoint": "/invocations",
+                "mailboxEndpoint": "/mailbox",
             }
         )
 

@@ -61,6 +61,15 @@ def _from_cognito(route: Route, stack: Deployment) -> Any:
     return answer.raise_for_status().json()
 
 
+def test_mailbox_is_beside_the_local_chat_alone(guest: Guest) -> None:
+    guest.asks_for_code()
+    mailbox = guest.page.get_by_role("region", name="Mailbox")
+    if guest.chat.name == "local":
+        expect(mailbox.get_by_text(f"To {guest.address}")).to_be_visible()
+    else:
+        expect(mailbox).to_have_count(0)
+
+
 def test_anonymous_question_needs_no_sign_in(guest: Guest) -> None:
     guest.say("When is breakfast?")
     guest.hears("7:30")

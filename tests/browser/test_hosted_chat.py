@@ -58,10 +58,11 @@ def asked(hosted_chat: HostedChat) -> HostedChat:
     return hosted_chat
 
 
-def opened(new_tab: Callable[[], Guest], chat: HostedChat) -> Guest:
-    """Open a tab and wait for the last that the page asks for by itself."""
+def opened(new_tab: Callable[[], Guest]) -> Guest:
+    """Open a tab and wait for all that the page asks for by itself."""
     guest = new_tab()
-    guest.waits_until(lambda: "/mailbox" in chat.asked_of(DOMAIN))
+    expect(guest.page.get_by_role("textbox", name="Message")).to_be_visible()
+    guest.page.wait_for_load_state("networkidle")
     return guest
 
 
@@ -80,11 +81,11 @@ def makes_a_visit(guest: Guest) -> None:
 def test_aws_code_is_loaded_with_the_first_anonymous_message(
     asked: HostedChat, new_tab: Callable[[], Guest]
 ) -> None:
-    guest = opened(new_tab, asked)
+    guest = opened(new_tab)
     named = set(re.findall(r'(?:src|href)="\.(/assets/[^"]+)"', (PAGE / "index.html").read_text()))
     assert len(named) == 2
     assert {each.host for each in asked.asked if each.host in asked.hosts} == {DOMAIN}
-    assert set(asked.asked_of(DOMAIN)) == {"/", "/config.json", "/mailbox"} | named
+    assert set(asked.asked_of(DOMAIN)) == {"/", "/config.json"} | named
 
     guest.say("When is breakfast?")
     guest.hears("7:30")
@@ -232,8 +233,8 @@ def test_policy_lets_the_page_fetch_from_the_named_services_alone(
 def test_page_and_configuration_are_asked_for_anew_and_hashed_files_kept(
     asked: HostedChat, new_tab: Callable[[], Guest]
 ) -> None:
-    opened(new_tab, asked)
+    opened(new_tab)
     assert any(path.startswith("/assets/") for path in asked.asked_of(DOMAIN))
     asked.asked.clear()
-    opened(new_tab, asked)
-    assert set(asked.asked_of(DOMAIN)) == {"/", "/config.json", "/mailbox"}
+    opened(new_tab)
+    assert set(asked.asked_of(DOMAIN)) == {"/", "/config.json"}

@@ -9,6 +9,7 @@ import aws_cdk as cdk
 import pytest
 
 from infra.local.ministack import ROOT
+from infra.page_headers import strict_headers
 from infra.settings import SettingsError
 from infra.web_hosting import require_fresh
 from tests.support.template import Template, config_of, synthesise, written
@@ -71,6 +72,10 @@ def test_every_file_comes_by_tls_under_the_strict_headers(
         f"https://{service}.${{AWS::Region}}.amazonaws.com"
         for service in ("cognito-idp", "cognito-identity", "sts", "bedrock-agentcore")
     )
+    # All that there are: CloudFront has a place of its own for each.
+    assert {*strict_headers(connect_to=[])} == {
+        *("Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy")
+    }
     assert security == {
         "ContentSecurityPolicy": {
             "ContentSecurityPolicy": (

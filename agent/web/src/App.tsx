@@ -7,7 +7,12 @@ import { type AgentConfig, createAgentTransport, type PendingCode } from './chat
 import { Mailbox } from './Mailbox';
 import { WORDS } from './words';
 
-type AppProps = { config: AgentConfig; store: SessionStore; refresher: TokenRefresher };
+export type PageConfig = AgentConfig & {
+  /** Where the mails of a local stack can be read. */
+  mailboxEndpoint?: string;
+};
+
+type AppProps = { config: PageConfig; store: SessionStore; refresher: TokenRefresher };
 
 const ONLY_THIS_TAB =
   'Your browser stores nothing for this page: you are signed in until you close it.';
@@ -82,7 +87,9 @@ export function App({ config, store, refresher }: AppProps): ReactNode {
           onSend={() => setNotice('')}
           onCodeClosed={() => setPendingCode(null)}
         />
-        <Mailbox polling={pendingCode?.open === true} />
+        {config.mailboxEndpoint && (
+          <Mailbox endpoint={config.mailboxEndpoint} polling={pendingCode?.open === true} />
+        )}
       </main>
     </div>
   );

@@ -1,11 +1,13 @@
-// For trying it out without a mail server: the mails MiniStack took in. Deployed there is none.
+// For trying it out without a mail server: the mails MiniStack took in.
 import { type ReactNode, useEffect, useState } from 'react';
 
 type Mail = { to: string; subject: string; text: string; at: number };
 
 const POLL_MS = 2_000;
 
-export function Mailbox({ polling }: { polling: boolean }): ReactNode {
+type MailboxProps = { endpoint: string; polling: boolean };
+
+export function Mailbox({ endpoint, polling }: MailboxProps): ReactNode {
   const [mails, setMails] = useState<Mail[] | null>(null);
   const [wide] = useState(() => matchMedia('(min-width: 56rem)').matches);
   const there = mails !== null;
@@ -13,7 +15,7 @@ export function Mailbox({ polling }: { polling: boolean }): ReactNode {
   useEffect(() => {
     const ended = new AbortController();
     async function look(): Promise<void> {
-      const found = await readMailbox(ended.signal);
+      const found = await readMailbox(endpoint, ended.signal);
       if (found && !ended.signal.aborted) setMails(found);
     }
     void look();
@@ -22,7 +24,7 @@ export function Mailbox({ polling }: { polling: boolean }): ReactNode {
       clearInterval(timer);
       ended.abort();
     };
-  }, [polling, there]);
+  }, [endpoint, polling, there]);
 
   if (!mails) return null;
   return (
@@ -44,11 +46,9 @@ export function Mailbox({ polling }: { polling: boolean }): ReactNode {
   );
 }
 
-async function readMailbox(signal: AbortSignal): Promise<Mail[] | null> {
+async function readMailbox(endpoint: string, signal: AbortSignal): Promise<Mail[] | null> {
   try {
-    const response = await fetch('mailbox', { signal });
-    // A web host may answer every path with the page.
-    if (!response.headers.get('Content-Type')?.startsWith('application/json')) return null;
+    const response = await fetch(endpoint, { signal });
     return response.status === 200 ? ((await response.json()) as Mail[]) : null;
   } catch {
     return null;

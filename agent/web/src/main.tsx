@@ -2,9 +2,8 @@
 import './no-eval'; // before what it is for
 import { createRoot } from 'react-dom/client';
 
-import { App } from './App';
+import { App, type PageConfig } from './App';
 import { type CognitoConfig, SessionStore, TokenRefresher } from './auth';
-import type { AgentConfig } from './chat';
 import './styles.css';
 
 const root = createRoot(document.getElementById('root') as HTMLElement);
@@ -12,7 +11,7 @@ const root = createRoot(document.getElementById('root') as HTMLElement);
 async function start(): Promise<void> {
   const response = await fetch('config.json');
   if (!response.ok) throw new Error(`config.json: ${response.status}`);
-  const config = (await response.json()) as CognitoConfig & AgentConfig;
+  const config = (await response.json()) as CognitoConfig & PageConfig;
   const store = new SessionStore({ clientId: config.clientId });
   root.render(<App config={config} store={store} refresher={new TokenRefresher(config, store)} />);
 }

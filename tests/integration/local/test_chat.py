@@ -63,6 +63,7 @@ def test_configuration_names_endpoints_and_no_secret(chat: httpx.Client, stack: 
         "cognitoEndpoint": stack.outputs["endpoint_url"],
         "guestEndpoint": "/invocations",
         "memberEndpoint": "/invocations",
+        "mailboxEndpoint": "/mailbox",
     }
 
 

@@ -180,7 +180,7 @@ class AgentConnection {
         (await loadGuestCaller()).callGuestRuntime(config, { ...call, signal: either }),
       );
     } else {
-      answer = await this.#send(config.guestEndpoint, body, signal, {});
+      answer = await this.#send(config.guestEndpoint, body, signal);
     }
     if (answer instanceof Refusal) throw this.#explain(answer);
     if (answer.body) this.#anonymousAnswers.add(answer.body);
@@ -191,7 +191,7 @@ class AgentConnection {
     endpoint: string,
     body: string,
     signal: AbortSignal | null,
-    headers: Record<string, string>,
+    headers: Record<string, string> = {},
   ): Promise<Response | Refusal> {
     const send = this.#options.fetch ?? globalThis.fetch.bind(globalThis);
     const chatId = this.#chatId; // that of the first try, whoever signs in before the second
