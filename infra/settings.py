@@ -45,6 +45,16 @@ class Settings(CreateSettings):
             "need a domain with DKIM and DMARC"
         ),
     ] = False
+    forget_unanswered_after_hours: Annotated[
+        int,
+        Setting("after how long an address whose owner never answered is forgotten", 2, 168),
+    ] = 24
+    waf: Annotated[
+        bool,
+        Setting(
+            "an AWS WAF web ACL on the pool, which limits how often one network address may call it"
+        ),
+    ] = False
     access_token_minutes: Annotated[int, Setting("life of access and ID tokens", 5, 1440)] = 15
     refresh_token_days: Annotated[int, Setting("life of the refresh token", 1, 3650)] = 30
     refresh_token_rotation: Annotated[

@@ -10,11 +10,16 @@ class SettingsError(ValueError):
 
 
 class Setting(NamedTuple):
-    """What a setting means. A whole number also has bounds, both of them allowed."""
+    """What a setting means. A whole number also has bounds, both of them allowed.
+
+    `may_lack`: the default holds where a function's configuration lacks it. Lambda takes new code
+    and new configuration one after the other.
+    """
 
     meaning: str
     low: int = 0
     high: int = 0
+    may_lack: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,15 @@ class Resources(_Variables):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MailResources(_Variables):
+    """What Create also works with."""
+
+    configuration_set_name: Annotated[
+        str, Setting("the SES configuration set that counts bounces", may_lack=True)
+    ] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VerifySettings(_Variables):
     """What Verify Auth Challenge Response needs to know."""
 
@@ -62,8 +76,17 @@ class CreateSettings(VerifySettings):
     code_length: Annotated[int, Setting("digits of a code", 6, 10)] = 6
     max_attempts: Annotated[int, Setting("answers to one Cognito session", 1, 3)] = 3
     max_sends_per_hour: Annotated[
-        int, Setting("mails the whole stack sends in a clock hour", 1, 1_000_000)
+        int, Setting("mails in a clock hour to guests who have signed in before", 1, 1_000_000)
     ] = 1000
+    max_new_guests_per_hour: Annotated[
+        int,
+        Setting(
+            "newcomers in a clock hour: users created, and mails to addresses never verified",
+            1,
+            2000,
+            may_lack=True,
+        ),
+    ] = 200
 
 
 def described(field: Field[Any]) -> tuple[Any, Setting]:
@@ -75,6 +98,8 @@ def described(field: Field[Any]) -> tuple[Any, Setting]:
 def _read(field: Field[Any], environment: Mapping[str, str]) -> int | str:
     kind, setting = described(field)
     name = field.name.upper()
+    if setting.may_lack and name not in environment:
+        return field.default  # type: ignore[no-any-return]
     value = environment.get(name, "").strip()
     if kind is int:
         low, high = setting.low, setting.high

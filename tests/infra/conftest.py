@@ -21,6 +21,7 @@ def tuned() -> Template:
         code_ttl_seconds=600,
         max_attempts=2,
         max_sends_per_hour=50,
+        max_new_guests_per_hour=20,
         access_token_minutes=5,
         refresh_token_days=7,
         refresh_token_rotation=False,

@@ -65,6 +65,7 @@ def test_environment_of_each_trigger(aws: Template) -> None:
             "CODE_LENGTH": "6",
             "MAX_ATTEMPTS": "3",
             "MAX_SENDS_PER_HOUR": "1000",
+            "MAX_NEW_GUESTS_PER_HOUR": "200",
         },
         powertools(HANDLERS[2]) | shared,
     ]
@@ -78,6 +79,7 @@ def test_settings_reach_the_triggers(tuned: Template) -> None:
         "CODE_TTL_SECONDS": "600",
         "MAX_ATTEMPTS": "2",
         "MAX_SENDS_PER_HOUR": "50",
+        "MAX_NEW_GUESTS_PER_HOUR": "20",
     }
     assert expected.items() <= create.items()
     verify = tuned.function("verify_auth_challenge_response")["Environment"]["Variables"]

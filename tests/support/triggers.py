@@ -48,6 +48,7 @@ ENVIRONMENT = {
     "CODE_LENGTH": "6",
     "MAX_ATTEMPTS": "3",
     "MAX_SENDS_PER_HOUR": "1000",
+    "MAX_NEW_GUESTS_PER_HOUR": "200",
     "SENDER": "login@example.com",
     "APP_NAME": "Harbour Rooms",
     "POWERTOOLS_SERVICE_NAME": "email-otp",

@@ -6,6 +6,7 @@ import pytest
 
 from lambdas.email_otp.settings import (
     CreateSettings,
+    MailResources,
     Resources,
     SettingsError,
     VerifySettings,
@@ -56,6 +57,7 @@ def test_missing_text_is_named(
         ("CODE_TTL_SECONDS", 60, 600),
         ("MAX_ATTEMPTS", 1, 3),
         ("MAX_SENDS_PER_HOUR", 1, 1_000_000),
+        ("MAX_NEW_GUESTS_PER_HOUR", 1, 2000),
     ],
 )
 def test_numbers_are_bounded(name: str, low: int, high: int) -> None:
@@ -64,3 +66,9 @@ def test_numbers_are_bounded(name: str, low: int, high: int) -> None:
     for wrong in (str(low - 1), str(high + 1), "", "-6", "6.0", "six", "\u0666", "1e1"):
         with pytest.raises(SettingsError, match=f"{name}.*whole number from {low} to {high}"):
             CreateSettings.from_environment(ENVIRONMENT | {name: wrong})
+
+
+def test_an_older_versions_configuration_lacks_what_is_new() -> None:
+    old = {name: value for name, value in ENVIRONMENT.items() if name != "MAX_NEW_GUESTS_PER_HOUR"}
+    assert CreateSettings.from_environment(old).max_new_guests_per_hour == 200
+    assert MailResources.from_environment({}).configuration_set_name == ""
