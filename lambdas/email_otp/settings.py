@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields
-from typing import Annotated, Any, NamedTuple, Self
+from typing import Annotated, Any, NamedTuple, Self, cast
 
 
 class SettingsError(ValueError):
@@ -99,7 +99,7 @@ def _read(field: Field[Any], environment: Mapping[str, str]) -> int | str:
     kind, setting = described(field)
     name = field.name.upper()
     if setting.may_lack and name not in environment:
-        return field.default  # type: ignore[no-any-return]
+        return cast(int | str, field.default)
     value = environment.get(name, "").strip()
     if kind is int:
         low, high = setting.low, setting.high
