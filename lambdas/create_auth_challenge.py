@@ -15,10 +15,11 @@ from lambdas.email_otp.issuing import Issuer
 from lambdas.email_otp.ledger import Ledger
 from lambdas.email_otp.mailer import Mailer
 from lambdas.email_otp.observability import correlate, logger, trigger
-from lambdas.email_otp.settings import CreateSettings, Resources
+from lambdas.email_otp.settings import CreateSettings, MailResources, Resources
 from lambdas.email_otp.user import User
 
 resources = Resources.from_environment(os.environ)
+mail_resources = MailResources.from_environment(os.environ)
 settings = CreateSettings.from_environment(os.environ)
 issuer = Issuer(
     Ledger(
@@ -29,6 +30,7 @@ issuer = Issuer(
         sender=settings.sender,
         app_name=settings.app_name,
         code_ttl_seconds=settings.code_ttl_seconds,
+        configuration_set_name=mail_resources.configuration_set_name,
     ),
     CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn),
     settings,
@@ -41,10 +43,11 @@ def handler(event: CreateAuthChallengeTriggerEvent) -> None:
     request, response = event.request, event.response
     correlate(request.client_metadata)
     rounds = request.session
+    user = User.from_event(event)
     if rounds:
-        issued = issuer.show_again(rounds[-1].challenge_metadata)
+        issued = issuer.go_on(user, rounds[-1].challenge_metadata)
     else:
-        issued = issuer.issue(User.from_event(event), user_pool_id=event.user_pool_id)
+        issued = issuer.issue(user, user_pool_id=event.user_pool_id)
     public = issuer.public_parameters(issued, wrong_answers=len(rounds))
     response.public_challenge_parameters = public
     response.private_challenge_parameters = {"challenge": issued.metadata}
@@ -53,5 +56,9 @@ def handler(event: CreateAuthChallengeTriggerEvent) -> None:
         "challenge created",
         status=public["status"],
         challenge=issued.challenge.id[:8] if issued.challenge else None,
+        code_length=public["code_length"],
         wrong_answers=len(rounds),
+        busy=issued.busy,
+        mail=issued.mail,
+        message_id=issued.message_id,
     )

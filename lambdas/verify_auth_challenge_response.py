@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
 )
 
 from lambdas.email_otp import clients
-from lambdas.email_otp.answering import Answerer
+from lambdas.email_otp.answering import Answerer, Decision
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.ledger import Ledger
@@ -37,13 +37,16 @@ def handler(event: VerifyAuthChallengeResponseTriggerEvent) -> None:
     correlate(request.client_metadata)
     private = request.get("privateChallengeParameters") or {}
     challenge = Challenge.from_metadata(private.get("challenge"))
-    correct = False
+    decision: Decision | None = None
     if challenge:
         user = User.from_event(event)
-        correct = answerer.is_correct(challenge, request.challenge_answer, user)
-        if correct:
+        decision = answerer.decide(challenge, request.challenge_answer, user)
+        if decision == "redeemed":
             update_user(event.user_pool_id, user, request.client_metadata)
-    response.answer_correct = correct
+    response.answer_correct = decision == "redeemed"
     logger.info(
-        "answer decided", correct=correct, challenge=challenge.id[:8] if challenge else None
+        "answer decided",
+        correct=response.answer_correct,
+        decision=decision,
+        challenge=challenge.id[:8] if challenge else None,
     )

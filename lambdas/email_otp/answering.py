@@ -1,10 +1,15 @@
 """Answering a challenge: compare in memory, then let one conditional write decide."""
 
+from typing import Literal
+
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.ledger import REPEAT_SECONDS, Ledger
 from lambdas.email_otp.observability import count
 from lambdas.email_otp.user import User
+
+type Decision = Literal["redeemed", "wrong", "refused", "expired"]
+"""An answer used its code up; was wrong and counted; was not judged; or came too late."""
 
 
 class Answerer:
@@ -15,8 +20,8 @@ class Answerer:
         self._keys = keys
         self._ttl_seconds = code_ttl_seconds
 
-    def is_correct(self, challenge: Challenge, answer: object, user: User) -> bool:
-        """Decide one answer; a right one uses the code up, a wrong one is counted.
+    def decide(self, challenge: Challenge, answer: object, user: User) -> Decision:
+        """Decide one answer: only `redeemed` signs in.
 
         The code must be live, and the user's address still the one it was mailed to.
 
@@ -25,10 +30,14 @@ class Answerer:
             answer: What the caller sent, whatever it is.
             user: The user of this very event.
         """
+        decision = self._decide(challenge, answer, user)
+        count(f"Answer{decision.capitalize()}")
+        return decision
+
+    def _decide(self, challenge: Challenge, answer: object, user: User) -> Decision:
         seconds_left = challenge.expires_at(self._ttl_seconds) - self._ledger.now()
         if seconds_left <= -REPEAT_SECONDS:
-            count("AnswerExpired")
-            return False
+            return "expired"
         key = self._keys.version(challenge.key_version)
         user_key = user.ledger_key(key)
         # Not short-circuited: every answer costs the same work.
@@ -38,12 +47,8 @@ class Answerer:
         if seconds_left <= 0:
             # Redeemed in its last seconds, and Cognito repeats the call whose reply it lost?
             repeated = right and self._ledger.has_redeemed(user_key, challenge.answer_digest(key))
-            count("AnswerRedeemed" if repeated else "AnswerExpired")
-            return repeated
+            return "redeemed" if repeated else "expired"
         if right:
             redeemed = self._ledger.redeem(user_key, challenge, challenge.answer_digest(key))
-            count("AnswerRedeemed" if redeemed else "AnswerRefused")
-            return redeemed
-        counted = self._ledger.count_wrong_answer(user_key, challenge)
-        count("AnswerWrong" if counted else "AnswerRefused")
-        return False
+            return "redeemed" if redeemed else "refused"
+        return "wrong" if self._ledger.count_wrong_answer(user_key, challenge) else "refused"

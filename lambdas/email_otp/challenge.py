@@ -9,13 +9,15 @@ from typing import Self
 
 from lambdas.email_otp.code_key import CodeKey
 
-LONG_CODE_DIGITS = 10
-"""Digits of the codes a user gets after too many wrong answers."""
+LONG_CODE_DIGITS = 16
+"""Digits of the codes a user gets after too many wrong answers: none is ever guessed."""
 
 UNANSWERABLE = "unanswerable"
 """Metadata where nothing was sent. It is no JSON, so it is never read as a challenge."""
 
 _MAX_ANSWER_CHARACTERS = 64
+_NOBODY = ""
+"""In the place of an address's digest. It is no digest, so no address meets it."""
 _MAX_DIGITS = 32  # more than any version mails
 # Unicode's categories of dashes (Pd) and of format characters, which nobody sees (Cf).
 _DROPPED = {"Pd", "Cf"}
@@ -46,7 +48,7 @@ class Challenge:
             key: The key its code will be derived from.
             address: Where the code goes.
             issued_at: Epoch seconds.
-            digits: Of the code, 6 to 10.
+            digits: Of the code, 6 to 16.
             attempts: Answers to one Cognito session, 1 to 3.
         """
         return cls(
@@ -85,6 +87,20 @@ class Challenge:
     def with_new_nonce(self) -> Self:
         """Make the same challenge for another Create call: its code stays."""
         return replace(self, nonce=secrets.token_hex(16))
+
+    def as_decoy(self) -> Self:
+        """Make a challenge that looks the same from outside, and that no answer meets."""
+        return replace(
+            self,
+            id=secrets.token_hex(16),
+            address_digest=_NOBODY,
+            nonce=secrets.token_hex(16),
+        )
+
+    @property
+    def is_decoy(self) -> bool:
+        """Tell whether nobody was mailed its code."""
+        return self.address_digest == _NOBODY
 
     @property
     def is_long(self) -> bool:
@@ -127,7 +143,7 @@ def normalize_answer(answer: object) -> str:
     some keyboards write other digits.
     """
     # Counts all that was typed, so that an answer of megabytes costs nothing: enough for the
-    # longest code with five unseen characters beside each digit.
+    # longest code with three unseen characters beside each digit.
     if not isinstance(answer, str) or len(answer) > _MAX_ANSWER_CHARACTERS:
         return ""
     kept = [c for c in answer if not c.isspace() and unicodedata.category(c) not in _DROPPED]

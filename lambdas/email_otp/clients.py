@@ -1,9 +1,7 @@
-"""AWS clients whose time-outs keep a trigger inside the 5 s that Cognito gives it.
+"""AWS clients whose time-outs leave room for another try inside the 5 s that Cognito gives.
 
-Each makes one try: Cognito itself repeats a trigger that fails, and every step is safe to
-repeat. However slow they are, Create begins no mail late (`issuing.MAIL_BY_SECONDS`), so that it
-ends within 4 s, the process's start included.
-Source: https://docs.aws.amazon.com/cognito/latest/developerguide/cognito-user-pools-working-with-lambda-triggers.html
+Each makes one try: `deadline.py` decides about the next. On a connection that stands, TCP sends a
+lost packet again within the read time-out; a connection that is not there in time is begun anew.
 """
 
 import logging
@@ -22,6 +20,10 @@ if TYPE_CHECKING:
 CONNECT_TIMEOUT_SECONDS = 0.3
 READ_TIMEOUT_SECONDS = 0.4
 MAIL_READ_TIMEOUT_SECONDS = 1.0
+CALL_SECONDS = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS
+"""What a call takes at worst."""
+MAIL_SECONDS = CONNECT_TIMEOUT_SECONDS + MAIL_READ_TIMEOUT_SECONDS
+"""What handing a mail to SES takes at worst."""
 
 # At DEBUG it logs whole requests, so codes and addresses; a function's log level sets the root's.
 logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -42,7 +44,7 @@ def secrets_manager() -> "SecretsManagerClient":
 
 
 def ses() -> "SESV2Client":
-    """Make the mailer's client: a second try could mail twice."""
+    """Make the mailer's client."""
     client: SESV2Client = boto3.client("sesv2", config=_config(MAIL_READ_TIMEOUT_SECONDS))
     return client
 

@@ -5,6 +5,9 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lambdas.email_otp.clients import CALL_SECONDS
+from lambdas.email_otp.deadline import in_time
+
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
 
@@ -46,18 +49,18 @@ class CodeKeys:
     def current(self) -> CodeKey:
         """Return the version to issue under."""
         if self._current is None:
-            response = self._client.get_secret_value(SecretId=self._secret_arn)
-            self._current = CodeKey(
-                version=response["VersionId"], secret=response["SecretString"].encode()
-            )
-            self._versions[self._current.version] = self._current
+            self._current = self._read()
         return self._current
 
     def version(self, version: str) -> CodeKey:
         """Return the version a challenge was issued under."""
-        if version not in self._versions:
-            response = self._client.get_secret_value(SecretId=self._secret_arn, VersionId=version)
-            self._versions[version] = CodeKey(
-                version=version, secret=response["SecretString"].encode()
-            )
-        return self._versions[version]
+        return self._versions.get(version) or self._read(VersionId=version)
+
+    def _read(self, **which: str) -> CodeKey:
+        response = in_time(
+            lambda: self._client.get_secret_value(SecretId=self._secret_arn, **which),
+            seconds=CALL_SECONDS,
+        )
+        key = CodeKey(version=response["VersionId"], secret=response["SecretString"].encode())
+        self._versions[key.version] = key
+        return key

@@ -1,17 +1,23 @@
 """How a rule of the ledger is tried: one conditional write, which DynamoDB makes or refuses."""
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from botocore.exceptions import ConnectionClosedError
+from lambdas.email_otp.clients import CALL_SECONDS
+from lambdas.email_otp.deadline import in_time, may_be_tried_again
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 type Item = dict[str, Any]
 """An item's attributes: whole numbers and texts."""
-type Write = dict[str, Any]
-"""The request for one update of one item."""
+
+
+class Tried(NamedTuple):
+    """What became of a write: whether it was made, and the item as it is now."""
+
+    made: bool
+    item: Item
 
 
 class Table:
@@ -21,48 +27,57 @@ class Table:
         self._client = client
         self._name = name
 
-    def write(
-        self, key: str, update: str, condition: str, *, now: int, **values: int | str
-    ) -> Write:
-        """Prepare an update that is made if the condition holds of the item as it is.
+    def try_to(
+        self,
+        update: str,
+        key: str,
+        *,
+        condition: str,
+        now: int,
+        once: bool = False,
+        **values: int | str,
+    ) -> Tried:
+        """Update an item if the condition holds of it as it is.
+
+        A write whose answer is lost is made again, so it may be made twice.
 
         Args:
-            key: The item's partition key.
             update: The update expression.
+            key: The item's partition key.
             condition: The condition expression.
             now: Epoch seconds, `:now` in the expressions; `:ago_30` in them is 30 s before.
+            once: Whether it may not be made twice: then it is not tried again.
             values: What else they may name, `id` for `:id`; what they do not is left out.
         """
-        # DynamoDB refuses values that are not named.
-        names = set(re.findall(r":(\w+)", f"{update} {condition}"))
-        times = {name: now - int(name[4:]) for name in names if name.startswith("ago_")}
-        values |= {"now": now} | times
-        return {
-            "TableName": self._name,
-            "Key": {"sub": {"S": key}},
-            "UpdateExpression": update,
-            "ConditionExpression": condition,
-            "ExpressionAttributeValues": {f":{name}": _typed(values[name]) for name in names},
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
 
-    def make(self, write: Write, *, once: bool = False) -> Item | None:
-        """Make a write; return None if it was made, else the item that refused it.
+        def write() -> Any:
+            return self._client.update_item(
+                TableName=self._name,
+                Key={"sub": {"S": key}},
+                UpdateExpression=update,
+                ConditionExpression=condition,
+                ExpressionAttributeValues=named(f"{update} {condition}", values, now),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
 
-        A connection kept from an earlier call may have died while the function was frozen, so a
-        write on a closed one is tried again, unless it may be made `once` only.
-        Source: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
-        """
         try:
-            try:
-                self._client.update_item(**write)
-            except ConnectionClosedError:
-                if once:
-                    raise
-                self._client.update_item(**write)
+            reply = in_time(
+                write,
+                seconds=CALL_SECONDS,
+                try_again=lambda error: not once and may_be_tried_again(error),
+            )
         except self._client.exceptions.ConditionalCheckFailedException as refused:
-            return _plain(refused.response.get("Item", {}))
-        return None
+            return Tried(made=False, item=_plain(refused.response.get("Item", {})))
+        return Tried(made=True, item=_plain(reply["Attributes"]))
+
+
+def named(expressions: str, values: dict[str, int | str], now: int) -> dict[str, Any]:
+    """Return the values that expressions name, as DynamoDB takes them: it refuses any other."""
+    names = set(re.findall(r":(\w+)", expressions))
+    times = {name: now - int(name[4:]) for name in names if name.startswith("ago_")}
+    known = values | {"now": now} | times
+    return {f":{name}": _typed(known[name]) for name in names}
 
 
 def _typed(value: int | str) -> dict[str, str]:

@@ -17,3 +17,7 @@ class DeliveryError(TriggerError):
     """The mail could not be handed to SES."""
 
     text = "ERR_EMAIL_DELIVERY_FAILED"
+
+
+class OutOfTimeError(TriggerError):
+    """A call was not begun, as it could not have ended in time."""

@@ -1,28 +1,38 @@
 """Issuing a challenge: reserve a mail and send the code, or join the code already out."""
 
-import time
 from dataclasses import dataclass
+from typing import Literal
 
 from lambdas.email_otp.challenge import UNANSWERABLE, Challenge
-from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.code_key import CodeKey, CodeKeys
 from lambdas.email_otp.errors import DeliveryError
-from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
-from lambdas.email_otp.mailer import SIMULATOR, Mailer, is_plain_address
+from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Budget, Joined, Ledger, Reserved, Throttled
+from lambdas.email_otp.mailer import Mailer, is_plain_address, mailbox_of
 from lambdas.email_otp.observability import count, logger
+from lambdas.email_otp.pretence import Pretence
 from lambdas.email_otp.settings import CreateSettings
 from lambdas.email_otp.user import User
 
-MAIL_BY_SECONDS = 1.9
-"""A mail is begun this soon or not at all. It and its note take 1.7 s at worst, the process's start
-0.4 s, and Cognito waits 5 s: nobody hears of a mail that goes out later."""
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """What a round of a sign-in is about: a challenge, or None where nothing may be sent."""
+    """What a round of a sign-in is about.
+
+    Attributes:
+        challenge: None where nothing may be sent.
+        retry_after_seconds: Until another mail may be asked for.
+        busy: Whether mails of this hour are used up.
+        killed: Whether wrong answers have ended the code.
+        mail: What became of the mail, for the logs: nobody else may learn of a decoy.
+        message_id: SES's, of a mail that it took.
+    """
 
     challenge: Challenge | None
     retry_after_seconds: int
+    busy: bool = False
+    killed: bool = False
+    mail: Literal["sent", "unconfirmed", "joined", "decoy", "none"] = "none"
+    message_id: str | None = None
 
     @property
     def metadata(self) -> str:
@@ -40,6 +50,7 @@ class Issuer:
         self._mailer = mailer
         self._keys = keys
         self._settings = settings
+        self._pretence = Pretence()
 
     def issue(self, user: User, *, user_pool_id: str) -> Issued:
         """Find out what a sign-in's first round may do, and do it.
@@ -51,45 +62,73 @@ class Issuer:
         Raises:
             DeliveryError: The mail could not be handed to SES, or not in time.
         """
-        started_at = time.monotonic()
         if user.known and not is_plain_address(user.address):
             raise DeliveryError
         key = self._keys.current()
-        user_key = user.ledger_key(key)
-        outcome = self._ledger.reserve(
-            user_key,
-            Challenge.new(
-                key,
-                address=user.address,
-                issued_at=self._ledger.now(),
-                digits=self._settings.code_length,
-                attempts=self._settings.max_attempts,
-            ),
-            user_pool_id=user_pool_id,
-            max_sends_per_hour=self._settings.max_sends_per_hour,
-            went_to_same_address=lambda challenge: challenge.was_mailed_to(
-                user.address, self._keys.version(challenge.key_version)
-            ),
+        challenge = Challenge.new(
+            key,
+            address=user.address,
+            issued_at=self._ledger.now(),
+            digits=self._settings.code_length,
+            attempts=self._settings.max_attempts,
         )
+        outcome, busy, refused_by = self._ledger.reserve(
+            user.ledger_key(key),
+            challenge if user.known else challenge.as_decoy(),
+            budget=self._budget(user, key, user_pool_id),
+            went_to_same_address=lambda other: self._went_to(user, other),
+        )
+        if not user.known:
+            count("UnknownUser")
+        elif refused_by == "mailbox":
+            count("MailboxFull")
+        elif refused_by:
+            count("SendsBudgetUsedUp" if user.email_verified else "NewcomersBudgetUsedUp")
         match outcome:
+            case Reserved(challenge) if challenge.is_decoy:
+                self._pretend(outcome)
+                return Issued(
+                    challenge=challenge,
+                    retry_after_seconds=COOLDOWN_SECONDS,
+                    busy=busy,
+                    mail="decoy",
+                )
             case Reserved(challenge):
-                self._mail(user, user_key, outcome, started_at)
-                count("LongCodeSent" if challenge.is_long else "CodeSent")
-                return Issued(challenge, COOLDOWN_SECONDS)
+                message_id = self._send(user, outcome)
+                return Issued(
+                    challenge=challenge,
+                    retry_after_seconds=COOLDOWN_SECONDS,
+                    busy=busy,
+                    mail="sent" if message_id else "unconfirmed",
+                    message_id=message_id,
+                )
             case Joined(challenge, retry_after_seconds):
                 count("CodeJoined")
-                return Issued(challenge, retry_after_seconds)
+                return Issued(
+                    challenge=challenge,
+                    retry_after_seconds=retry_after_seconds,
+                    busy=busy,
+                    mail="decoy" if challenge.is_decoy else "joined",
+                )
             case Throttled(retry_after_seconds):
                 count("SendThrottled")
-                return Issued(None, retry_after_seconds)
+                return Issued(challenge=None, retry_after_seconds=retry_after_seconds, busy=busy)
 
-    def show_again(self, metadata: str | None) -> Issued:
-        """Return the challenge of the last round, whose answer was wrong. Calls nothing."""
-        challenge = Challenge.from_metadata(metadata)
-        if challenge is None:
-            return Issued(None, 0)
+    def go_on(self, user: User, metadata: str | None) -> Issued:
+        """Find out what a sign-in goes on with whose last answer was wrong."""
+        before = Challenge.from_metadata(metadata)
+        if before is None:
+            return Issued(challenge=None, retry_after_seconds=0)
+        newest = self._ledger.newest(
+            user.ledger_key(self._keys.current()), before, lambda other: self._went_to(user, other)
+        )
+        challenge = newest or before
         cooled_at = challenge.issued_at + COOLDOWN_SECONDS
-        return Issued(challenge.with_new_nonce(), max(0, cooled_at - self._ledger.now()))
+        return Issued(
+            challenge=challenge,
+            retry_after_seconds=max(0, cooled_at - self._ledger.now()),
+            killed=newest is None,
+        )
 
     def public_parameters(self, issued: Issued, *, wrong_answers: int) -> dict[str, str]:
         """Tell what the caller may know; Cognito wants every value to be a string.
@@ -104,8 +143,11 @@ class Issuer:
         else:
             digits = challenge.digits
             expires_at = challenge.expires_at(self._settings.code_ttl_seconds)
-            attempts_left = challenge.max_attempts - wrong_answers
-            status = "sent" if self._ledger.now() < expires_at else "expired"
+            # One at least: a long code may have been taken up after other answers, and Define
+            # has let this round begin.
+            attempts_left = max(1, challenge.max_attempts - wrong_answers)
+            over = issued.killed or self._ledger.now() >= expires_at
+            status = "expired" if over else "sent"
         return {
             "delivery": "EMAIL",
             "code_length": str(digits),
@@ -113,29 +155,63 @@ class Issuer:
             "attempts_left": str(attempts_left),
             "status": status,
             "retry_after_seconds": str(issued.retry_after_seconds),
+            "busy": str(issued.busy).lower(),
         }
 
-    def _mail(self, user: User, user_key: str, reserved: Reserved, started_at: float) -> None:
-        challenge = reserved.challenge
-        code = challenge.code(self._keys.version(challenge.key_version), user_key)
-        try:
-            if time.monotonic() - started_at > MAIL_BY_SECONDS:
-                raise DeliveryError
-            self._mailer.send(
-                user.address if user.known else SIMULATOR,
-                code,
-                user.locale,
-                # Also when the same code is mailed again: its life began with the first mail.
-                asked_at=challenge.issued_at,
-            )
-        except DeliveryError:
-            self._mark(user_key, reserved, sent=False)
-            raise
-        self._mark(user_key, reserved, sent=True)
+    def _budget(self, user: User, key: CodeKey, user_pool_id: str) -> Budget:
+        newcomer = user.known and not user.email_verified
+        return Budget(
+            user_pool_id=user_pool_id,
+            counter=("newcomer_sends" if newcomer else "sends" if user.known else "unknown_sends"),
+            max_sends=self._settings.max_sends_per_hour,
+            max_newcomer_sends=self._settings.max_new_guests_per_hour,
+            mailbox=key.digest("mailbox", mailbox_of(user.address)).hex() if newcomer else None,
+        )
 
-    def _mark(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
+    def _went_to(self, user: User, challenge: Challenge) -> bool:
+        if not user.known:
+            return challenge.is_decoy
+        return challenge.was_mailed_to(user.address, self._keys.version(challenge.key_version))
+
+    def _send(self, user: User, reserved: Reserved) -> str | None:
+        """Hand the mail over; return SES's id of it, None if it was perhaps handed over."""
+        challenge = reserved.challenge
+        code = challenge.code(self._keys.version(challenge.key_version), user.name)
+        try:
+            with self._pretence.watched():
+                message_id = self._mailer.send(
+                    user.address,
+                    code,
+                    user.locale,
+                    # Also when the same code is mailed again: its life began with the first mail.
+                    asked_at=challenge.issued_at,
+                )
+        except DeliveryError:
+            self._note(reserved, sent=False)
+            raise
+        if message_id is None:
+            # It stays `sending`: the next request after 4 s mails the same code.
+            count("MailUnconfirmed")
+            return None
+        self._note(reserved, sent=True)
+        if challenge.is_long:
+            count("LongCodeSent")
+        else:
+            count("CodeSent" if user.email_verified else "NewcomerCodeSent")
+        return message_id
+
+    def _pretend(self, reserved: Reserved) -> None:
+        """Do as `_send`, without a mail."""
+        try:
+            self._pretence.pause()
+        except DeliveryError:
+            self._note(reserved, sent=False)
+            raise
+        self._note(reserved, sent=True)
+
+    def _note(self, reserved: Reserved, *, sent: bool) -> None:
         """Note the delivery. If that fails, a repeat after 4 s mails the same code once more."""
         try:
-            self._ledger.delivered(user_key, reserved, sent=sent)
+            self._ledger.delivered(reserved, sent=sent)
         except Exception as error:
             logger.warning("delivery not noted", error_type=type(error).__name__)

@@ -3,9 +3,11 @@
 Every rule is one conditional write, so DynamoDB, not this process, decides each race. No item
 holds an address or a code. Keys:
 
-    <sub>                  one item a user
-    unknown#<digest>       one item a name that no user has, hidden by the code key
-    stack#<pool>#<hour>    one item a user pool and clock hour (UTC), counted from 1970
+    <sub>                    one item a user
+    unknown#<digest>         one item a name that no user has, hidden by the code key
+    unmailed#<sub>           what a user was told of mails for which there was no budget
+    stack#<pool>#<hour>      one item a user pool and clock hour (UTC), counted from 1970
+    mailbox#<digest>#<hour>  one item a newcomer's mailbox and clock hour, hidden by the code key
 
 Attributes of a user's item, times in epoch seconds:
 
@@ -13,31 +15,36 @@ Attributes of a user's item, times in epoch seconds:
     w0..w9            the last 10 wrong answers, newest first
     challenge_id, issued_at, digits, max_attempts, key_version, address_digest
                       the last challenge, all that a joining session needs
-    delivery, mails, mailed_at
-                      sending | sent | failed, how often and when it was last tried
+    delivery, mails, mailed_at, mailed_by
+                      sending | sent | failed, how often and when it was last tried, in which call
     redeemed_through  no code issued up to then works any more
     done_by, done_at  the answer that was redeemed last
+    counted_by        the call that counted the last wrong answer
+    forgotten_at      when the user was about to be deleted, as nobody ever answered
     expires_at        DynamoDB's TTL, past every window below
 
-A pool's hour has `sends`, the mails begun in it, and `expires_at`.
+A pool's hour has `sends` to guests who have signed in before, `newcomer_sends` to those who have
+not, `unknown_sends` that were none, and `expires_at`; a mailbox's has `sends`.
 
-A first round takes a mail from its hour, then writes its send into the user's item, and gives the
-mail back if the user may have none. Two writes and no transaction: single writes queue for the
-hour's item, transactions on an item that everybody writes refuse most callers. In this order the
-user's item never names a code that the hour has no mail for. A process that dies in between, or
+A first round takes a mail from its hour, a newcomer's also from their mailbox, then writes its send
+into the user's item, and gives the mail back if the user may have none. Single writes and no
+transaction: they queue for the hour's item, where transactions refuse most callers. In this order
+the user's item never names a code that the hour has no mail for. A process that dies in between, or
 an answer that is lost, leaves the hour a mail short, never one over.
 """
 
 import contextlib
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
-from lambdas.email_otp.conditional_writes import Item, Table, Write
+from lambdas.email_otp.conditional_writes import Item, Table, Tried
+from lambdas.email_otp.errors import OutOfTimeError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -48,6 +55,10 @@ DAILY_SENDS, DAILY_SECONDS = 20, 24 * 3600
 QUIET_SECONDS = 10 * 60
 """After this long without a mail one more may always be sent."""
 WRONG_ANSWERS, WRONG_ANSWERS_SECONDS = 10, 20 * 24 * 3600
+MAILBOX_SENDS_PER_HOUR = 5
+"""To one newcomer's mailbox, however its address is spelled."""
+FORGETTING_SECONDS = 30
+"""So long after it was decided to delete a user, none of their sign-ins begins."""
 MAILS_PER_CHALLENGE = 3
 """One send is never more mails than these, however often repeats take its mail over."""
 SENDING_SECONDS = 4
@@ -56,6 +67,7 @@ REPEAT_SECONDS = 15
 """How long a repeat of the redeemed answer stays right."""
 
 _HOUR_SECONDS = 3600
+_UNLIMITED = 10**12
 _EXPIRY_SECONDS = WRONG_ANSWERS_SECONDS + DAILY_SECONDS
 
 
@@ -93,10 +105,13 @@ def _after(attribute: str, seconds: int) -> Wait:
     )
 
 
-SEND_WAIT = _after("s0", QUIET_SECONDS) | (
-    _after("s0", COOLDOWN_SECONDS)
-    & _after(f"s{BURST_SENDS - 1}", BURST_SECONDS)
-    & _after(f"s{DAILY_SENDS - 1}", DAILY_SECONDS)
+SEND_WAIT = _after("forgotten_at", FORGETTING_SECONDS) & (
+    _after("s0", QUIET_SECONDS)
+    | (
+        _after("s0", COOLDOWN_SECONDS)
+        & _after(f"s{BURST_SENDS - 1}", BURST_SECONDS)
+        & _after(f"s{DAILY_SENDS - 1}", DAILY_SECONDS)
+    )
 )
 SHORT_CODE_WAIT = _after(f"w{WRONG_ANSWERS - 1}", WRONG_ANSWERS_SECONDS)
 """Until it is over, codes are long, and short ones already mailed do not work."""
@@ -112,13 +127,9 @@ def _log_now(log: str, length: int) -> str:
 _SEND = (
     f"SET {_log_now('s', DAILY_SENDS)}, challenge_id=:id, issued_at=:now, digits=:digits, "
     "max_attempts=:max_attempts, key_version=:key_version, address_digest=:address_digest, "
-    "delivery=:sending, mails=:one, mailed_at=:now, expires_at=:expires_at"
+    "delivery=:sending, mails=:one, mailed_at=:now, mailed_by=:nonce, expires_at=:expires_at"
 )
-_SEND_FOR_STACK = "SET sends=if_not_exists(sends,:zero)+:one, expires_at=:expires_at"
-_MAY_SEND_FOR_STACK = "attribute_not_exists(sends) OR sends<:max_sends"
-_GIVE_BACK = "SET sends=sends-:one"
-_HAS_SENT = "sends>:zero"
-_CLAIM = "SET delivery=:sending, mailed_at=:now, mails=mails+:one"
+_CLAIM = "SET delivery=:sending, mailed_at=:now, mails=mails+:one, mailed_by=:nonce"
 _DELIVERED = "SET delivery=:delivery"
 _SAME_MAIL = "challenge_id=:id AND mails=:mails"
 _MAY_CLAIM = (
@@ -127,27 +138,73 @@ _MAY_CLAIM = (
 )
 _LIVE_LONG = "(attribute_not_exists(redeemed_through) OR redeemed_through<:issued_at)"
 _LIVE_SHORT = f"{_LIVE_LONG} AND {SHORT_CODE_WAIT.is_over}"
-_COUNT = f"SET {_log_now('w', WRONG_ANSWERS)}, expires_at=:expires_at"
+_COUNT = f"SET {_log_now('w', WRONG_ANSWERS)}, counted_by=:call, expires_at=:expires_at"
+_NOT_COUNTED = "(attribute_not_exists(counted_by) OR counted_by<>:call)"
 _REDEEM = (
     "SET redeemed_through=if_not_exists(s0,:issued_at), done_by=:answer, done_at=:now, "
     "expires_at=:expires_at"
 )
-# A write, so that Verify needs no permission to read.
+# Writes, so that the triggers need no permission to read.
 _UNCHANGED = "SET done_at=done_at"
+_NEVER = "challenge_id=:never"
 _HAS_REDEEMED = f"done_by=:answer AND done_at>:ago_{REPEAT_SECONDS}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a first round's mail is taken from.
+
+    Attributes:
+        user_pool_id: The stack's; stacks that share the table count their own mails.
+        counter: Which of the hour's: of guests who have signed in before, of newcomers, or of
+            users who do not exist, which is unlimited, since nobody is mailed.
+        max_sends: The hour's limit to the first, counted by the clock hour (UTC).
+        max_newcomer_sends: The same to newcomers.
+        mailbox: The keyed digest of a newcomer's mailbox.
+    """
+
+    user_pool_id: str
+    counter: Literal["sends", "newcomer_sends", "unknown_sends"]
+    max_sends: int
+    max_newcomer_sends: int
+    mailbox: str | None = None
+
+    def hour(self, now: int) -> str:
+        """Name the hour's item."""
+        return f"stack#{self.user_pool_id}#{now // _HOUR_SECONDS}"
+
+    def mailbox_hour(self, now: int) -> str | None:
+        """Name the mailbox's item, if there is one."""
+        return f"mailbox#{self.mailbox}#{now // _HOUR_SECONDS}" if self.mailbox else None
+
+    @property
+    def limit(self) -> int:
+        """Return the counter's limit."""
+        limits = {"sends": self.max_sends, "newcomer_sends": self.max_newcomer_sends}
+        return limits.get(self.counter, _UNLIMITED)
+
+    def is_busy(self, hour: Item) -> bool:
+        """Tell whether somebody's mails of the hour are used up; the same for everybody."""
+        sends: int = hour.get("sends", 0)
+        newcomer_sends: int = hour.get("newcomer_sends", 0)
+        return sends >= self.max_sends or newcomer_sends >= self.max_newcomer_sends
 
 
 @dataclass(frozen=True, slots=True)
 class Reserved:
-    """A mail may be sent, and is the `mails`-th one for this challenge."""
+    """A mail may be sent, and is the `mails`-th one for this challenge.
+
+    Of a decoy none is: a pause takes its place. `key` names the item that notes the delivery.
+    """
 
     challenge: Challenge
     mails: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """No mail may be sent now; the user's last challenge is still good."""
+    """No mail may be sent now; the user's last challenge, or a decoy of it, is shown."""
 
     challenge: Challenge
     retry_after_seconds: int
@@ -158,6 +215,18 @@ class Throttled:
     """No mail may be sent now, and no code may be joined."""
 
     retry_after_seconds: int
+
+
+type Outcome = Reserved | Joined | Throttled
+type Refuser = Literal["hour", "mailbox"]
+
+
+class Reservation(NamedTuple):
+    """What a first round may do, whether mails are used up, and what refused it one if so."""
+
+    outcome: Outcome
+    busy: bool
+    refused_by: Refuser | None
 
 
 class Ledger:
@@ -184,56 +253,73 @@ class Ledger:
         user_key: str,
         challenge: Challenge,
         *,
-        user_pool_id: str,
-        max_sends_per_hour: int,
+        budget: Budget,
         went_to_same_address: Callable[[Challenge], bool],
-    ) -> Reserved | Joined | Throttled:
+    ) -> Reservation:
         """Reserve one mail for a new challenge, or join the last one.
+
+        Where the hour or the mailbox has no mail left, a decoy is reserved under the same limits,
+        so that nobody sees a difference.
 
         Args:
             user_key: The ledger's key of the user.
             challenge: The new one; a user with many wrong answers gets its long form.
-            user_pool_id: The stack's; stacks that share the table count their own mails.
-            max_sends_per_hour: The stack's cap, counted by the clock hour (UTC).
+            budget: What its mail is taken from.
             went_to_same_address: Whether a challenge was mailed to the user's address.
         """
         # Use one second for every check: otherwise a limit that ends in between is missed.
         now = challenge.issued_at
-        hour = f"stack#{user_pool_id}#{now // _HOUR_SECONDS}"
-        if not self._take_mail(hour, now, max_sends_per_hour):
-            last = self._read(user_key, challenge)
-            return self._join(user_key, last, now, went_to_same_address, hour_is_full=True)
-        item = self._send(user_key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
-        if item and SHORT_CODE_WAIT.ends_at(item) > now:
-            challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
-            item = self._send(user_key, challenge, SEND_WAIT)
-        # If DynamoDB's answer got lost, the retry is refused by our own send: the item then
-        # names this challenge.
-        if item is None or item.get("challenge_id") == challenge.id:
-            return Reserved(challenge, mails=1)
-        outcome = self._join(user_key, item, now, went_to_same_address)
-        if not isinstance(outcome, Reserved):
-            self._give_back(hour, now)
-        return outcome
+        busy, refused_by = self._take_mail(budget, now)
+        if refused_by:
+            outcome = self._reserve_decoy(user_key, challenge, went_to_same_address)
+        else:
+            outcome = self._reserve(user_key, challenge, went_to_same_address)
+            if not isinstance(outcome, Reserved):
+                self._give_back(budget, now)
+        return Reservation(outcome, busy, refused_by)
 
-    def delivered(self, user_key: str, reserved: Reserved, *, sent: bool) -> None:
+    def delivered(self, reserved: Reserved, *, sent: bool) -> None:
         """Write how the mail went, unless another one has been begun since.
 
         Args:
-            user_key: The ledger's key of the user.
             reserved: The mail.
             sent: Whether SES took it.
         """
-        write = self._write(
-            user_key,
+        self._try(
             _DELIVERED,
-            _SAME_MAIL,
-            self.now(),
-            reserved.challenge,
+            reserved.key,
+            condition=_SAME_MAIL,
+            now=self.now(),
+            challenge=reserved.challenge,
             mails=reserved.mails,
             delivery="sent" if sent else "failed",
         )
-        self._table.make(write)
+
+    def newest(
+        self,
+        user_key: str,
+        challenge: Challenge,
+        went_to_same_address: Callable[[Challenge], bool],
+    ) -> Challenge | None:
+        """Return what a session goes on with after a wrong answer to `challenge`.
+
+        That is the user's newest code if it is live, as in the mail that they look at; else
+        `challenge`, or None if wrong answers have killed it. Whether it was redeemed elsewhere is
+        not told: a stranger who began a sign-in would learn when the guest signs in.
+        """
+        now = self.now()
+        item = self._read(user_key, now)
+        last = _last_challenge(item)
+        if (
+            last
+            and last.issued_at > challenge.issued_at
+            and self._is_out(last, item, now)
+            and item.get("redeemed_through", 0) < last.issued_at
+            and went_to_same_address(last)
+        ):
+            return last
+        killed = not challenge.is_long and SHORT_CODE_WAIT.ends_at(item) > now
+        return None if killed else challenge.with_new_nonce()
 
     def count_wrong_answer(self, user_key: str, challenge: Challenge) -> bool:
         """Count one wrong answer, if the challenge is live.
@@ -245,8 +331,16 @@ class Ledger:
         Returns:
             Whether it was counted. If not, no answer was judged.
         """
-        write = self._write(user_key, _COUNT, _live(challenge), self.now(), challenge)
-        return self._table.make(write) is None
+        call = secrets.token_hex(8)  # a try after a lost answer must not count once more
+        tried = self._try(
+            _COUNT,
+            user_key,
+            condition=f"{_NOT_COUNTED} AND {_live(challenge)}",
+            now=self.now(),
+            challenge=challenge,
+            call=call,
+        )
+        return tried.made or tried.item.get("counted_by") == call
 
     def redeem(self, user_key: str, challenge: Challenge, answer_digest: str) -> bool:
         """Use up the code, and every other one that is out.
@@ -260,86 +354,170 @@ class Ledger:
             Whether this answer is the one that did, now or within the last 15 s: Cognito may
             repeat a trigger whose reply it lost.
         """
-        now, live = self.now(), _live(challenge)
-        write = self._write(user_key, _REDEEM, live, now, challenge, answer=answer_digest)
-        item = self._table.make(write)
-        return item is None or (
+        now = self.now()
+        tried = self._try(
+            _REDEEM,
+            user_key,
+            condition=_live(challenge),
+            now=now,
+            challenge=challenge,
+            answer=answer_digest,
+        )
+        item = tried.item
+        return tried.made or (
             item.get("done_by") == answer_digest and item["done_at"] > now - REPEAT_SECONDS
         )
 
     def has_redeemed(self, user_key: str, answer_digest: str) -> bool:
         """Tell whether this answer used its code up within the last 15 s; change nothing."""
-        write = self._write(user_key, _UNCHANGED, _HAS_REDEEMED, self.now(), answer=answer_digest)
-        return self._table.make(write) is None
+        now = self.now()
+        return self._try(
+            _UNCHANGED, user_key, condition=_HAS_REDEEMED, now=now, answer=answer_digest
+        ).made
 
-    def _write(
+    def _try(
         self,
-        key: str,
         update: str,
+        key: str,
+        *,
         condition: str,
         now: int,
         challenge: Challenge | None = None,
+        once: bool = False,
         **values: int | str,
-    ) -> Write:
-        values |= {"zero": 0, "one": 1, "sending": "sending", "failed": "failed"}
-        values |= {"expires_at": now + _EXPIRY_SECONDS} | (asdict(challenge) if challenge else {})
-        return self._table.write(key, update, condition, now=now, **values)
+    ) -> Tried:
+        known: dict[str, int | str] = {
+            "zero": 0,
+            "one": 1,
+            "sending": "sending",
+            "failed": "failed",
+            "never": "never",
+            "expires_at": now + _EXPIRY_SECONDS,
+        }
+        known |= (asdict(challenge) if challenge else {}) | values
+        return self._table.try_to(update, key, condition=condition, now=now, once=once, **known)
 
-    def _send(self, user_key: str, challenge: Challenge, wait: Wait) -> Item | None:
-        """Try the send; return None if it is reserved, else the user's item."""
-        send = self._write(user_key, _SEND, wait.is_over, challenge.issued_at, challenge)
-        return self._table.make(send)
+    def _read(self, key: str, now: int) -> Item:
+        return self._try(_UNCHANGED, key, condition=_NEVER, now=now).item
 
-    def _take_mail(self, hour: str, now: int, max_sends: int) -> bool:
-        """Take one mail from an hour; return False if it has none left."""
-        write = self._write(hour, _SEND_FOR_STACK, _MAY_SEND_FOR_STACK, now, max_sends=max_sends)
-        return self._table.make(write) is None
+    def _take_mail(self, budget: Budget, now: int) -> tuple[bool, Refuser | None]:
+        """Take a mail from the hour, and from a newcomer's mailbox.
 
-    def _give_back(self, hour: str, now: int) -> None:
-        """Give the mail back that was taken. If that fails, it stays counted."""
-        with contextlib.suppress(ClientError, BotoCoreError):
-            self._table.make(self._write(hour, _GIVE_BACK, _HAS_SENT, now), once=True)
-
-    def _read(self, user_key: str, new: Challenge) -> Item:
-        """Read the user's item: by a write for a challenge that no item can name yet.
-
-        Create has no other permission on the table than to update it.
+        Returns:
+            Whether mails are used up, and what has none left for this user.
         """
-        write = self._write(user_key, _UNCHANGED, "challenge_id=:id", new.issued_at, new)
-        return self._table.make(write) or {}
+        hour = self._take(budget.hour(now), budget.counter, budget.limit, now)
+        busy = budget.is_busy(hour.item)
+        if not hour.made:
+            return busy, "hour"
+        mailbox = budget.mailbox_hour(now)
+        if mailbox and not self._take(mailbox, "sends", MAILBOX_SENDS_PER_HOUR, now).made:
+            self._return(budget.hour(now), budget.counter, now)
+            return busy, "mailbox"
+        return busy, None
+
+    def _take(self, key: str, counter: str, limit: int, now: int) -> Tried:
+        return self._try(
+            f"SET {counter}=if_not_exists({counter},:zero)+:one, expires_at=:expires_at",
+            key,
+            condition=f"attribute_not_exists({counter}) OR {counter}<:limit",
+            now=now,
+            limit=limit,
+            expires_at=now + 2 * _HOUR_SECONDS,
+        )
+
+    def _give_back(self, budget: Budget, now: int) -> None:
+        """Give the mail back that was taken."""
+        self._return(budget.hour(now), budget.counter, now)
+        if mailbox := budget.mailbox_hour(now):
+            self._return(mailbox, "sends", now)
+
+    def _return(self, key: str, counter: str, now: int) -> None:
+        """Count one mail less, once: twice would let one too many go. If that fails, it counts."""
+        with contextlib.suppress(ClientError, BotoCoreError, OutOfTimeError):
+            self._try(
+                f"SET {counter}={counter}-:one",
+                key,
+                condition=f"{counter}>:zero",
+                now=now,
+                once=True,
+            )
+
+    def _reserve(
+        self, key: str, challenge: Challenge, went_to_same_address: Callable[[Challenge], bool]
+    ) -> Outcome:
+        """Reserve the send, by the limits of one item, or join what is in it."""
+        now = challenge.issued_at
+        tried = self._send(key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
+        if not tried.made and SHORT_CODE_WAIT.ends_at(tried.item) > now:
+            challenge = _lengthened(challenge)
+            tried = self._send(key, challenge, SEND_WAIT)
+        # If DynamoDB's answer got lost, the next try is refused by our own send: the item then
+        # names this challenge.
+        if tried.made or tried.item.get("challenge_id") == challenge.id:
+            return Reserved(challenge, 1, key)
+        return self._join(key, tried.item, now, went_to_same_address)
+
+    def _send(self, key: str, challenge: Challenge, wait: Wait) -> Tried:
+        return self._try(
+            _SEND, key, condition=wait.is_over, now=challenge.issued_at, challenge=challenge
+        )
+
+    def _reserve_decoy(
+        self, user_key: str, challenge: Challenge, went_to_same_address: Callable[[Challenge], bool]
+    ) -> Outcome:
+        """Join the user's live code, or reserve a decoy where a mail would have been sent."""
+        now = challenge.issued_at
+        item = self._read(user_key, now)
+        joined = self._join(user_key, item, now, went_to_same_address, may_mail=False)
+        if isinstance(joined, Joined) or SEND_WAIT.ends_at(item) > now:
+            return joined
+        decoy = challenge.as_decoy()
+        if SHORT_CODE_WAIT.ends_at(item) > now:
+            decoy = _lengthened(decoy)
+        return self._reserve(f"unmailed#{user_key}", decoy, lambda other: other.is_decoy)
 
     def _join(
         self,
-        user_key: str,
+        key: str,
         item: Item,
         now: int,
         went_to_same_address: Callable[[Challenge], bool],
         *,
-        hour_is_full: bool = False,
-    ) -> Reserved | Joined | Throttled:
-        retry_after_seconds = SEND_WAIT.ends_at(item) - now
-        if hour_is_full:
-            retry_after_seconds = _HOUR_SECONDS - now % _HOUR_SECONDS
+        may_mail: bool = True,
+    ) -> Outcome:
+        wait_seconds = SEND_WAIT.ends_at(item) - now
+        retry_after_seconds = wait_seconds if wait_seconds > 0 else COOLDOWN_SECONDS
         challenge = _last_challenge(item)
         if not (
-            challenge
-            and challenge.expires_at(self._ttl_seconds) > now
-            and item.get("redeemed_through", 0) < challenge.issued_at
-            and (challenge.is_long or SHORT_CODE_WAIT.ends_at(item) <= now)
-            and went_to_same_address(challenge)
+            challenge and self._is_out(challenge, item, now) and went_to_same_address(challenge)
         ):
             return Throttled(retry_after_seconds)
+        if item.get("redeemed_through", 0) >= challenge.issued_at:
+            # Else a stranger would learn here that the guest has signed in.
+            return Joined(challenge.as_decoy(), retry_after_seconds)
         lost = item["delivery"] == "sending" and item["mailed_at"] <= now - SENDING_SECONDS
-        if hour_is_full and lost:
-            return Joined(challenge, retry_after_seconds)  # it may have arrived all the same
-        if item["delivery"] == "failed" or lost:
+        if may_mail and (lost or item["delivery"] == "failed"):
             mails = item["mails"]
-            if hour_is_full or mails >= MAILS_PER_CHALLENGE:
+            if mails >= MAILS_PER_CHALLENGE:
                 return Throttled(retry_after_seconds)
-            claim = self._write(user_key, _CLAIM, _MAY_CLAIM, now, challenge, mails=mails)
-            if self._table.make(claim) is None:
-                return Reserved(challenge, mails + 1)
+            claim = self._try(
+                _CLAIM, key, condition=_MAY_CLAIM, now=now, challenge=challenge, mails=mails
+            )
+            # Refused by our own claim, if DynamoDB's answer to it got lost.
+            if claim.made or claim.item.get("mailed_by") == challenge.nonce:
+                return Reserved(challenge, mails + 1, key)
         return Joined(challenge, retry_after_seconds)
+
+    def _is_out(self, challenge: Challenge, item: Item, now: int) -> bool:
+        """Tell whether neither time nor wrong answers have ended it."""
+        return challenge.expires_at(self._ttl_seconds) > now and (
+            challenge.is_long or SHORT_CODE_WAIT.ends_at(item) <= now
+        )
+
+
+def _lengthened(challenge: Challenge) -> Challenge:
+    return replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
 
 
 def _live(challenge: Challenge) -> str:

@@ -26,7 +26,7 @@ overflow-wrap:break-word;background-color:#ffffff;color:#1a1a1a">
 <p>{intro}</p>
 <p style="font-size:28px;font-weight:700;letter-spacing:3px;white-space:nowrap;margin:24px 0">\
 {code}</p>
-<p>{asked}</p>
+{tried}<p>{asked}</p>
 <p>{lifetime}</p>
 <p>{warning}</p>
 </div>

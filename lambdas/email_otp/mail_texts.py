@@ -8,7 +8,7 @@ class Texts:
     """One language's sentences.
 
     `{app}` is the app's name, `{minutes}` the code's life, `{day} {month} {year} {time}` when it
-    was asked for. `months` are twelve words, with spaces between.
+    was asked for. `months` are twelve words, with spaces between. `tried` goes with long codes.
     """
 
     subject: str
@@ -18,6 +18,7 @@ class Texts:
     one_minute: str
     many_minutes: str
     warning: str
+    tried: str
     first_of_month: str = "1"
 
 
@@ -33,6 +34,10 @@ _ENGLISH = Texts(
         "code in the latest e-mail. Nobody from {app} will ask you for it anywhere else. If "
         "you did not ask for a code, you can ignore this e-mail."
     ),
+    tried=(
+        "Somebody has been trying codes for your e-mail address, so this code is longer than "
+        "usual. Do not pass it on to anybody."
+    ),
 )
 
 _GERMAN = Texts(
@@ -47,6 +52,10 @@ _GERMAN = Texts(
         "angefordert, verwenden Sie den Code aus der neuesten E-Mail. Niemand von "
         "{app} wird Sie anderswo danach fragen. Haben Sie keinen Code angefordert, können Sie "
         "diese E-Mail ignorieren."
+    ),
+    tried=(
+        "Jemand hat mehrmals falsche Codes für Ihre E-Mail-Adresse eingegeben. Deshalb ist dieser "
+        "Code länger als sonst. Geben Sie ihn an niemanden weiter."
     ),
 )
 
@@ -64,6 +73,10 @@ _SPANISH = Texts(
         "del correo más reciente. Nadie de {app} se lo pedirá en ningún otro sitio. Si no "
         "ha pedido ningún código, puede ignorar este correo."
     ),
+    tried=(
+        "Alguien ha probado códigos incorrectos para su dirección de correo. Por eso este código "
+        "es más largo de lo habitual. No se lo dé a nadie."
+    ),
 )
 
 _FRENCH = Texts(
@@ -79,6 +92,10 @@ _FRENCH = Texts(
         "demandé plusieurs, utilisez celui de l'e-mail le plus récent. Personne de {app} ne vous "
         "le demandera ailleurs. Si vous n'avez pas demandé de code, ignorez cet e-mail."
     ),
+    tried=(
+        "Quelqu'un a essayé des codes erronés pour votre adresse e-mail. C'est pourquoi ce code "
+        "est plus long que d'habitude. Ne le communiquez à personne."
+    ),
 )
 
 _JAPANESE = Texts(
@@ -93,6 +110,10 @@ _JAPANESE = Texts(
         "メールに記載されているコードをご利用ください。{app} の担当者がほかの場所で"
         "コードをお尋ねすることはありません。"
         "お心当たりのない場合は、このメールを無視してください。"
+    ),
+    tried=(
+        "お客様のメールアドレスに対して、誤ったコードが何度も入力されました。そのため、"
+        "今回のコードは通常より長くなっています。誰にも教えないでください。"
     ),
 )
 

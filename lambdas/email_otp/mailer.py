@@ -6,23 +6,20 @@ import secrets
 from datetime import UTC, datetime
 from email.header import Header
 from email.utils import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from lambdas.email_otp.errors import DeliveryError
+from lambdas.email_otp.challenge import LONG_CODE_DIGITS
+from lambdas.email_otp.clients import MAIL_SECONDS
+from lambdas.email_otp.deadline import in_time, may_be_tried_again
+from lambdas.email_otp.errors import DeliveryError, OutOfTimeError
 from lambdas.email_otp.mail_page import PAGE
 from lambdas.email_otp.mail_texts import TEXTS, Texts
 
 if TYPE_CHECKING:
     from types_boto3_sesv2 import SESV2Client
     from types_boto3_sesv2.type_defs import MessageHeaderTypeDef
-
-SIMULATOR = "success@simulator.amazonses.com"
-"""SES's mailbox simulator, where the mail of an unknown user goes: same work, nobody reads it.
-
-Source: https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html
-"""
 
 # One plain address, so that neither a list nor a display name nor a header gets through.
 # Source: https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address
@@ -38,19 +35,32 @@ _MAX_WORD_CHARACTERS = 75
 _FORGIVEN_SECONDS = 10
 
 
+class _ConfigurationSet(TypedDict, total=False):
+    ConfigurationSetName: str
+
+
 class Mailer:
     """Sends codes from one address in one app's name."""
 
     def __init__(
-        self, client: "SESV2Client", *, sender: str, app_name: str, code_ttl_seconds: int
+        self,
+        client: "SESV2Client",
+        *,
+        sender: str,
+        app_name: str,
+        code_ttl_seconds: int,
+        configuration_set_name: str = "",
     ) -> None:
         self._client = client
+        self._configuration_set: _ConfigurationSet = (
+            {"ConfigurationSetName": configuration_set_name} if configuration_set_name else {}
+        )
         self._sender = with_display_name(app_name, sender)
         self._app_name = app_name
         self._minutes = whole_minutes(code_ttl_seconds)
 
-    def send(self, address: str, code: str, locale: str, *, asked_at: int) -> None:
-        """Hand the mail to SES, in one try.
+    def send(self, address: str, code: str, locale: str, *, asked_at: int) -> str | None:
+        """Hand the mail to SES.
 
         Args:
             address: The address Cognito holds for the user, never the one that was typed.
@@ -58,34 +68,64 @@ class Mailer:
             locale: The user's `locale` attribute (BCP 47), or "".
             asked_at: When the code was asked for, epoch seconds.
 
+        Returns:
+            SES's id of the mail, or None if its answer did not come in time: then the mail may
+            have been sent, and a second try could be a second mail.
+
         Raises:
-            DeliveryError: SES refused it or did not answer in time, or it is no plain address.
+            DeliveryError: SES refused it, there was no time left, or it is no plain address.
         """
         if not is_plain_address(address):
             raise DeliveryError
         subject, text, page = compose(self._app_name, code, self._minutes, locale, asked_at)
         try:
-            self._client.send_email(
-                FromEmailAddress=self._sender,
-                Destination={"ToAddresses": [address]},
-                Content={
-                    "Simple": {
-                        "Subject": {"Data": subject, "Charset": "UTF-8"},
-                        "Body": {
-                            "Text": {"Data": text, "Charset": "UTF-8"},
-                            "Html": {"Data": page, "Charset": "UTF-8"},
-                        },
-                        "Headers": _headers(),
-                    }
-                },
+            sent = in_time(
+                lambda: self._client.send_email(
+                    FromEmailAddress=self._sender,
+                    Destination={"ToAddresses": [address]},
+                    Content={
+                        "Simple": {
+                            "Subject": {"Data": subject, "Charset": "UTF-8"},
+                            "Body": {
+                                "Text": {"Data": text, "Charset": "UTF-8"},
+                                "Html": {"Data": page, "Charset": "UTF-8"},
+                            },
+                            "Headers": _headers(),
+                        }
+                    },
+                    **self._configuration_set,
+                ),
+                seconds=MAIL_SECONDS,
+                try_again=_was_not_sent,
             )
-        except (BotoCoreError, ClientError) as error:
+        except ReadTimeoutError:
+            return None
+        except (BotoCoreError, ClientError, OutOfTimeError) as error:
             raise DeliveryError from error
+        return sent["MessageId"]
 
 
 def is_plain_address(address: str) -> bool:
     """Tell whether this is one ASCII address and nothing else."""
     return len(address) <= _MAX_ADDRESS_CHARACTERS and bool(_ADDRESS.fullmatch(address))
+
+
+def mailbox_of(address: str) -> str:
+    """Write an address as the mailbox it most likely goes to, to count mails by.
+
+    Dots and what follows a plus do not count, as at the largest mail providers. Elsewhere two
+    people may so share the few mails an hour that newcomers are sent.
+    """
+    local, _, domain = address.casefold().rpartition("@")
+    mailbox = local.partition("+")[0].replace(".", "") or local
+    return f"{mailbox}@{'gmail.com' if domain == 'googlemail.com' else domain}"
+
+
+def grouped(code: str) -> str:
+    """Write a long code as on a card, in groups of four; a short one stays whole."""
+    if len(code) < LONG_CODE_DIGITS:
+        return code
+    return " ".join(code[start : start + 4] for start in range(0, len(code), 4))
 
 
 def with_display_name(name: str, address: str) -> str:
@@ -122,7 +162,7 @@ def whole_minutes(seconds: int) -> int:
 def compose(
     app_name: str, code: str, minutes: int, locale: str, asked_at: int
 ) -> tuple[str, str, str]:
-    """Write the mail.
+    """Write the mail; with a long code it says that somebody has been trying codes.
 
     Args:
         app_name: How the mail names the app.
@@ -143,12 +183,15 @@ def compose(
         line.format(app=app_name, minutes=minutes)
         for line in (texts.subject, texts.intro, lifetime, texts.warning)
     )
-    text = f"{intro}\n\n{code}\n\n{asked}\n\n{lifetime}\n\n{warning}\n"
+    shown = grouped(code)
+    tried = [texts.tried] if len(code) >= LONG_CODE_DIGITS else []
+    text = "\n\n".join([intro, shown, *tried, asked, lifetime, warning]) + "\n"
     page = PAGE.format(
         language=language,
         subject=html.escape(subject),
         intro=html.escape(intro),
-        code=code,
+        code=shown,
+        tried="".join(f"<p>{html.escape(line)}</p>\n" for line in tried),
         asked=html.escape(asked),
         lifetime=html.escape(lifetime),
         warning=html.escape(warning),
@@ -181,3 +224,7 @@ def _headers() -> list["MessageHeaderTypeDef"]:
         "X-Auto-Response-Suppress": "DR, RN, NRN, OOF, AutoReply",
     }
     return [{"Name": name, "Value": value} for name, value in headers.items()]
+
+
+def _was_not_sent(error: Exception) -> bool:
+    return may_be_tried_again(error) and not isinstance(error, ReadTimeoutError)

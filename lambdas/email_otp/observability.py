@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.data_classes.common import DictWrapper
 
+from lambdas.email_otp import deadline
 from lambdas.email_otp.errors import TriggerError
 
 logger = Logger()
@@ -23,6 +24,14 @@ type Handler = Callable[[dict[str, Any], Any], dict[str, Any]]
 def count(metric: str) -> None:
     """Add one to a metric."""
     metrics.add_metric(metric, MetricUnit.Count, 1)
+
+
+def identify(event: dict[str, Any]) -> None:
+    """Take the user's `sub` into the logs; whoever does not exist has none."""
+    attributes = (event.get("request") or {}).get("userAttributes") or {}
+    sub = attributes.get("sub")
+    if isinstance(sub, str):
+        logger.append_keys(sub=sub)
 
 
 def correlate(client_metadata: dict[str, str]) -> None:
@@ -47,7 +56,9 @@ def trigger[Event: DictWrapper](
         def run(event: dict[str, Any], _context: Any) -> dict[str, Any]:
             failure = TriggerError()
             try:
-                fill_in(data_class(event))
+                identify(event)
+                with deadline.begun():
+                    fill_in(data_class(event))
             except Exception as error:
                 if isinstance(error, TriggerError):
                     failure = type(error)()

@@ -3,9 +3,8 @@
 import re
 from collections.abc import Mapping
 
-from botocore.exceptions import ConnectionClosedError
-
 from lambdas.email_otp import clients
+from lambdas.email_otp.deadline import in_time
 from lambdas.email_otp.observability import logger
 from lambdas.email_otp.user import User
 
@@ -31,17 +30,14 @@ def update_user(user_pool_id: str, user: User, client_metadata: Mapping[str, obj
     if not changes:
         return
 
-    def write() -> None:
-        clients.cognito().admin_update_user_attributes(
-            UserPoolId=user_pool_id,
-            Username=user.name,
-            UserAttributes=[{"Name": name, "Value": value} for name, value in changes.items()],
-        )
-
     try:
-        try:
-            write()
-        except ConnectionClosedError:  # a kept one, which died while the function was frozen
-            write()
+        in_time(
+            lambda: clients.cognito().admin_update_user_attributes(
+                UserPoolId=user_pool_id,
+                Username=user.name,
+                UserAttributes=[{"Name": name, "Value": value} for name, value in changes.items()],
+            ),
+            seconds=clients.CALL_SECONDS,
+        )
     except Exception as error:
         logger.warning("user not updated", error_type=type(error).__name__)

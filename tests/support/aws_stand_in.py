@@ -26,6 +26,8 @@ TABLE = "ledger"
 SECRET_ARN = "arn:aws:secretsmanager:us-east-1:000000000000:secret:code-key"
 COUNT_MAIL = "UpdateItem of the hour"
 """How calls and faults name the `UpdateItem` of a stack's hour: a mail is taken, or given back."""
+COUNT_MAILBOX = "UpdateItem of the mailbox"
+"""The same of a newcomer's mailbox."""
 FIRST_KEY_VERSION = "EXAMPLE1-90ab-cdef-fedc-ba987EXAMPLE"
 FIRST_KEY = "example-key-not-a-secret"
 
@@ -48,8 +50,8 @@ class Mail:
     @property
     def code(self) -> str:
         """Return the code, which is alone on its line."""
-        [code] = re.findall(r"(?m)^\d+$", self.text)
-        return str(code)
+        [code] = re.findall(r"(?m)^[\d ]+$", self.text)
+        return str(code).replace(" ", "")
 
 
 @dataclass
@@ -95,13 +97,13 @@ class StandIn:
             Refusal: The service refuses it.
             NotUnderstood: A test made the triggers call what this does not know.
         """
-        if request.get("Key", {}).get("sub", {}).get("S", "").startswith("stack#"):
-            operation = COUNT_MAIL
+        kind = request.get("Key", {}).get("sub", {}).get("S", "").partition("#")[0]
+        operation = {"stack": COUNT_MAIL, "mailbox": COUNT_MAILBOX}.get(kind, operation)
         self.calls.append(operation)
         if fault := self.faults.get(operation):
             fault()
         match operation:
-            case _ if operation in ("UpdateItem", COUNT_MAIL):
+            case _ if operation in ("UpdateItem", COUNT_MAIL, COUNT_MAILBOX):
                 reply = self._update_item(request)
             case "SendEmail":
                 reply = self._send_email(request)
@@ -128,8 +130,9 @@ class StandIn:
             wants_old = update.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
             more = {"Item": old} if old and wants_old else {}
             raise Refusal("ConditionalCheckFailedException", more=more)
-        self.items[key["sub"]["S"]] = updated(update["UpdateExpression"], old or key, values)
-        return {}
+        new = updated(update["UpdateExpression"], old or key, values)
+        self.items[key["sub"]["S"]] = new
+        return {"Attributes": new} if update.get("ReturnValues") == "ALL_NEW" else {}
 
     def _send_email(self, request: dict[str, Any]) -> dict[str, Any]:
         simple = request["Content"]["Simple"]

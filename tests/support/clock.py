@@ -13,3 +13,20 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+class Passing:
+    """Takes the place of the module `time` where code waits: nobody has to, and time passes."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        """Return the seconds since some moment."""
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Let them pass."""
+        self.slept.append(seconds)
+        self.now += seconds

@@ -22,6 +22,8 @@ EVENTS = ROOT / "tests" / "events"
 POOL = "us-east-1_EXAMPLE01"
 """The user pool of tests/events."""
 SUB = "11111111-2222-3333-4444-555555555555"
+SIMULATOR = "success@simulator.amazonses.com"
+"""SES's mailbox simulator, whom the events mail."""
 EVENTS_ISSUED_AT = 1767225600
 """When the challenges in tests/events were issued, epoch seconds."""
 
@@ -72,6 +74,7 @@ PUBLIC_PARAMETERS = {
     "attempts_left",
     "status",
     "retry_after_seconds",
+    "busy",
 }
 
 KEY = CodeKey(version="v1", secret=b"example-key")
@@ -168,7 +171,7 @@ class Guest:
     name: str = SUB
     email: str | None = "ada@example.com"
     locale: str | None = None
-    email_verified: str = "false"
+    email_verified: str = "true"
 
     def first_round(self) -> Event:
         """Return Create's event of a new sign-in."""
@@ -210,6 +213,8 @@ class Guest:
 
 
 ADA = Guest()
+NEWCOMER = Guest(email_verified="false")
+"""Ada before she ever signed in."""
 BOB = Guest(name="22222222-3333-4444-5555-666666666666", email="bob@example.com")
 NOBODY = Guest(name="33333333-4444-4555-8666-777777777777", email=None)
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import StandIn
-from tests.support.clock import Clock
+from tests.support.clock import Clock, Passing
 from tests.support.triggers import (
     ADA,
     ENVIRONMENT,
@@ -34,6 +34,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def passing(monkeypatch: pytest.MonkeyPatch) -> Passing:
+    """Let no pause last: neither before another try nor in the place of a mail."""
+    time = Passing()
+    monkeypatch.setattr("lambdas.email_otp.deadline.time", time)
+    monkeypatch.setattr("lambdas.email_otp.pretence.time", time)
+    monkeypatch.setattr("lambdas.email_otp.deadline._process_started_at", None)
+    return time
 
 
 @pytest.fixture

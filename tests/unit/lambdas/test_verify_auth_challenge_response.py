@@ -1,7 +1,10 @@
 """Verify: one write decides, and only the right answer of a live code is right."""
 
+from dataclasses import replace
+
 import pytest
 
+from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 from tests.support.aws_stand_in import StandIn
 from tests.support.clock import Clock
 from tests.support.triggers import (
@@ -9,6 +12,7 @@ from tests.support.triggers import (
     BOB,
     NOBODY,
     UNREADABLE_METADATA,
+    USER,
     Event,
     Guest,
     Lambdas,
@@ -164,10 +168,14 @@ def test_repeat_of_another_create_calls_answer_is_not_right(
 def test_unknown_user_is_refused_the_right_code_at_the_same_cost(
     lambdas: Lambdas, aws: StandIn, created: Event
 ) -> None:
-    """T15: an unknown user's right code is a wrong answer."""
+    """T15: an unknown user's right code, which nobody was mailed, is a wrong answer."""
     unknown = lambdas.create(NOBODY.first_round())
+    challenge = Challenge.from_metadata(unknown["challengeMetadata"])
+    assert challenge
+    key = lambdas.issuer._keys.current()
+    code = challenge.code(key, replace(USER, name=NOBODY.name, known=False).ledger_key(key))
     aws.calls.clear()
-    assert lambdas.verify(NOBODY.answer(unknown, aws.mails[-1].code)) is False
+    assert lambdas.verify(NOBODY.answer(unknown, code)) is False
     unknown_calls, aws.calls = aws.calls[1:], []
     assert lambdas.verify(ADA.answer(created, wrong(aws.mails[0].code))) is False
     assert aws.calls == unknown_calls
@@ -203,10 +211,12 @@ def test_sign_in_forgets_no_wrong_answers(lambdas: Lambdas, aws: StandIn, clock:
         clock.now += 601
     assert correct is False
     created = lambdas.create(ADA.first_round())
-    assert created["publicChallengeParameters"]["code_length"] == "10"
+    assert created["publicChallengeParameters"]["code_length"] == str(LONG_CODE_DIGITS)
 
 
-@pytest.mark.parametrize(("seconds", "digits"), [(20 * 24 * 3600 - 1, "10"), (20 * 24 * 3600, "6")])
+@pytest.mark.parametrize(
+    ("seconds", "digits"), [(20 * 24 * 3600 - 1, str(LONG_CODE_DIGITS)), (20 * 24 * 3600, "6")]
+)
 def test_codes_are_short_again_when_the_window_has_passed(
     lambdas: Lambdas, clock: Clock, created: Event, seconds: int, digits: str
 ) -> None:

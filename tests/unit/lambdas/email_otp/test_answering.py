@@ -24,7 +24,7 @@ def test_every_wrong_answer_is_counted(
     lambdas: Lambdas, aws: StandIn, challenge: Challenge, answer: object
 ) -> None:
     """T08: what cannot be a code counts as a wrong one."""
-    assert not lambdas.answerer.is_correct(challenge, answer, USER)
+    assert lambdas.answerer.decide(challenge, answer, USER) != "redeemed"
     assert int(aws.items["ada"]["w0"]["N"]) > 0
 
 
@@ -40,7 +40,7 @@ def test_right_code_of_the_wrong_person_is_a_wrong_answer(
     lambdas: Lambdas, aws: StandIn, challenge: Challenge, user: User
 ) -> None:
     """T05, T15, T31."""
-    assert not lambdas.answerer.is_correct(challenge, aws.mails[0].code, user)
+    assert lambdas.answerer.decide(challenge, aws.mails[0].code, user) != "redeemed"
     key = lambdas.verify_keys.version(challenge.key_version)
     assert int(aws.items[user.ledger_key(key)]["w0"]["N"]) > 0
 
@@ -50,9 +50,9 @@ def test_expired_answer_is_not_counted(
 ) -> None:
     """T06."""
     clock.now += 300
-    assert not lambdas.answerer.is_correct(challenge, "0", USER)
+    assert lambdas.answerer.decide(challenge, "0", USER) != "redeemed"
     clock.now += 15
     aws.calls.clear()
-    assert not lambdas.answerer.is_correct(challenge, "0", USER)
+    assert lambdas.answerer.decide(challenge, "0", USER) != "redeemed"
     assert aws.calls == []
     assert "w0" not in aws.items["ada"]

@@ -56,10 +56,21 @@ def test_no_record_and_no_mail_without_the_key(lambdas: Lambdas, aws: StandIn) -
     assert aws.calls == ["GetSecretValue"]
 
 
-def test_nothing_to_join_after_a_sign_in(lambdas: Lambdas, aws: StandIn, clock: Clock) -> None:
-    """T04: the redeemed challenge is not handed out again."""
+def test_t39_cooldown_after_a_sign_in_looks_as_before(
+    lambdas: Lambdas, aws: StandIn, clock: Clock
+) -> None:
+    """T04 and T39: nobody sees when a guest signs in, and the used code is not handed out again."""
     issued = lambdas.issuer.issue(USER, user_pool_id=POOL)
     assert issued.challenge
-    assert lambdas.answerer.is_correct(issued.challenge, aws.mails[0].code, USER)
+    assert lambdas.answerer.decide(issued.challenge, aws.mails[0].code, USER) == "redeemed"
     clock.now += 12
-    assert lambdas.issuer.issue(USER, user_pool_id=POOL) == Issued(None, 18)
+    looks = lambdas.issuer.issue(USER, user_pool_id=POOL)
+    assert looks.challenge
+    assert looks.challenge.is_decoy
+    assert looks.challenge.expires_at(300) == issued.challenge.expires_at(300)
+    assert (looks.retry_after_seconds, looks.mail) == (18, "decoy")
+    key = lambdas.verify_keys.version(looks.challenge.key_version)
+    for answer in (aws.mails[0].code, looks.challenge.code(key, USER.name)):
+        assert lambdas.answerer.decide(looks.challenge, answer, USER) == "refused"
+    assert len(aws.mails) == 1
+    assert "w0" not in aws.items["ada"]

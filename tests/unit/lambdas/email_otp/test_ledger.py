@@ -1,32 +1,42 @@
 """The ledger alone: what each write sends, and how it reads AWS's refusals."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambdas.email_otp.challenge import Challenge
-from lambdas.email_otp.conditional_writes import Table
+from lambdas.email_otp import deadline
+from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
+from lambdas.email_otp.conditional_writes import named
 from lambdas.email_otp.ledger import (
     SEND_WAIT,
     SHORT_CODE_WAIT,
+    Budget,
     Joined,
     Ledger,
+    Outcome,
+    Reservation,
     Reserved,
     Throttled,
 )
 from tests.support.aws_stand_in import COUNT_MAIL, Died, Fault, Refusal, StandIn, refuse
 from tests.support.clock import Clock
 from tests.support.dynamodb_expressions import holds
-from tests.support.triggers import KEY, POOL, Lambdas, aws_clients
+from tests.support.triggers import KEY, POOL, Lambdas
 
 DAY = 24 * 3600
+RETURNING = Budget(user_pool_id=POOL, counter="sends", max_sends=1000, max_newcomer_sends=200)
 
 
 @pytest.fixture
-def ledger(lambdas: Lambdas) -> Ledger:
-    """Return a ledger on an empty table."""
-    return lambdas.ledger
+def ledger(lambdas: Lambdas) -> Iterator[Ledger]:
+    """Return a ledger on an empty table, as in a trigger that has begun."""
+    with deadline.begun():
+        yield lambdas.ledger
 
 
 def _challenge(clock: Clock, *, digits: int = 6) -> Challenge:
@@ -43,23 +53,41 @@ def _reserve(
     user: str = "ada",
     cap: int = 1000,
     pool: str = POOL,
-) -> Reserved | Joined | Throttled:
-    outcome = ledger.reserve(
+    **budget: Any,
+) -> Outcome:
+    return _reservation(
+        ledger, clock, same_address=same_address, user=user, cap=cap, pool=pool, **budget
+    ).outcome
+
+
+def _reservation(
+    ledger: Ledger,
+    clock: Clock,
+    *,
+    same_address: bool = True,
+    user: str = "ada",
+    cap: int = 1000,
+    pool: str = POOL,
+    **budget: Any,
+) -> Reservation:
+    reservation = ledger.reserve(
         user,
         _challenge(clock),
-        user_pool_id=pool,
-        max_sends_per_hour=cap,
+        budget=replace(RETURNING, user_pool_id=pool, max_sends=cap, **budget),
         went_to_same_address=lambda _: same_address,
     )
-    if isinstance(outcome, Reserved):
-        ledger.delivered(user, outcome, sent=True)
-    return outcome
+    if isinstance(reservation.outcome, Reserved):
+        ledger.delivered(reservation.outcome, sent=True)
+    return reservation
 
 
 def _sends_counted(aws: StandIn) -> int:
-    return sum(
-        int(item["sends"]["N"]) for key, item in aws.items.items() if key.startswith("stack#")
-    )
+    return _counted(aws, "sends")
+
+
+def _counted(aws: StandIn, counter: str) -> int:
+    hours = [item for key, item in aws.items.items() if key.startswith("stack#")]
+    return sum(int(item.get(counter, {"N": "0"})["N"]) for item in hours)
 
 
 def _connection_closes(aws: StandIn, operation: str) -> Fault:
@@ -126,26 +154,128 @@ def test_daily_cap_looks_back_24_hours_to_the_second(ledger: Ledger, clock: Cloc
     assert isinstance(_reserve(ledger, clock), Reserved)
 
 
-def test_full_stack_asks_to_wait_for_the_next_hour(ledger: Ledger, clock: Clock) -> None:
-    """T10b: by the clock's hour, and a user who has a live code still joins it."""
+def _is_decoy(outcome: Outcome) -> bool:
+    return isinstance(outcome, Reserved) and outcome.challenge.is_decoy
+
+
+def test_full_hour_shows_decoys_until_the_next(ledger: Ledger, clock: Clock) -> None:
+    """T10b and T41: by the clock's hour, and everybody hears that it is busy."""
     clock.now = 3600 * 500_000 + 600
-    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
-    assert _reserve(ledger, clock, cap=1, user="bob") == Throttled(3000)
-    clock.now += 30
+    first = _reservation(ledger, clock, cap=2)
+    assert isinstance(first.outcome, Reserved)
+    assert (first.busy, first.refused_by) == (False, None)
+    last = _reservation(ledger, clock, cap=2, user="eve")
+    assert (last.busy, last.refused_by) == (True, None)
+    for user in ("bob", "bob", "dan"):
+        refused = _reservation(ledger, clock, cap=2, user=user)
+        assert (refused.busy, refused.refused_by) == (True, "hour")
+        assert not isinstance(refused.outcome, Throttled)
+        assert refused.outcome.challenge.is_decoy
+    clock.now += 3000
+    again = _reservation(ledger, clock, cap=2, user="bob")
+    assert isinstance(again.outcome, Reserved)
+    assert not again.outcome.challenge.is_decoy
+    assert not again.busy
+
+
+def test_decoy_is_joined_as_a_code_would_be(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """T39 and T41: the same look for 30 s, then a new one; the user's own item is untouched."""
+    _reserve(ledger, clock, cap=1, user="eve")
+    first = _reserve(ledger, clock, cap=1)
+    assert isinstance(first, Reserved)
+    clock.now += 10
     joined = _reserve(ledger, clock, cap=1)
     assert isinstance(joined, Joined)
-    assert joined.retry_after_seconds == 2970
-    clock.now += 2970
-    assert isinstance(_reserve(ledger, clock, cap=1, user="bob"), Reserved)
+    assert joined.challenge.issued_at == first.challenge.issued_at
+    assert joined.retry_after_seconds == 20
+    clock.now += 20
+    assert _is_decoy(_reserve(ledger, clock, cap=1))
+    assert "ada" not in aws.items
+
+
+def test_newcomers_and_guests_have_mails_of_their_own(ledger: Ledger, clock: Clock) -> None:
+    """T41: no flood of newcomers takes a returning guest's mail, and both hear of it."""
+    for number in range(5):
+        user = f"new{number}"
+        asked = _reservation(
+            ledger, clock, user=user, counter="newcomer_sends", max_newcomer_sends=3
+        )
+        assert _is_decoy(asked.outcome) is (number >= 3)
+        assert asked.busy is (number >= 2)
+    returning = _reservation(ledger, clock, max_newcomer_sends=3)
+    assert isinstance(returning.outcome, Reserved)
+    assert not returning.outcome.challenge.is_decoy
+    assert returning.busy
+    unknown = _reservation(
+        ledger, clock, user="unknown#1", counter="unknown_sends", max_newcomer_sends=3
+    )
+    assert unknown.busy
+
+
+def test_users_who_do_not_exist_cost_no_budget(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """T41."""
+    for number in range(50):
+        asked = _reservation(
+            ledger, clock, user=f"unknown#{number}", counter="unknown_sends", cap=1
+        )
+        assert (asked.busy, asked.refused_by) == (False, None)
+    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
+    assert _counted(aws, "unknown_sends") == 50
+
+
+def test_one_mailbox_is_sent_five_an_hour(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """T43: however many users share it; who is beyond costs nobody else a mail."""
+    for number in range(8):
+        asked = _reservation(
+            ledger, clock, user=f"victim{number}", counter="newcomer_sends", mailbox="d1"
+        )
+        assert asked.refused_by == ("mailbox" if number >= 5 else None)
+        assert _is_decoy(asked.outcome) is (number >= 5)
+    assert _counted(aws, "newcomer_sends") == 5
+    other = _reserve(ledger, clock, user="other", counter="newcomer_sends", mailbox="d2")
+    assert not _is_decoy(other)
+    clock.now += 3600
+    again = _reserve(ledger, clock, user="victim9", counter="newcomer_sends", mailbox="d1")
+    assert not _is_decoy(again)
+
+
+def test_round_that_mails_nothing_takes_nothing_from_the_mailbox(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T43: else whoever asks again and again keeps a newcomer out for an hour."""
+    for _ in range(10):
+        _reserve(ledger, clock, counter="newcomer_sends", mailbox="d1")
+    [mailbox] = [item for key, item in aws.items.items() if key.startswith("mailbox#")]
+    assert mailbox["sends"] == {"N": "1"}
+
+
+def test_user_about_to_be_forgotten_is_sent_nothing(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T45: between the decision and the deletion."""
+    aws.items["ada"] = {"sub": {"S": "ada"}, "forgotten_at": {"N": str(int(clock.now))}}
+    assert _reserve(ledger, clock) == Throttled(30)
+    clock.now += 30
+    assert isinstance(_reserve(ledger, clock), Reserved)
+
+
+def test_decoy_of_a_user_with_long_codes_looks_long(ledger: Ledger, clock: Clock) -> None:
+    """T41."""
+    assert all(ledger.count_wrong_answer("ada", _challenge(clock)) for _ in range(10))
+    _reserve(ledger, clock, cap=1, user="eve")
+    decoy = _reserve(ledger, clock, cap=1)
+    assert isinstance(decoy, Reserved)
+    assert decoy.challenge.is_decoy
+    assert decoy.challenge.is_long
 
 
 def test_stacks_that_share_the_table_count_their_own_mails(ledger: Ledger, clock: Clock) -> None:
     """T10b."""
-    assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
-    assert isinstance(_reserve(ledger, clock, cap=1, user="bob"), Throttled)
+    assert not _is_decoy(_reserve(ledger, clock, cap=1))
+    assert _is_decoy(_reserve(ledger, clock, cap=1, user="bob"))
     other = "us-east-1_EXAMPLE02"
-    assert isinstance(_reserve(ledger, clock, cap=1, user="eve", pool=other), Reserved)
-    assert isinstance(_reserve(ledger, clock, cap=1, user="dan", pool=other), Throttled)
+    assert not _is_decoy(_reserve(ledger, clock, cap=1, user="eve", pool=other))
+    assert _is_decoy(_reserve(ledger, clock, cap=1, user="dan", pool=other))
 
 
 def test_refused_stack_spends_nothing_of_the_user(
@@ -158,7 +288,7 @@ def test_refused_stack_spends_nothing_of_the_user(
     assert all(ledger.count_wrong_answer("ada", _challenge(clock)) for _ in range(10))
     clock.now += 31
     before = aws.items["ada"]
-    assert isinstance(_reserve(ledger, clock, cap=1), Throttled)
+    assert _is_decoy(_reserve(ledger, clock, cap=1))
     assert aws.items["ada"] == before
     reserved = _reserve(ledger, clock)
     assert isinstance(reserved, Reserved)
@@ -175,7 +305,7 @@ def test_full_hour_leaves_the_code_already_out_to_be_joined(ledger: Ledger, cloc
         joined = _reserve(ledger, clock, cap=1)
         assert isinstance(joined, Joined)
         assert joined.challenge.id == reserved.challenge.id
-        assert joined.retry_after_seconds == 3600 * 500_001 - clock.now
+        assert joined.retry_after_seconds == 30
     clock.now += 38
     assert isinstance(_reserve(ledger, clock, cap=1), Reserved)
 
@@ -184,14 +314,13 @@ def test_full_hour_leaves_the_code_already_out_to_be_joined(ledger: Ledger, cloc
 def test_full_hour_leaves_a_mail_that_failed_unsent(
     ledger: Ledger, aws: StandIn, clock: Clock, wait: int
 ) -> None:
-    """T10b and T33: neither a new mail nor the old one once more, and nobody joins it."""
+    """T10b and T33: neither a new mail nor the old one once more."""
     reserved = _reserve(ledger, clock)
     assert isinstance(reserved, Reserved)
-    ledger.delivered("ada", reserved, sent=False)
+    ledger.delivered(reserved, sent=False)
     clock.now += wait
-    until_next_hour = 3600 - int(clock.now) % 3600
     for _ in range(2):
-        assert _reserve(ledger, clock, cap=1) == Throttled(until_next_hour)
+        assert isinstance(_reserve(ledger, clock, cap=1), Joined)
     assert aws.items["ada"]["delivery"] == {"S": "failed"}
 
 
@@ -286,9 +415,36 @@ def test_lost_answer_of_the_count_is_one_mail_counted_twice(
     assert _sends_counted(aws) == 2
 
 
+def test_lost_answer_of_a_wrong_answers_count_is_one_wrong_answer(
+    ledger: Ledger, aws: StandIn, clock: Clock
+) -> None:
+    """T44: the try after it is refused by the first."""
+    aws.after["UpdateItem"] = _connection_closes(aws, "UpdateItem")
+    assert ledger.count_wrong_answer("ada", _challenge(clock))
+    assert aws.items["ada"]["w0"] == {"N": str(int(clock.now))}
+    assert aws.items["ada"]["w1"] == {"N": "0"}
+
+
+def test_lost_answer_of_a_claim_is_the_claim(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
+    """T44: else nobody would send the mail that was taken over."""
+    reserved = _reserve(ledger, clock)
+    assert isinstance(reserved, Reserved)
+    ledger.delivered(reserved, sent=False)
+    writes = aws.calls.count("UpdateItem")
+
+    def answer_of_the_claim_is_lost() -> None:
+        if aws.calls.count("UpdateItem") == writes + 2:
+            raise ConnectionClosedError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+
+    aws.after["UpdateItem"] = answer_of_the_claim_is_lost
+    again = _reserve(ledger, clock)
+    assert isinstance(again, Reserved)
+    assert again.mails == 2
+
+
 def test_count_that_fails_leaves_no_trace(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
     """T12: so the next first round is the first."""
-    aws.faults[COUNT_MAIL] = refuse("ThrottlingException")
+    aws.faults[COUNT_MAIL] = refuse("AccessDeniedException")
     with pytest.raises(ClientError):
         _reserve(ledger, clock)
     assert aws.items == {}
@@ -302,7 +458,7 @@ def test_round_that_was_overtaken_between_its_writes_joins_what_overtook_it(
     ledger: Ledger, aws: StandIn, clock: Clock, seconds: int
 ) -> None:
     """T33: it gives its mail back, and undoes nothing."""
-    outcomes: list[Reserved | Joined | Throttled] = []
+    outcomes: list[Outcome] = []
 
     def overtaken() -> None:
         aws.after.clear()
@@ -392,8 +548,7 @@ def test_stacks_count_does_not_lapse_within_its_hour(
 
 def test_refusal_without_an_item_is_a_plain_no(ledger: Ledger, aws: StandIn, clock: Clock) -> None:
     """AWS sends `Item` only where there was one."""
-    reserved = Reserved(_challenge(clock), mails=1)
-    ledger.delivered("nobody", reserved, sent=True)
+    ledger.delivered(Reserved(_challenge(clock), 1, "nobody"), sent=True)
     assert not ledger.has_redeemed("nobody", "digest")
     assert aws.items == {}
 
@@ -403,7 +558,7 @@ def test_long_code_may_be_answered_however_many_answers_were_wrong(
 ) -> None:
     """T02: nobody can lock a guest out."""
     _reserve(ledger, clock)
-    long, short = _challenge(clock, digits=10), _challenge(clock)
+    long, short = _challenge(clock, digits=LONG_CODE_DIGITS), _challenge(clock)
     assert all(ledger.count_wrong_answer("ada", short) for _ in range(10))
     assert not ledger.count_wrong_answer("ada", short)
     assert not ledger.redeem("ada", short, "digest")
@@ -414,21 +569,21 @@ def test_long_code_may_be_answered_however_many_answers_were_wrong(
 @given(
     sends=st.lists(st.integers(0, 2 * DAY), max_size=20),
     wrong_answers=st.lists(st.integers(0, 30 * DAY), max_size=10),
+    forgotten_at=st.none() | st.integers(0, 2 * DAY),
     ago=st.sampled_from([0, 29, 30, 599, 600, 899, 900, DAY, 20 * DAY - 1, 20 * DAY]),
 )
 def test_condition_and_time_of_each_wait_agree(
-    sends: list[int], wrong_answers: list[int], ago: int
+    sends: list[int], wrong_answers: list[int], forgotten_at: int | None, ago: int
 ) -> None:
     """T10: what DynamoDB lets through is what was promised to whoever waits."""
     start = 1_800_000_000
     logs = {"s": sorted(sends, reverse=True), "w": sorted(wrong_answers, reverse=True)}
-    item = {f"{log}{i}": start + at for log, ats in logs.items() for i, at in enumerate(ats)}
+    item = {"forgotten_at": start + forgotten_at} if forgotten_at is not None else {}
+    item |= {f"{log}{i}": start + at for log, ats in logs.items() for i, at in enumerate(ats)}
     now = max([start, *item.values()]) + ago
-    table = Table(aws_clients(short_cut=True)[0], "ledger")
     typed = {name: {"N": str(at)} for name, at in item.items()}
     for wait in (SEND_WAIT, SHORT_CODE_WAIT, SEND_WAIT & SHORT_CODE_WAIT):
         ends_at = wait.ends_at(item)
         for second in (now, max(ends_at - 1, start), max(ends_at, start)):
-            write = table.write("ada", "SET a=:now", wait.is_over, now=second)
-            is_over = holds(wait.is_over, typed, write["ExpressionAttributeValues"])
+            is_over = holds(wait.is_over, typed, named(wait.is_over, {}, second))
             assert is_over == (second >= ends_at)

@@ -2,15 +2,27 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import BaseTriggerEvent
+from botocore.exceptions import ReadTimeoutError
 
 from lambdas.email_otp.errors import DeliveryError, TriggerError
 from lambdas.email_otp.observability import trigger
 from tests.support.aws_stand_in import StandIn, refuse
 from tests.support.clock import Clock
-from tests.support.triggers import ADA, BOB, CONTEXT, Lambdas, answered
+from tests.support.triggers import (
+    ADA,
+    BOB,
+    CONTEXT,
+    NEWCOMER,
+    NOBODY,
+    POOL,
+    Guest,
+    Lambdas,
+    answered,
+)
 
 
 def test_failure_is_logged_once_with_its_type_and_place(
@@ -100,7 +112,7 @@ def test_counts_each_outcome_once(
     ]
     lambdas.verify(ADA.answer(created, "0"))
     lambdas.create(ADA.first_round())
-    assert counted() == ["AnswerRefused", "SendThrottled"]
+    assert counted() == ["AnswerRefused", "CodeJoined"]
 
 
 def test_counts_late_answers_long_codes_and_failures(
@@ -117,3 +129,33 @@ def test_counts_late_answers_long_codes_and_failures(
     with pytest.raises(TriggerError):
         lambdas.create(BOB.first_round())
     assert counted() == ["AnswerExpired", "LongCodeSent", "TriggerFailed"]
+
+
+def test_counts_who_was_mailed_and_why_somebody_was_not(
+    lambdas: Lambdas, aws: StandIn, clock: Clock, counted: Callable[[], list[str]]
+) -> None:
+    """T41 and T43: what nobody outside may see, the owner does."""
+    lambdas.create(NEWCOMER.first_round())
+    lambdas.create(NOBODY.first_round())
+    assert counted() == ["NewcomerCodeSent", "UnknownUser"]
+    hour = f"stack#{POOL}#{int(clock.now) // 3600}"
+    aws.items[hour] |= {"sends": {"N": "1000"}, "newcomer_sends": {"N": "200"}}
+    lambdas.create(BOB.first_round())
+    lambdas.create(replace(BOB, name="new", email_verified="false").first_round())
+    assert counted() == ["SendsBudgetUsedUp", "NewcomersBudgetUsedUp"]
+    del aws.items[hour]
+    for number in range(6):
+        other = Guest(name=f"a{number}", email=f"v+{number}@example.com", email_verified="false")
+        lambdas.create(other.first_round())
+    assert counted() == ["NewcomerCodeSent"] * 5 + ["MailboxFull"]
+
+
+def test_t44_mail_without_an_answer_is_counted(
+    lambdas: Lambdas, aws: StandIn, counted: Callable[[], list[str]]
+) -> None:
+    def no_answer() -> None:
+        raise ReadTimeoutError(endpoint_url="https://email.us-east-1.amazonaws.com")
+
+    aws.after["SendEmail"] = no_answer
+    lambdas.create(ADA.first_round())
+    assert counted() == ["MailUnconfirmed"]

@@ -1,5 +1,6 @@
 """Updating users: a right answer marks the address and picks the language; a wrong one does not."""
 
+from dataclasses import replace
 from typing import Any
 
 import boto3
@@ -10,7 +11,7 @@ from agent.service.requests import LOCALE
 from lambdas.email_otp import clients, updating
 from tests.support.aws_stand_in import StandIn, refuse
 from tests.support.clock import Clock
-from tests.support.triggers import ADA, SUB, Event, Guest, Lambdas, wrong
+from tests.support.triggers import NEWCOMER, SUB, Event, Guest, Lambdas, wrong
 
 VERIFIED = Guest(locale="ja", email_verified="true")
 
@@ -18,7 +19,7 @@ VERIFIED = Guest(locale="ja", email_verified="true")
 def test_first_right_answer_marks_the_address_it_went_to(
     lambdas: Lambdas, aws: StandIn, created: Event
 ) -> None:
-    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+    assert lambdas.verify(NEWCOMER.answer(created, aws.mails[0].code)) is True
     assert aws.calls == ["GetSecretValue", "UpdateItem", "AdminUpdateUserAttributes"]
     [marked] = aws.verified
     assert marked == {
@@ -35,7 +36,7 @@ def test_failure_to_mark_the_address_fails_no_sign_in(
     lambdas: Lambdas, aws: StandIn, created: Event
 ) -> None:
     aws.faults["AdminUpdateUserAttributes"] = refuse("AliasExistsException")
-    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+    assert lambdas.verify(NEWCOMER.answer(created, aws.mails[0].code)) is True
 
 
 def test_connection_that_died_while_the_function_was_frozen_loses_no_mark(
@@ -46,7 +47,7 @@ def test_connection_that_died_while_the_function_was_frozen_loses_no_mark(
         raise ConnectionClosedError(endpoint_url="https://cognito-idp.us-east-1.amazonaws.com")
 
     aws.faults["AdminUpdateUserAttributes"] = died
-    assert lambdas.verify(ADA.answer(created, aws.mails[0].code)) is True
+    assert lambdas.verify(NEWCOMER.answer(created, aws.mails[0].code)) is True
     assert len(aws.verified) == 1
 
 
@@ -63,7 +64,7 @@ def test_t40_who_answers_right_picks_the_language_of_their_mails(
     lambdas: Lambdas, aws: StandIn, locale: str
 ) -> None:
     """T40: a stranger who asked first had picked another; no call more than before."""
-    assert signs_in(lambdas, aws, Guest(locale="ja"), {"locale": locale}) is True
+    assert signs_in(lambdas, aws, replace(NEWCOMER, locale="ja"), {"locale": locale}) is True
     [written] = aws.verified
     assert written["UserAttributes"] == [
         {"Name": "email", "Value": "ada@example.com"},
@@ -116,7 +117,7 @@ def test_t40_failure_to_correct_the_language_fails_no_sign_in(
 
 
 def test_t40_wrong_answer_picks_no_language(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
-    answer = ADA.answer(created, wrong(aws.mails[0].code))
+    answer = NEWCOMER.answer(created, wrong(aws.mails[0].code))
     answer["request"]["clientMetadata"] = {"locale": "de"}
     assert lambdas.verify(answer) is False
     assert aws.verified == []
@@ -127,7 +128,7 @@ def test_t40_trigger_and_agent_take_the_same_languages() -> None:
 
 
 def test_wrong_answer_marks_nothing(lambdas: Lambdas, aws: StandIn, created: Event) -> None:
-    lambdas.verify(ADA.answer(created, wrong(aws.mails[0].code)))
+    lambdas.verify(NEWCOMER.answer(created, wrong(aws.mails[0].code)))
     assert aws.verified == []
 
 
@@ -144,8 +145,8 @@ def test_client_that_updates_users_is_made_once_a_process(
 
     monkeypatch.setattr(boto3, "client", counting)
     for _ in range(2):
-        created = lambdas.create(ADA.first_round())
-        assert lambdas.verify(ADA.answer(created, aws.mails[-1].code)) is True
+        created = lambdas.create(NEWCOMER.first_round())
+        assert lambdas.verify(NEWCOMER.answer(created, aws.mails[-1].code)) is True
         clock.now += 31
     assert len(aws.verified) == 2
     assert made == ["cognito-idp"]
