@@ -303,9 +303,10 @@ class Ledger:
     ) -> Challenge | None:
         """Return what a session goes on with after a wrong answer to `challenge`.
 
-        That is the user's newest code if it is live, as in the mail that they look at; else
-        `challenge`, or None if wrong answers have killed it. Whether it was redeemed elsewhere is
-        not told: a stranger who began a sign-in would learn when the guest signs in.
+        That is the user's newest code if it is live, as in the mail that they look at, unless SES
+        refused that mail; else `challenge`, or None if wrong answers have killed it. Whether it
+        was redeemed elsewhere is not told: a stranger who began a sign-in would learn when the
+        guest signs in.
         """
         now = self.now()
         item = self._read(user_key, now)
@@ -315,6 +316,7 @@ class Ledger:
             and last.issued_at > challenge.issued_at
             and self._is_out(last, item, now)
             and item.get("redeemed_through", 0) < last.issued_at
+            and item["delivery"] != "failed"
             and went_to_same_address(last)
         ):
             return last

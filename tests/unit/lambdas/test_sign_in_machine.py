@@ -19,15 +19,18 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from lambdas.email_otp import clients, observability
 from lambdas.email_otp.errors import TriggerError
+from lambdas.email_otp.pretence import Pretence
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import COUNT_MAIL, Died, Refusal
-from tests.support.clock import Clock
+from tests.support.clock import Clock, Passing
 from tests.support.ledger_model import (
     DAY,
+    MAX_NEW_GUESTS_PER_HOUR,
     MAX_SENDS_PER_HOUR,
     Accident,
     Code,
     Delivery,
+    Kind,
     Person,
     Stack,
 )
@@ -49,7 +52,10 @@ type Mailing = Literal[
 ]
 type Answer = Literal["right", "from mailbox", "wrong", "someone else's", "nonsense"]
 
-GUESTS = {"ada": ADA, "bob": BOB, "nobody": NOBODY}
+NEW = Guest(
+    name="44444444-5555-4666-8777-888888888888", email="new@example.com", email_verified="false"
+)
+GUESTS = {"ada": ADA, "bob": BOB, "new": NEW, "nobody": NOBODY}
 MAILINGS: list[Mailing] = [
     "taken",
     "taken",
@@ -101,6 +107,10 @@ class SignIns(RuleBasedStateMachine):
         self._patch.setattr(secrets, "token_hex", lambda size: dice.randbytes(size).hex())
         *_, cognito = aws_clients(short_cut=True)
         self._patch.setattr(clients, "cognito", lambda: cognito)
+        # Whether a decoy's mail is said to have failed is drawn at random.
+        self._patch.setattr(Pretence, "pause", lambda _: None)
+        self._patch.setattr("lambdas.email_otp.deadline.time", Passing())
+        self._patch.setattr("lambdas.email_otp.deadline._process_started_at", None)
         # What is logged has tests of its own, and takes most of the time.
         self._patch.setattr(logging.getLogger(observability.logger.service), "disabled", True)
         self._patch.setattr(observability.metrics, "add_metric", lambda *_: None)
@@ -320,7 +330,12 @@ class SignIns(RuleBasedStateMachine):
                     assert value not in codes
 
     def _new_process(self) -> Lambdas:
-        process = Lambdas(self.clock, short_cut=True, max_sends_per_hour=MAX_SENDS_PER_HOUR)
+        process = Lambdas(
+            self.clock,
+            short_cut=True,
+            max_sends_per_hour=MAX_SENDS_PER_HOUR,
+            max_new_guests_per_hour=MAX_NEW_GUESTS_PER_HOUR,
+        )
         # Reads the key now, so that the model knows the version it issues under.
         process.issuer._keys.current()
         return process
@@ -328,8 +343,10 @@ class SignIns(RuleBasedStateMachine):
     def _person(self, name: str, lambdas: Lambdas) -> Person:
         """Return what is remembered; each key version hides an unknown name in its own way."""
         version = lambdas.issuer._keys.current().version
-        key = name if GUESTS[name].email else f"{name} {version}"
-        return self.persons.setdefault(key, Person(self.stack))
+        guest = GUESTS[name]
+        key = name if guest.email else f"{name} {version}"
+        kind: Kind = "returning" if guest.email_verified == "true" else "newcomer"
+        return self.persons.setdefault(key, Person(self.stack, kind if guest.email else "unknown"))
 
     def _first_round(  # noqa: C901 - one round, with all that may go wrong in it
         self,
@@ -345,14 +362,15 @@ class SignIns(RuleBasedStateMachine):
         before = person.last
         if accident == "send's answer lost" and not person.may_send(self.now):
             accident = None
-        step, wait = person.first_round(address, self.now, accident)
+        # Each key version hides a mailbox in its own way, as it does an unknown name.
+        mailbox = f"{address} {lambdas.issuer._keys.current().version}"
+        step, wait, code = person.first_round(address, mailbox, self.now, accident)
         if person.last and person.last is not before:
             self.codes.append(person.last)
-        code = person.last if step != "throttled" else None
         mail_number = code.mails if code else 0
         mails_before = len(self.aws.mails)
         opened: list[Session] = []
-        will_mail = step in ("new", "again")
+        will_mail = bool(step in ("new", "again") and code and not code.decoy)
 
         def under_way() -> None:
             self.aws.faults.pop("SendEmail")
@@ -372,13 +390,13 @@ class SignIns(RuleBasedStateMachine):
             if mailing == "died after":
                 raise Died
             if mailing == "taken, reply lost":
-                raise ReadTimeoutError(endpoint_url="ada@example.com")
+                raise ReadTimeoutError(endpoint_url="ada@example.com")  # so it was perhaps sent
             if mailing == "record lost":
                 self.aws.faults["UpdateItem"] = not_recorded
 
         def not_recorded() -> None:
             self.aws.faults.pop("UpdateItem")
-            raise Refusal("ThrottlingException")
+            raise Refusal("AccessDeniedException")
 
         if will_mail:
             self.aws.faults["SendEmail"] = under_way
@@ -402,27 +420,30 @@ class SignIns(RuleBasedStateMachine):
             if step == "failed":
                 assert str(failure) == "AUTH_SERVICE_ERROR"
                 return opened
+            if code and code.decoy and step in ("new", "again"):
+                self._record(code, mail_number, "sent")
         elif code:
             assert "SendEmail" not in self.aws.faults
             assert len(new_mails) == (mailing not in ("refused", "died before"))
             for mail in new_mails:
-                assert mail.to == (guest.email or "success@simulator.amazonses.com")
+                assert mail.to == guest.email
                 assert len(mail.code) == code.digits
                 if step == "new":
                     assert before is None or mail.code != before.text
                 assert code.text in (None, mail.code)
                 code.text = mail.code
-            if mailing in ("refused", "taken, reply lost"):
+            if mailing == "refused":
                 self._record(code, mail_number, "failed")
                 assert str(failure) == "ERR_EMAIL_DELIVERY_FAILED"
                 return opened
             if mailing.startswith("died"):
                 assert isinstance(failure, Died)
                 return opened
-            if mailing != "record lost":
+            if mailing not in ("record lost", "taken, reply lost"):
                 self._record(code, mail_number, "sent")
         assert failure is None
         assert created is not None
+        assert created["publicChallengeParameters"]["busy"] == str(person.busy).lower()
         self._check_public(created, code, wait)
         return [*opened, Session(name, person, code, created)]
 
@@ -431,14 +452,22 @@ class SignIns(RuleBasedStateMachine):
         if code.mails == mail_number:
             code.delivery = delivery
 
-    def _check_public(self, created: Event, code: Code | None, wait: int, rounds: int = 0) -> None:
+    def _check_public(
+        self,
+        created: Event,
+        code: Code | None,
+        wait: int,
+        rounds: int = 0,
+        *,
+        is_over: bool = False,
+    ) -> None:
         public = created["publicChallengeParameters"]
         if code is None:
             told = {"status": "throttled", "attempts_left": "0", "expires_at": "0"}
         else:
             told = {
-                "status": "sent" if self.now < code.expires_at else "expired",
-                "attempts_left": str(code.attempts - rounds),
+                "status": "expired" if is_over or self.now >= code.expires_at else "sent",
+                "attempts_left": str(max(1, code.attempts - rounds)),
                 "expires_at": str(code.expires_at),
                 "code_length": str(code.digits),
             }
@@ -495,9 +524,10 @@ class SignIns(RuleBasedStateMachine):
         if not goes_on or code is None:
             return multiple()
         created = lambdas.create(guest.later_round(session.created, rounds=len(rounds)))
+        code, is_over = session.person.later_round(code, guest.email or guest.name, self.now)
         wait = max(0, code.issued_at + 30 - self.now)
-        self._check_public(created, code, wait, len(rounds))
-        return replace(session, created=created, rounds=rounds)
+        self._check_public(created, code, wait, len(rounds), is_over=is_over)
+        return replace(session, code=code, created=created, rounds=rounds)
 
     def _check_tokens(self, session: Session, guest: Guest) -> None:
         assert guest.email is not None
@@ -519,7 +549,7 @@ class SignIns(RuleBasedStateMachine):
             if accident.startswith("died"):
                 raise Died
             if accident == "count fails":
-                raise Refusal("ThrottlingException")
+                raise Refusal("AccessDeniedException")
             raise ConnectionClosedError(endpoint_url="ada@example.com")
 
         faults[operation] = fault
