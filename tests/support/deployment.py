@@ -190,8 +190,8 @@ def new_address() -> str:
 
 def code_in(mail: dict[str, Any]) -> str:
     """Return the code that stands alone on a line of a mail's text."""
-    (code,) = re.findall(r"^\d{6,10}$", mail["BodyText"], re.MULTILINE)
-    return str(code)
+    (code,) = re.findall(r"^(?:\d{6,10}|\d{4}(?: \d{4}){3})$", mail["BodyText"], re.MULTILINE)
+    return str(code).replace(" ", "")
 
 
 def other_than(code: str) -> str:
