@@ -89,15 +89,17 @@ def sign_in(
         else "The code mailed before still holds; it went"
     )
     print(f"{mail} to {sent.destination}. It is valid for {sent.expires_in_seconds} seconds.")
+    code_length = sent.code_length
     while True:
-        _, typed = hide_code_field(ask(f"Code ({sent.code_length} digits): "))
+        _, typed = hide_code_field(ask(f"Code ({code_length} digits): "))
         (code,) = typed.values()
-        outcome = flow.answer_code(login, code.digits(sent.code_length))
+        outcome = flow.answer_code(login, code.digits(code_length))
         if isinstance(outcome, SignedIn):
             return outcome
         print(_explain(outcome), file=sys.stderr)
         if login.code is None:
             return None
+        code_length = login.code.code_length
 
 
 def _explain(refused: Refused) -> str:

@@ -18,7 +18,7 @@ from .decoys import COOLDOWN_SECONDS
 from .guests import GuestStore
 from .observability import describe
 from .outcomes import CodeSent, ErrorCode, Refused, SignedIn, TokenDeliveryEvent, name_of
-from .visitor_input import parse_address
+from .visitor_input import LONG_CODE_DIGITS, parse_address
 
 _log = logging.getLogger(__name__)
 
@@ -134,13 +134,14 @@ class LoginFlow:
 
         Args:
             login: The chat's.
-            digits: ASCII digits. As many as no code of this login has cost no attempt.
+            digits: ASCII digits. As many as no code of this login has cost no attempt; the newest
+                mail may have brought a long one.
         """
         with login.lock:
             code = login.code
             if code is None:
                 return self._over(login, ErrorCode.NO_LOGIN_PENDING)
-            if len(digits) != code.code_length:
+            if len(digits) not in (code.code_length, LONG_CODE_DIGITS):
                 return Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=code.attempts_left)
             logged = {"correlation_id": code.correlation_id}
             login.code = None

@@ -58,7 +58,12 @@ _BETWEEN = re.compile(
 )
 _YEAR = re.compile("(19|20)[0-9]{2}")
 _DAY_OR_MONTH = re.compile("0?[1-9]|[12][0-9]|3[01]")
-_CODE_LENGTHS = range(6, 11)  # what a stack may set, and its long codes
+# As the triggers have them, which the agent cannot import; a test compares them.
+LONG_CODE_DIGITS = 16
+"""Digits of the codes a guest gets once somebody has been trying codes."""
+CODE_LENGTHS = (*range(6, 11), LONG_CODE_DIGITS)
+"""What a stack may set, and its long codes."""
+_LONG_CODE_GROUPS = [4, 4, 4, 4]  # as its mail writes it
 _SHORTEST_PART = 3  # of a code that is typed in pieces
 _MAX_REFERENCES = 3  # a message of many numbers must not grow
 
@@ -195,14 +200,17 @@ class HiddenCode:
         """Return what the visitor most likely meant as the code.
 
         A line of its own wins, as in the mail, then a group of the right length, so that "123456
-        12" is not read as an eight-digit code, then a run. Else it is all digits in one.
+        12" is not read as an eight-digit code, then a run. Else it is all digits in one. A newer
+        mail may have brought a long code since.
         """
+        lengths = [code_length, LONG_CODE_DIGITS]
         for candidates in (self.lines, self.groups, self.runs):
-            fitting = {digits for digits in candidates if len(digits) == code_length}
-            if len(fitting) == 1:
-                return fitting.pop()
-            if fitting:  # a guess could cost an attempt
-                break
+            for length in lengths.copy():
+                codes = {each[:length] for each in candidates if _is_once_or_twice(each, length)}
+                if len(codes) == 1:
+                    return codes.pop()
+                if codes:  # a guess could cost an attempt
+                    lengths.remove(length)
         return "".join(self.groups)
 
 
@@ -230,7 +238,7 @@ def hide_codes(message: str, *, code_is_out: bool) -> tuple[str, Mapping[str, Hi
     loose = [run.span() for run in _LOOSE_RUN.finditer(shape)]
     runs = code_like
     if code_is_out:
-        whole = sum(map(len, digits)) >= _CODE_LENGTHS[0]
+        whole = sum(map(len, digits)) >= CODE_LENGTHS[0]
         runs = [run for run in loose if whole or len(held(run)) >= _SHORTEST_PART]
     if not runs:
         return message, {}
@@ -317,7 +325,8 @@ def _code_like_runs(digits: list[str], shape: str) -> list[tuple[int, int]]:
 def _rows(shape: str) -> Iterator[tuple[int, int]]:
     """Yield each group, and all groups in a row with one kind of thing between them.
 
-    So are codes written, and sentences are not.
+    So are codes written, and sentences are not. A long code may also go on in the next line, or
+    stand among other numbers: it has four groups of four.
     """
     groups = [group.span() for group in _GROUP.finditer(shape)]
     yield from groups
@@ -330,6 +339,11 @@ def _rows(shape: str) -> Iterator[tuple[int, int]]:
         if kind and apart:
             yield groups[first][0], groups[last][1]
         first = last
+    for first in range(len(groups) - len(_LONG_CODE_GROUPS) + 1):
+        four = groups[first : first + len(_LONG_CODE_GROUPS)]
+        lengths = [shape.count(_DIGIT, *group) for group in four]
+        if lengths == _LONG_CODE_GROUPS and all(kinds[first : first + len(four) - 1]):
+            yield four[0][0], four[-1][1]
 
 
 def _kind_of(between: str) -> str | None:
@@ -338,25 +352,29 @@ def _kind_of(between: str) -> str | None:
 
 
 def _is_code_like(groups: Sequence[str], shape: str) -> bool:
-    """Whether all the digits or a group's are as many as a code has, and it is no date or price."""
+    """Whether all digits or a group's are as many as a code has, and they are no dates or price."""
     if not any(map(_is_long_as_a_code, ["".join(groups), *groups])):
         return False
     years = sum(bool(_YEAR.fullmatch(group)) for group in groups)
     days_or_months = sum(bool(_DAY_OR_MONTH.fullmatch(group)) for group in groups)
-    is_date = years > 0 and years + days_or_months == len(groups) <= 3
+    are_dates = years + days_or_months == len(groups) <= 3 * years
     is_price = (
         len(groups) == 2
         and "." in shape
         and len(groups[1]) == 2
         and not _is_long_as_a_code(groups[0])
     )
-    return not (is_date or is_price)
+    return not (are_dates or is_price)
 
 
 def _is_long_as_a_code(digits: str) -> bool:
     """Whether it may be a code, or one that was pasted twice."""
-    half = len(digits) // 2
-    return len(digits) in _CODE_LENGTHS or (half in _CODE_LENGTHS and digits == digits[:half] * 2)
+    return any(_is_once_or_twice(digits, length) for length in CODE_LENGTHS)
+
+
+def _is_once_or_twice(digits: str, length: int) -> bool:
+    once = digits[:length]
+    return len(once) == length and digits in (once, once * 2)
 
 
 def _lines_alone(message: str, digits: list[str]) -> Iterator[str]:

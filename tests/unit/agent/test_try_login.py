@@ -62,6 +62,16 @@ def test_right_code_prints_verified_claims_and_no_token(
         assert secret not in printed.out + printed.err
 
 
+@pytest.mark.parametrize("between", [" ", "-", ""])
+def test_long_code_of_a_newer_mail_is_taken_in_groups_and_in_one(
+    deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, between: str
+) -> None:
+    type_in(monkeypatch, *[between.join(["4071", "9336", "0258", "1147"])] * 3)
+    assert try_login.main([ADA]) == 1
+    answers = [call for name, call in deployment.calls if name == "AdminRespondToAuthChallenge"]
+    assert [call["ChallengeResponses"]["ANSWER"] for call in answers] == ["4071933602581147"] * 3
+
+
 def test_three_wrong_codes_end_it(
     deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -227,6 +227,14 @@ def test_code_of_another_length_costs_no_attempt(login: Logins, cognito: FakeCog
     assert "AdminRespondToAuthChallenge" not in cognito.operations()
 
 
+def test_long_code_of_a_newer_mail_is_answered(login: Logins, cognito: FakeCognito) -> None:
+    mailed_code(login, cognito)
+    assert login.answer_code(CHAT, "4071933602581147") == Refused(
+        error_code=ErrorCode.INVALID_OTP, attempts_left=2
+    )
+    assert cognito.calls[-1][1]["ChallengeResponses"]["ANSWER"] == "4071933602581147"
+
+
 def test_verify_without_a_login_says_so(login: Logins) -> None:
     assert login.answer_code(CHAT, "123456") == Refused(error_code=ErrorCode.NO_LOGIN_PENDING)
 

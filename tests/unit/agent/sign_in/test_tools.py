@@ -216,6 +216,17 @@ def test_code_of_the_pending_logins_length_is_answered(chat: Chat, cognito: Fake
     assert cognito.calls[-1][1]["ChallengeResponses"]["ANSWER"] == "12345678"
 
 
+def test_t37_long_code_of_a_newer_mail_is_answered_and_the_model_sees_none_of_it(
+    chat: Chat, cognito: FakeCognito
+) -> None:
+    """T37: as its mail writes it, in a chat that was begun with a shorter one."""
+    chat.say(f"I'm {ADA}", initiate())
+    chat.say("It's 4071 9336 0258 1147, in room 12", verify)
+    assert cognito.calls[-1][1]["ChallengeResponses"]["ANSWER"] == "4071933602581147"
+    typed = [m["content"][0].get("text") for m in chat.agent.messages if m["role"] == "user"]
+    assert f"It's [code_reference: {reference_in(chat.agent.messages)}], in room ##" in typed
+
+
 def test_turn_prints_without_session_id_owner_and_code(chat: Chat, email_otp: EmailOtp) -> None:
     chat.say(f"I'm {ADA}", initiate())
     turn = email_otp.turn(CHAT, "It is 123456", cognito_sub="sub-of-ada")

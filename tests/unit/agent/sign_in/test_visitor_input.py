@@ -4,10 +4,13 @@
 import re
 import time
 import unicodedata
+from typing import get_type_hints
 
 import pytest
 
 from agent.sign_in.visitor_input import (
+    CODE_LENGTHS,
+    LONG_CODE_DIGITS,
     AddressFault,
     address_fault,
     hide_code_field,
@@ -15,6 +18,8 @@ from agent.sign_in.visitor_input import (
     parse_address,
     typed_addresses,
 )
+from lambdas.email_otp import challenge
+from lambdas.email_otp.settings import CreateSettings
 
 
 @pytest.mark.parametrize(
@@ -441,12 +446,94 @@ def test_many_codes_are_not_guessed_from() -> None:
     assert len(held.digits(6)) != 6
 
 
-@pytest.mark.parametrize("digits", ["407193", "4071932", "40719328", "407193286", "4071932865"])
+@pytest.mark.parametrize("digits", ["4071933602581147"[:length] for length in CODE_LENGTHS])
 def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
     shown, hidden = hide_codes(f"It is {digits}!", code_is_out=False)
     ((reference, held),) = hidden.items()
     assert shown == f"It is [code_reference: {reference}]!"
     assert held.digits(len(digits)) == digits
+
+
+def test_lengths_are_those_of_the_triggers_codes() -> None:
+    hint = get_type_hints(CreateSettings, include_extras=True)["code_length"]
+    (setting,) = hint.__metadata__
+    assert challenge.LONG_CODE_DIGITS == LONG_CODE_DIGITS
+    assert (*range(setting.low, setting.high + 1), LONG_CODE_DIGITS) == CODE_LENGTHS
+
+
+PASTED_LONG_MAIL = """> Your sign-in code for Harbour Inn:
+>
+> 4071 9336 0258 1147
+>
+> It is valid for 5 minutes. Sent on 24 November 2026, 10:32 UTC."""
+_LONG_CODES = [
+    "4071 9336 0258 1147",
+    "4071-9336-0258-1147",
+    "4071\u20119336\u20110258\u20111147",
+    "4071.9336.0258.1147",
+    "4071933602581147",
+    "40719336 02581147",
+    "4071 9336  0258\t1147",
+    "4071 9336\n0258 1147",
+    "4071 9336 0258\r\n1147",
+    "407193360258\n1147",
+    "4071-9336 0258-1147",
+    "4 0 7 1 9 3 3 6 0 2 5 8 1 1 4 7",
+    "\uff14\uff10\uff17\uff11\u3000\uff19\uff13\uff13\uff16 \uff10\uff12\uff15\uff18 1147",
+    "\u202a4071 9336\u00a00258 11\u200b47\u202c",
+]
+
+
+@pytest.mark.parametrize("code_is_out", [True, False])
+@pytest.mark.parametrize(
+    "message",
+    [
+        *_LONG_CODES,
+        *(f"It's {code}, thanks" for code in _LONG_CODES),
+        "4071 9336 0258 1147\n4071 9336 0258 1147",
+        PASTED_LONG_MAIL,
+    ],
+)
+@pytest.mark.parametrize("code_length", [6, 8, 16])
+def test_t37_no_digit_of_a_long_code_is_shown(
+    message: str, code_is_out: bool, code_length: int
+) -> None:
+    """T37: and it is read, though the chat waits for a shorter one of before."""
+    shown, hidden = hide_codes(message, code_is_out=code_is_out)
+    ((reference, held),) = hidden.items()
+    assert held.digits(code_length) == "4071933602581147"
+    for part in ("4071", "9336", "0258", "1147"):
+        assert part not in unicodedata.normalize("NFKC", shown.replace(reference, ""))
+
+
+def test_t37_long_code_among_other_numbers_is_hidden_though_no_login_is_known() -> None:
+    shown, hidden = hide_codes("12 4071 9336 0258 1147 2", code_is_out=False)
+    ((reference, held),) = hidden.items()
+    assert shown == f"12 [code_reference: {reference}] 2"
+    assert held.digits(16) == "4071933602581147"
+
+
+@pytest.mark.parametrize(
+    "message", ["4071 9336:0258:1147", "> 4071 9336 0258\n> 1147", "4071 9336 0258 1147 again"]
+)
+def test_t37_no_digit_of_a_long_code_is_shown_while_it_is_out(message: str) -> None:
+    shown, hidden = hide_codes(message, code_is_out=True)
+    ((reference, held),) = hidden.items()
+    assert held.digits(16) == "4071933602581147"
+    assert not any(c.isdigit() for c in shown.replace(reference, ""))
+
+
+def test_code_pasted_twice_is_told_from_a_long_one_by_its_length() -> None:
+    for message in ("1234567812345678", "1234 5678 1234 5678", "12345678\n12345678"):
+        (held,) = hide_codes(message, code_is_out=True)[1].values()
+        assert held.digits(8) == "12345678"
+        assert held.digits(16) == "1234567812345678"
+
+
+@pytest.mark.parametrize("written", ["4071 9336 0258 1147", "4071-9336-0258-1147"])
+def test_code_field_takes_a_long_code_in_groups(written: str) -> None:
+    (held,) = hide_code_field(written)[1].values()
+    assert held.digits(16) == held.digits(6) == "4071933602581147"
 
 
 @pytest.mark.parametrize(
@@ -463,6 +550,8 @@ def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
         "May 15 2026 2 adults",
         "At most 1200.50 euros",
         "born 12.05.1984, 31.05.2026, 30-12-2026",
+        "12-05-2026 - 14-05-2026 or 2026-05-12 - 2026-05-14",
+        "2024 2025 2026 2027",
         "407,193 guests",
         "407/193",
         "room 12345",
