@@ -132,9 +132,60 @@ def test_code_box_takes_digits_alone_and_posts_none_too_few(guest: Guest) -> Non
     guest.button("Sign in").click()
     expect(guest.page.get_by_text("The code has 6 digits.")).to_be_visible()
     expect(guest.code_box).to_be_focused()
-    guest.code_box.fill("12345678")
-    expect(guest.code_box).to_have_value("123456")
+    guest.code_box.fill("1234567")
+    guest.button("Sign in").click()
+    expect(guest.page.get_by_text("The code has 6 digits.")).to_be_visible()
     assert posted == []
+
+
+def test_long_code_is_typed_in_groups_and_signs_in(
+    guest: Guest, stack: Deployment, axe: str, screenshots: Path
+) -> None:
+    """T02: after ten wrong answers."""
+    guest.address = stack.new_user()
+    challenge = stack.initiate(guest.address)
+    short_code = stack.code_mailed_to(guest.address)
+    for _ in range(5):
+        challenge = stack.respond(challenge, other_than(short_code))
+        stack.respond(challenge, other_than(short_code))
+        challenge = stack.initiate(guest.address)
+    stack.age_ledger(guest.address, 31)
+    guest.asks_for_code()
+    code = guest.mailed_code(mails=2).replace(" ", "")
+    groups = [code[start : start + 4] for start in range(0, 16, 4)]
+    expect(guest.code_form).to_contain_text("16 digits")
+
+    guest.code_box.press_sequentially(code[:8])
+    expect(guest.code_box).to_have_value(" ".join(groups[:2]))
+    # Each way, a blank is deleted first and then the digit behind it.
+    for key in ("Home", *["ArrowRight"] * 4, "Delete", "Delete", "Backspace", "Backspace"):
+        guest.code_box.press(key)
+    expect(guest.code_box).to_have_value(f"{code[:3]}{code[5]} {code[6:8]}")
+    guest.code_box.press_sequentially(code[3:5])
+    guest.code_box.press("End")
+    guest.code_box.press_sequentially(f"-{code[8:]}9")
+    expect(guest.code_box).to_have_value(" ".join(groups))
+
+    guest.page.set_viewport_size({"width": 360, "height": 780})
+    assert guest.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert guest.code_box.evaluate("box => box.scrollWidth <= box.clientWidth")
+    guest.page.evaluate(axe)
+    assert guest.page.evaluate(_AXE)["violations"] == []
+    guest.page.screenshot(path=screenshots / f"long-code-{guest.chat.name}-360.png")
+    guest.button("Sign in").click()
+    guest.is_signed_in()
+
+
+def test_long_code_of_a_newer_mail_is_pasted_whole_and_posted(guest: Guest) -> None:
+    guest.asks_for_code()
+    posted = guest.posted()
+    guest.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    guest.page.evaluate("text => navigator.clipboard.writeText(text)", "4071 9336 0258 1147\n")
+    guest.code_box.press("Control+V")
+    expect(guest.code_box).to_have_value("4071 9336 0258 1147")
+    guest.button("Sign in").click()
+    expect(guest.code_form.get_by_text("2 tries left")).to_be_visible(timeout=15_000)
+    assert ['"code":"4071933602581147"' in each for each in posted] == [True]
 
 
 def test_code_box_takes_a_pasted_code_in_digits_of_another_script(guest: Guest) -> None:

@@ -2,7 +2,7 @@
 import { type ReactNode, type SubmitEvent, useEffect, useRef, useState } from 'react';
 
 import type { PendingCode } from './chat';
-import { asciiDigits } from './digits';
+import { asciiDigits, codeInBox, LONG_CODE_DIGITS } from './digits';
 
 type CodeFormProps = {
   pendingCode: PendingCode;
@@ -44,7 +44,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
     if (busy || !input.current) return;
     // Read from the form, never held in React's state.
     const code = asciiDigits(input.current.value);
-    if (code.length !== pendingCode.codeLength) {
+    if (![pendingCode.codeLength, LONG_CODE_DIGITS].includes(code.length)) {
       setProblem(`The code has ${pendingCode.codeLength} digits.`);
       input.current.focus();
       return;
@@ -55,14 +55,14 @@ export function CodeForm(props: CodeFormProps): ReactNode {
     input.current.focus(); // for the next try
   }
 
-  /** Leave digits alone in the box, and no more than a code has; the caret stays in its place. */
-  function keepDigits(box: HTMLInputElement): void {
+  /** Leave a code alone in the box; the caret stays in its place. */
+  function keepDigits(box: HTMLInputElement, inputType: string): void {
     const { value, selectionStart } = box;
-    const digits = asciiDigits(value).slice(0, pendingCode.codeLength);
-    if (digits === value) return;
-    const caret = asciiDigits(value.slice(0, selectionStart ?? value.length)).length;
-    box.value = digits; // which puts the caret at the end
-    box.setSelectionRange(caret, caret);
+    const forward = inputType === 'deleteContentForward';
+    const kept = codeInBox(value, selectionStart ?? value.length, pendingCode.codeLength, forward);
+    if (kept.text === value) return;
+    box.value = kept.text; // which puts the caret at the end
+    box.setSelectionRange(kept.caret, kept.caret);
   }
 
   return (
@@ -80,6 +80,7 @@ export function CodeForm(props: CodeFormProps): ReactNode {
           <div className="row">
             <input
               id="code"
+              className={pendingCode.codeLength === LONG_CODE_DIGITS ? 'long' : ''}
               ref={input}
               type="text"
               inputMode="numeric"
@@ -87,10 +88,11 @@ export function CodeForm(props: CodeFormProps): ReactNode {
               aria-describedby="code-problem code-hint"
               aria-invalid={problem !== ''}
               onInput={({ currentTarget, nativeEvent }) => {
+                const { isComposing, inputType } = nativeEvent as InputEvent;
                 // What an input method is still composing is not to be touched.
-                if (!(nativeEvent as InputEvent).isComposing) keepDigits(currentTarget);
+                if (!isComposing) keepDigits(currentTarget, inputType);
               }}
-              onCompositionEnd={({ currentTarget }) => keepDigits(currentTarget)}
+              onCompositionEnd={({ currentTarget }) => keepDigits(currentTarget, '')}
             />
             <button type="submit" className="primary" disabled={busy}>
               Sign in

@@ -13,8 +13,8 @@ const failed = (error_code: string, more: object = {}) => ({ success: false, err
 
 describe('nextPendingCode', () => {
   it('waits for a code of the length it is told', () => {
-    const long = nextPendingCode(null, START, { ...sent, code_length: 10, attempts_left: 1 }, NOW);
-    expect(long).toMatchObject({ open: true, codeLength: 10, attemptsLeft: 1 });
+    const long = nextPendingCode(null, START, { ...sent, code_length: 16, attempts_left: 1 }, NOW);
+    expect(long).toMatchObject({ open: true, codeLength: 16, attemptsLeft: 1 });
     expect(long?.expiresAt).toBe(NOW + 300_000);
     expect(long?.retryAfter).toBe(600);
   });

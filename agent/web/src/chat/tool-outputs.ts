@@ -10,7 +10,7 @@ const PROFILE = 'get_guest_profile';
 /** Return what is said of a code that was sent and can be entered, or null. */
 export function readCodeSent(toolName: string, output: unknown) {
   if (toolName !== INITIATE || !isRecord(output) || output.success !== true) return null;
-  const codeLength = whole(output.code_length, 4, 12);
+  const codeLength = whole(output.code_length, 4, 32);
   const livesSeconds = whole(output.expires_in_seconds, 0, 3_600);
   const attemptsLeft = whole(output.attempts_left, 0, 10);
   if (codeLength === null || livesSeconds === null || attemptsLeft === null) return null;

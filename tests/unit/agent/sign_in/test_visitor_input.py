@@ -18,6 +18,7 @@ from agent.sign_in.visitor_input import (
     parse_address,
     typed_addresses,
 )
+from infra.local.ministack import ROOT
 from lambdas.email_otp import challenge
 from lambdas.email_otp.settings import CreateSettings
 
@@ -454,11 +455,13 @@ def test_t37_codes_of_every_length_are_hidden(digits: str) -> None:
     assert held.digits(len(digits)) == digits
 
 
-def test_lengths_are_those_of_the_triggers_codes() -> None:
+def test_lengths_are_those_of_the_triggers_codes_and_the_pages() -> None:
     hint = get_type_hints(CreateSettings, include_extras=True)["code_length"]
     (setting,) = hint.__metadata__
     assert challenge.LONG_CODE_DIGITS == LONG_CODE_DIGITS
     assert (*range(setting.low, setting.high + 1), LONG_CODE_DIGITS) == CODE_LENGTHS
+    page = ROOT / "agent" / "web" / "src" / "digits.ts"
+    assert f"LONG_CODE_DIGITS = {LONG_CODE_DIGITS};" in page.read_text("utf-8")
 
 
 PASTED_LONG_MAIL = """> Your sign-in code for Harbour Inn:
