@@ -12,7 +12,9 @@ from tests.support.deployment import Deployment
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Deploy into a MiniStack that ends with the test run."""
-    with deployment.deployed(tmp_path_factory.mktemp("stack")) as outputs:
+    # Hundreds of tests are newcomers, within an hour.
+    many = {"max_new_guests_per_hour": "2000"}
+    with deployment.deployed(tmp_path_factory.mktemp("stack"), context=many) as outputs:
         yield Deployment(outputs)
 
 

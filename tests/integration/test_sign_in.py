@@ -50,6 +50,7 @@ def test_challenge_tells_what_a_caller_may_know_and_no_more(stack: Deployment) -
         "attempts_left": "3",
         "status": "sent",
         "retry_after_seconds": "30",
+        "busy": "false",
     }
     item = stack.ledger_item(address)
     assert expires_at == int(item["issued_at"]["N"]) + 300
