@@ -32,6 +32,14 @@ def test_there_is_no_self_sign_up(pool: dict[str, Any]) -> None:
     assert pool["AdminCreateUserConfig"] == {"AllowAdminCreateUserOnly": True}
 
 
+def test_pool_begins_without_users(aws: Template) -> None:
+    kinds = {each["Type"] for each in aws.body["Resources"].values()}
+    assert {each for each in kinds if each.startswith("AWS::Cognito::")} == {
+        "AWS::Cognito::UserPool",
+        "AWS::Cognito::UserPoolClient",
+    }
+
+
 def test_no_account_recovery_by_mail(pool: dict[str, Any]) -> None:
     assert pool["AccountRecoverySetting"]["RecoveryMechanisms"] == [
         {"Name": "admin_only", "Priority": 1}

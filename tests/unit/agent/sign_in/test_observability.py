@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 
 import pytest
 
@@ -29,6 +30,16 @@ def test_only_known_keys_are_written() -> None:
     line = json.loads(JsonFormatter().format(record))
     assert (line["message"], line["outcome"]) == ("said", "SIGNED_IN")
     assert SECRET not in str(line)
+
+
+def test_lines_tell_their_time_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = logging.makeLogRecord({"msg": "said", "created": 1_800_000_000.25, "msecs": 250})
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        line = json.loads(JsonFormatter().format(record))
+    time.tzset()
+    assert line["timestamp"] == "2027-01-15T08:00:00.250Z"
 
 
 @pytest.mark.parametrize(

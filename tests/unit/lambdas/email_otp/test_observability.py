@@ -1,8 +1,10 @@
 """Logs and metrics: fixed texts and keys, and nothing of a visitor at any level."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import BaseTriggerEvent
@@ -53,6 +55,15 @@ def test_correlation_id_is_taken_if_it_looks_like_one_and_forgotten_after(
         assert "correlation_id" not in logger.get_current_keys()
     capfd.readouterr()
     assert aws.calls
+
+
+def test_lines_tell_their_time_with_its_offset() -> None:
+    from lambdas.email_otp.observability import logger
+
+    record = logging.makeLogRecord({"msg": "said", "created": 1_800_000_000.25})
+    told = json.loads(logger.registered_formatter.format(record))["timestamp"]
+    at = datetime.strptime(told, "%Y-%m-%d %H:%M:%S,%f%z")
+    assert abs(at.timestamp() - 1_800_000_000) < 1
 
 
 @pytest.mark.parametrize(
