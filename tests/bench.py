@@ -14,11 +14,13 @@ import sys
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import jwt
 
@@ -28,6 +30,14 @@ from infra import bundling
 from infra.local import deployment
 from infra.local.ministack import ROOT
 from infra.local.serving import agent_environment
+from lambdas.email_otp import issuing
+from lambdas.email_otp.code_key import CodeKeys
+from lambdas.email_otp.issuing import Issuer
+from lambdas.email_otp.ledger import Ledger
+from lambdas.email_otp.mailer import Mailer
+from lambdas.email_otp.pretence import Pretence
+from lambdas.email_otp.settings import CreateSettings, Resources
+from lambdas.email_otp.user import User
 from tests.support.agent_process import Chat, running_agent
 from tests.support.chunks import outputs_of
 from tests.support.deployment import Deployment, http, new_address
@@ -35,6 +45,7 @@ from tests.support.deployment import Deployment, http, new_address
 _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _GUESTS_AT_ONCE = 20
 _CHATTING, _SIGNING_IN = 200, 50
+_FIRST_ROUNDS = 200
 _BARE_CLIENTS = "import boto3\nfor name in {names}: boto3.client(name)"
 _HANDLERS = {
     "define_auth_challenge": (),
@@ -63,7 +74,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="email-otp-bench-") as folder:
         directory = Path(folder)
         with (
-            deployment.deployed(directory) as outputs,
+            deployment.deployed(directory, context={"max_new_guests_per_hour": "2000"}) as outputs,
             running_agent(directory, outputs) as url,
         ):
             stack = Deployment(outputs)
@@ -93,6 +104,7 @@ def _rows(stack: Deployment, directory: Path, url: str) -> Iterator[Row]:
         bare_verified,
     )
     yield Row("stream mapping, a chunk", _mapping(), "< 0.1 ms", 0.000_1)
+    yield from _first_rounds(stack)
     yield from _starts(stack, directory)
     yield _many_at_once(stack, url)
     yield from _under_load(stack, url)
@@ -195,6 +207,61 @@ def _mapping() -> float:
             pass
 
     return _median(lambda: _timed(lambda: asyncio.run(drain())), times=10) / pieces
+
+
+def _first_rounds(stack: Deployment) -> Iterator[Row]:
+    """Issue codes in one process, as Create does, to users who exist and to some who do not."""
+    create = stack.function("CreateAuthChallenge")["Environment"]["Variables"]
+    settings = replace(CreateSettings.from_environment(create), max_sends_per_hour=1_000_000)
+    resources = Resources.from_environment(create)
+
+    def first_rounds(user: User, pause: Callable[[Pretence], None]) -> list[float]:
+        issuer = Issuer(
+            Ledger(
+                stack.dynamodb,
+                resources.ledger_table_name,
+                code_ttl_seconds=settings.code_ttl_seconds,
+            ),
+            Mailer(
+                stack.client("sesv2"),
+                sender=settings.sender,
+                app_name=settings.app_name,
+                code_ttl_seconds=settings.code_ttl_seconds,
+            ),
+            CodeKeys(stack.client("secretsmanager"), resources.code_key_secret_arn),
+            settings,
+        )
+        times = []
+        with (
+            stack.switched(mails_per_second=10_000),
+            patch.object(Pretence, "pause", pause),
+            patch.object(issuing, "count"),  # metrics belong to a handler
+        ):
+            for number in range(2 * _FIRST_ROUNDS):
+                # Every second one is mailed, so that there are mails to wait as long as.
+                asking = mailed if number % 2 else user
+                new = replace(asking, name=uuid.uuid4().hex)
+                seconds = _timed(lambda: issuer.issue(new, user_pool_id="bench"))  # noqa: B023
+                if number % 2 == 0:
+                    times.append(seconds)
+        return times
+
+    mailed = User(name="", known=True, address="ada@example.com", locale="", email_verified=True)
+    unknown = replace(mailed, known=False, address="")
+    known_times = first_rounds(mailed, Pretence.pause)
+    reference = statistics.median(known_times)
+    for who, times in (
+        ("a user who exists", known_times),
+        ("one who does not", first_rounds(unknown, Pretence.pause)),
+        ("the same without the pause", first_rounds(unknown, lambda _: None)),
+    ):
+        tenths = statistics.quantiles(times, n=10)
+        yield Row(
+            f"code issued to {who}, median of {len(times)}",
+            statistics.median(times),
+            f"80 % within {_shown(tenths[0])} to {_shown(tenths[-1])}",
+            reference,
+        )
 
 
 def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
