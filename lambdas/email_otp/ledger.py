@@ -313,7 +313,8 @@ class Ledger:
         last = _last_challenge(item)
         if (
             last
-            and last.issued_at > challenge.issued_at
+            and last.id != challenge.id
+            and last.issued_at >= challenge.issued_at
             and self._is_out(last, item, now)
             and item.get("redeemed_through", 0) < last.issued_at
             and item["delivery"] != "failed"

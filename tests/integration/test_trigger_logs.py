@@ -23,7 +23,7 @@ aws = aws_stand_in.renew()
 clock = Clock(EVENTS_ISSUED_AT)
 lambdas = Lambdas(clock)
 secrets = []
-for guest in (ADA, BOB, NOBODY):
+for guest in (ADA, BOB, NEWCOMER):
     event = guest.first_round()
     event["request"]["clientMetadata"] = {"note": "canary-metadata", "correlation_id": "canary@x"}
     created = lambdas.create(event)
@@ -34,12 +34,13 @@ for guest in (ADA, BOB, NOBODY):
     secrets.append(code)
 clock.now += 60
 aws.faults["AdminUpdateUserAttributes"] = aws_stand_in.refuse("AliasExistsException")
+lambdas.verify(NOBODY.answer(lambdas.create(NOBODY.first_round()), "canary answer"))
 throttled = {"UpdateItem": aws_stand_in.refuse("ThrottlingException")}
 aws.after["SendEmail"] = lambda: aws.faults.update(throttled)
-unnoted = lambdas.create(ADA.first_round())
+unnoted = lambdas.create(NEWCOMER.first_round())
 del aws.faults["UpdateItem"]
 secrets.append(aws.mails[-1].code)
-assert lambdas.verify(ADA.answer(unnoted, aws.mails[-1].code))
+assert lambdas.verify(NEWCOMER.answer(unnoted, aws.mails[-1].code))
 def refuse_and_throttle():
     aws.faults.update(throttled)
     aws_stand_in.refuse("MessageRejected")()

@@ -211,7 +211,8 @@ class Person:
         last = self.last
         if (
             last
-            and last.issued_at > code.issued_at
+            and last is not code
+            and last.issued_at >= code.issued_at
             and self.is_live(last, now)
             and last.address == address
             and last.delivery != "failed"
