@@ -12,9 +12,10 @@ from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
 from infra import bundling
+from infra.mail_events import MailEvents
 from infra.otp_ledger import OtpLedger
 from infra.settings import Settings
-from lambdas.email_otp.settings import CreateSettings, Resources, VerifySettings
+from lambdas.email_otp.settings import CreateSettings, MailResources, Resources, VerifySettings
 
 
 def removal_policy_of(settings: Settings) -> RemovalPolicy:
@@ -36,6 +37,7 @@ class EmailOtpUserPool(Construct):
         user_pool_client: The public app client browsers and the agent use.
         ledger_table: What decides about sends and answers.
         code_key: The secret that codes are derived from.
+        mail_events: The SES configuration set of the mails, and what it counts.
         metrics_namespace: Where the triggers' metrics go, so that two stacks do not mix theirs.
         define_auth_challenge: The trigger that picks the next step.
         create_auth_challenge: The trigger that mails the code.
@@ -55,8 +57,8 @@ class EmailOtpUserPool(Construct):
         Args:
             scope: The construct it belongs to.
             construct_id: Its name there.
-            settings: What it is like. `create_sender_identity`, `alarm_email`, `agent`,
-                `model_id` and `web` are left to the stack.
+            settings: What it is like. `create_sender_identity`, `alarm_email`, `waf`,
+                `agent`, `model_id` and `web` are left to the stack.
             ledger_table: A table with the partition key `sub` (string) and the time-to-live
                 attribute `expires_at`; by default the construct makes its own. Pools may share
                 one: each counts its own mails.
@@ -76,6 +78,7 @@ class EmailOtpUserPool(Construct):
             ),
             removal_policy=RemovalPolicy.DESTROY,
         )
+        self.mail_events = MailEvents(self, "MailEvents")
         self.metrics_namespace = Stack.of(self).stack_name
         self._add_triggers(settings)
         self.user_pool = self._make_user_pool(settings, removal_policy)
@@ -88,6 +91,7 @@ class EmailOtpUserPool(Construct):
             code_key_secret_arn=self._code_key_arn,
         )
         ledger_and_key = Resources.to_environment(resources)
+        mail = MailResources(configuration_set_name=self.mail_events.configuration_set_name)
         self.define_auth_challenge = self._make_trigger(
             "DefineAuthChallenge", "define_auth_challenge", memory_size=512, environment={}
         )
@@ -95,7 +99,9 @@ class EmailOtpUserPool(Construct):
             "CreateAuthChallenge",
             "create_auth_challenge",
             memory_size=1024,
-            environment=ledger_and_key | CreateSettings.to_environment(settings),
+            environment=ledger_and_key
+            | MailResources.to_environment(mail)
+            | CreateSettings.to_environment(settings),
         )
         self.verify_auth_challenge_response = self._make_trigger(
             "VerifyAuthChallengeResponse",
@@ -248,11 +254,14 @@ class EmailOtpUserPool(Construct):
             # MiniStack authorises a mail against `*` and knows no ses:FromAddress.
             return iam.PolicyStatement(actions=["ses:SendEmail"], resources=["*"])
         # Every identity, because SES may also check the recipient's, as in its sandbox; the
-        # condition is what ties the function to its sender.
+        # condition is what ties the function to its sender. SES checks the configuration set as a
+        # resource of the same call, and the condition's key is the action's, so it holds there too.
+        # https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonsimpleemailservicev2.html
         return iam.PolicyStatement(
             actions=["ses:SendEmail"],
             resources=[
-                Stack.of(self).format_arn(service="ses", resource="identity", resource_name="*")
+                Stack.of(self).format_arn(service="ses", resource="identity", resource_name="*"),
+                self.mail_events.configuration_set_arn,
             ],
             conditions={"StringEquals": {"ses:FromAddress": settings.sender}},
         )

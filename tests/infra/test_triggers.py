@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.template import Template
+from tests.support.template import Template, written
 
 HANDLERS = ["define_auth_challenge", "create_auth_challenge", "verify_auth_challenge_response"]
 
@@ -52,6 +52,11 @@ def ledger_and_key(template: Template) -> dict[str, object]:
     }
 
 
+def configuration_set(template: Template) -> str:
+    (name,) = template.resources("AWS::SES::ConfigurationSet")
+    return name
+
+
 def test_environment_of_each_trigger(aws: Template) -> None:
     environments = [aws.function(handler)["Environment"]["Variables"] for handler in HANDLERS]
     shared = ledger_and_key(aws) | {"CODE_TTL_SECONDS": "300"}
@@ -60,6 +65,7 @@ def test_environment_of_each_trigger(aws: Template) -> None:
         powertools(HANDLERS[1])
         | shared
         | {
+            "CONFIGURATION_SET_NAME": {"Ref": configuration_set(aws)},
             "SENDER": "login@example.com",
             "APP_NAME": "example.com",
             "CODE_LENGTH": "6",
@@ -122,22 +128,24 @@ def ledger_statement(template: Template) -> dict[str, object]:
 
 
 def test_create_may_use_ledger_key_and_its_sender(aws: Template) -> None:
-    partition, region, account = (
-        {"Ref": f"AWS::{it}"} for it in ("Partition", "Region", "AccountId")
-    )
-    identities = ["arn:", partition, ":ses:", region, ":", account, ":identity/*"]
-    assert aws.statements("create_auth_challenge") == [
+    ses = "arn:${AWS::Partition}:ses:${AWS::Region}:${AWS::AccountId}:"
+    *others, mail = aws.statements("create_auth_challenge")
+    assert others == [
         logs_statement(aws, "create_auth_challenge"),
         TRACES,
         ledger_statement(aws),
         code_key_statement(aws),
-        {
-            "Effect": "Allow",
-            "Action": "ses:SendEmail",
-            "Resource": {"Fn::Join": ["", identities]},
-            "Condition": {"StringEquals": {"ses:FromAddress": "login@example.com"}},
-        },
     ]
+    assert written(mail) == {
+        "Effect": "Allow",
+        "Action": "ses:SendEmail",
+        # SES checks the configuration set that a mail names as a resource of its own.
+        "Resource": [
+            f"{ses}configuration-set/${{{configuration_set(aws)}}}",
+            f"{ses}identity/*",
+        ],
+        "Condition": {"StringEquals": {"ses:FromAddress": "login@example.com"}},
+    }
 
 
 def test_create_in_ministack_differs_in_the_mail_statement_alone(local: Template) -> None:
