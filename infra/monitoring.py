@@ -1,10 +1,11 @@
 """What the team sees and is mailed: a dashboard, and alarms that `docs/runbook.md` explains."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -27,6 +28,7 @@ class Monitoring(Construct):
         *,
         sign_in: EmailOtpUserPool,
         max_sends_per_hour: int,
+        max_new_guests_per_hour: int,
         alarm_email: str,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -36,39 +38,97 @@ class Monitoring(Construct):
             "Create": sign_in.create_auth_challenge,
             "Verify": sign_in.verify_auth_challenge_response,
         }
-        self._topic = sns.Topic(self, "Alarms")
+        self._mail_events = sign_in.mail_events
+        self._topic = sns.Topic(self, "Alarms", enforce_ssl=True)
+        # A topic with a policy of its own has the default one no more, which let alarms publish.
+        # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
+        self._topic.grant_publish(
+            iam.ServicePrincipal(
+                "cloudwatch.amazonaws.com",
+                conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
+            )
+        )
         self._topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
         self._alarms = [
-            *self._alarms_about_abuse(max_sends_per_hour),
+            *self._alarms_about_abuse(max_sends_per_hour, max_new_guests_per_hour),
+            *self._alarms_about_mails(),
             *self._alarms_about_failures(),
         ]
-        self._add_dashboard()
+        self._add_dashboard(max_sends_per_hour, max_new_guests_per_hour)
 
-    def _alarms_about_abuse(self, max_sends_per_hour: int) -> Iterable[cloudwatch.Alarm]:
-        sent: _Metrics = {
+    def _alarms_about_abuse(
+        self, max_sends_per_hour: int, max_new_guests_per_hour: int
+    ) -> Iterable[cloudwatch.Alarm]:
+        # A newcomer's long code is among them, which only makes the alarm ring sooner.
+        returning: _Metrics = {
             "codeSent": self._created("CodeSent"),
             "longCodeSent": self._created("LongCodeSent"),
         }
         yield self._alarm(
             "HourlyCapNear",
-            "At least 80% of the sign-in mails allowed in an hour went out: at the cap nobody "
-            "gets a code.",
-            _total(sent),
-            sent,
+            "At least 80% of the sign-in mails allowed in an hour to returning guests went out: "
+            "beyond the cap they get no code.",
+            _total(returning),
+            returning,
             # While there is still a fifth left, somebody can act before guests wait.
             threshold=max(1, int(max_sends_per_hour * 0.8)),
             period=Duration.hours(1),
         )
+        beyond: _Metrics = {"newcomersBudgetUsedUp": self._created("NewcomersBudgetUsedUp")}
+        newcomers: _Metrics = {
+            "newcomerCodeSent": self._created("NewcomerCodeSent"),
+            "mailboxFull": self._created("MailboxFull"),
+        }
+        yield self._alarm(
+            "NewcomersBudgetUsedUp",
+            "As many newcomers asked for a code in an hour as are allowed to: until the next clock "
+            "hour, others of them get none.",
+            # An agent that has made as many users makes no more, so the trigger may hear of none
+            # whom it would have to refuse.
+            f"{_total(beyond)}+IF({_total(newcomers)} >= {max_new_guests_per_hour}, 1, 0)",
+            beyond | newcomers,
+            # Nobody was turned away before the first.
+            threshold=1,
+            period=Duration.hours(1),
+        )
         wrong: _Metrics = {"answerWrong": self._verified("AnswerWrong")}
+        mails = self._mails()
         # A long code's sessions are limited by Cognito's request rate alone, so that nobody can
         # be locked out: who guesses at one has to be noticed.
         yield self._alarm(
             "CodesGuessed",
-            "As many wrong codes were entered in an hour as mails may be sent: somebody guesses.",
-            _total(wrong),
-            wrong,
-            # Guests mistype fewer than one code a mail.
-            threshold=max_sends_per_hour,
+            "At least 50 wrong codes were entered in an hour, and as many as mails went out: "
+            "somebody guesses.",
+            f"IF({_total(wrong)} >= {_total(mails)}, {_total(wrong)}, 0)",
+            wrong | mails,
+            # Guests mistype fewer than one code a mail, however few or many they are. One guest
+            # without patience is not yet 50.
+            threshold=50,
+            period=Duration.hours(1),
+        )
+
+    def _alarms_about_mails(self) -> Iterable[cloudwatch.Alarm]:
+        bounces: _Metrics = {"bounces": self._mail_events.bounces()}
+        mails = self._mails()
+        yield self._alarm(
+            "MailsBounce",
+            "At least 5 mails came back in an hour, and at least 5% of those that went out: AWS "
+            "reviews an account whose bounces stay there.",
+            f"IF({_total(bounces)} >= 0.05*({_total(mails)}), {_total(bounces)}, 0)",
+            bounces | mails,
+            # A share of few mails says nothing: of ten guests, one mistypes their address.
+            threshold=5,
+            period=Duration.hours(1),
+        )
+        complaints: _Metrics = {"complaints": self._mail_events.complaints()}
+        yield self._alarm(
+            "MailsReported",
+            "Somebody reported a sign-in mail as spam: AWS reviews an account with 0.1% of such.",
+            _total(complaints),
+            complaints,
+            # Of fewer than 1,000 mails, one is more than that. And who asked for a code does not
+            # report it: somebody types addresses that are not theirs.
+            threshold=1,
             period=Duration.hours(1),
         )
 
@@ -118,7 +178,7 @@ class Monitoring(Construct):
             period=Duration.hours(1),
         )
 
-    def _add_dashboard(self) -> None:
+    def _add_dashboard(self, max_sends_per_hour: int, max_new_guests_per_hour: int) -> None:
         errors, throttles = self._errors(), self._throttles()
         dashboard = cloudwatch.Dashboard(
             self,
@@ -140,11 +200,41 @@ class Monitoring(Construct):
             ),
             _graph(
                 "Mails: what a request for a code led to",
-                self._created("CodeSent", "short code mailed"),
-                self._created("LongCodeSent", "long code mailed"),
+                self._created("CodeSent", "short code mailed to a returning guest"),
+                self._created("NewcomerCodeSent", "short code mailed to a newcomer"),
+                self._created("LongCodeSent", "long code mailed: wrong ones were tried"),
+                self._created("MailUnconfirmed", "unconfirmed: SES did not answer in time"),
                 self._created("CodeJoined", "joined a code already mailed"),
                 self._created("SendThrottled", "throttled: no code"),
             ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Mails an hour, and what is allowed",
+                self._created("CodeSent", "to returning guests"),
+                self._created("NewcomerCodeSent", "to newcomers"),
+                period=Duration.hours(1),
+                limits=[
+                    _limit(max_sends_per_hour, "max_sends_per_hour"),
+                    _limit(max_new_guests_per_hour, "max_new_guests_per_hour"),
+                ],
+            ),
+            _graph(
+                "Requests that hear of a mail and get none",
+                self._created("SendsBudgetUsedUp", "returning guest, hour used up"),
+                self._created("NewcomersBudgetUsedUp", "newcomer, hour used up"),
+                self._created("MailboxFull", "newcomer, mailbox had five this hour"),
+                self._created("UnknownUser", "nobody has this address"),
+            ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Mails that did not arrive, or were not welcome",
+                self._mail_events.bounces("came back"),
+                self._mail_events.complaints("reported as spam"),
+                self._mail_events.rejects("not sent by SES"),
+                width=24,
+            )
         )
         dashboard.add_widgets(
             _graph(
@@ -169,11 +259,13 @@ class Monitoring(Construct):
                 "Slowest 1% of trigger calls (p99, milliseconds)",
                 *self._durations().values(),
                 width=24,
-                limit=cloudwatch.HorizontalAnnotation(
-                    value=_COGNITO_WAITS_MS, label="Cognito gives up", color=cloudwatch.Color.RED
-                ),
+                limits=[_limit(_COGNITO_WAITS_MS, "Cognito gives up")],
             )
         )
+
+    def _mails(self) -> _Metrics:
+        names = "CodeSent", "NewcomerCodeSent", "LongCodeSent"
+        return {f"{name[0].lower()}{name[1:]}": self._created(name) for name in names}
 
     def _defined(self, name: str, label: str | None = None) -> cloudwatch.Metric:
         return self._counted("define_auth_challenge", name, label)
@@ -244,16 +336,22 @@ def _total(metrics: _Metrics) -> str:
     return "+".join(map(_filled, metrics))
 
 
+def _limit(value: int, label: str) -> cloudwatch.HorizontalAnnotation:
+    return cloudwatch.HorizontalAnnotation(value=value, label=label, color=cloudwatch.Color.RED)
+
+
 def _graph(
     title: str,
     *lines: cloudwatch.IMetric,
     width: int = 12,
-    limit: cloudwatch.HorizontalAnnotation | None = None,
+    period: Duration | None = None,
+    limits: Sequence[cloudwatch.HorizontalAnnotation] = (),
 ) -> cloudwatch.GraphWidget:
     return cloudwatch.GraphWidget(
         title=title,
         left=list(lines),
-        left_annotations=[limit] if limit else [],
+        left_annotations=list(limits),
         left_y_axis=cloudwatch.YAxisProps(min=0, show_units=False),
+        period=period,
         width=width,
     )

@@ -49,6 +49,7 @@ class EmailOtpStack(Stack):
                 "Monitoring",
                 sign_in=self.sign_in,
                 max_sends_per_hour=settings.max_sends_per_hour,
+                max_new_guests_per_hour=settings.max_new_guests_per_hour,
                 alarm_email=settings.alarm_email,
             )
         agent_policy = self._make_agent_policy()

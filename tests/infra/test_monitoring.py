@@ -14,6 +14,7 @@ from tests.support.template import Template, synthesise
 RUNBOOK = "docs/runbook.md"
 HOUR, FIVE_MINUTES = 3600, 300
 COUNTED_BY_LAMBDA = {"Errors": "Sum", "Throttles": "Sum", "Duration": "p99"}
+COUNTED_BY_SES = {"Bounce", "Complaint", "Reject"}
 
 
 def alarms(template: Template) -> dict[str, dict[str, Any]]:
@@ -138,7 +139,10 @@ def test_alarms_watch_an_hour_of_guests_and_minutes_of_triggers(tuned: Template)
         watched[name] = (seconds, alarm["EvaluationPeriods"])
     assert watched == {
         "HourlyCapNear": (HOUR, 1),
+        "NewcomersBudgetUsedUp": (HOUR, 1),
         "CodesGuessed": (HOUR, 1),
+        "MailsBounce": (HOUR, 1),
+        "MailsReported": (HOUR, 1),
         "NobodySignsIn": (HOUR, 1),
         "TriggersFail": (FIVE_MINUTES, 1),
         "TriggersThrottled": (FIVE_MINUTES, 1),
@@ -156,7 +160,30 @@ def test_alarms_watch_an_hour_of_guests_and_minutes_of_triggers(tuned: Template)
             {"codeSent": 20, "longCodeSent": 19},
             {"codeSent": 20, "longCodeSent": 20},
         ),
+        (
+            "NewcomersBudgetUsedUp",
+            {"newcomersBudgetUsedUp": 0},
+            {"newcomersBudgetUsedUp": 1},
+        ),
+        (
+            "NewcomersBudgetUsedUp",
+            {"newcomerCodeSent": 19},
+            {"newcomerCodeSent": 5, "mailboxFull": 15},
+        ),
         ("CodesGuessed", {"answerWrong": 49}, {"answerWrong": 50}),
+        (
+            "CodesGuessed",
+            {"answerWrong": 399, "codeSent": 200, "newcomerCodeSent": 100, "longCodeSent": 100},
+            {"answerWrong": 400, "codeSent": 200, "newcomerCodeSent": 100, "longCodeSent": 100},
+        ),
+        # One guest of four who mistypes their address.
+        ("MailsBounce", {"bounces": 4, "newcomerCodeSent": 16}, {"bounces": 5}),
+        (
+            "MailsBounce",
+            {"bounces": 29, "codeSent": 500, "newcomerCodeSent": 90, "longCodeSent": 10},
+            {"bounces": 30, "codeSent": 500, "newcomerCodeSent": 90, "longCodeSent": 10},
+        ),
+        ("MailsReported", {"complaints": 0}, {"complaints": 1}),
         ("TriggersFail", {"errorsCreate": 4}, {"errorsCreate": 5}),
         ("TriggersFail", {"errorsDefine": 4}, {"errorsDefine": 2, "errorsVerify": 3}),
         ("TriggersThrottled", {"throttlesDefine": 4}, {"throttlesDefine": 4, "throttlesVerify": 1}),
@@ -176,6 +203,30 @@ def test_alarm_rings_from_its_threshold_on(
     assert not rings(tuned, name)
     assert not rings(tuned, name, **quiet)
     assert rings(tuned, name, **loud)
+
+
+def test_newcomers_do_not_bring_the_cap_of_returning_guests_near(tuned: Template) -> None:
+    metrics = alarms(tuned)["HourlyCapNear"]["Metrics"][1:]
+    counted = {each["MetricStat"]["Metric"]["MetricName"] for each in metrics}
+    assert counted == {"CodeSent", "LongCodeSent"}
+
+
+def test_alarms_may_publish_to_their_topic_and_nobody_without_tls(tuned: Template) -> None:
+    """A policy of one's own replaces the one that lets alarms publish."""
+    (topic,) = tuned.resources("AWS::SNS::Topic")
+    policy = tuned.only("AWS::SNS::TopicPolicy")["Properties"]
+    assert policy["Topics"] == [{"Ref": topic}]
+    denied, allowed = policy["PolicyDocument"]["Statement"]
+    assert (denied["Effect"], denied["Principal"]) == ("Deny", "*")
+    assert denied["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    assert allowed.pop("Sid")
+    assert allowed == {
+        "Effect": "Allow",
+        "Action": "sns:Publish",
+        "Principal": {"Service": "cloudwatch.amazonaws.com"},
+        "Condition": {"StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}},
+        "Resource": {"Ref": topic},
+    }
 
 
 def test_alarm_of_the_smallest_cap_waits_for_a_mail() -> None:
@@ -211,8 +262,13 @@ def test_every_metric_that_is_named_is_one_that_a_trigger_counts(tuned: Template
         for function in tuned.resources("AWS::Lambda::Function")
         for name, statistic in COUNTED_BY_LAMBDA.items()
     }
-    assert len(own) == 10
-    assert named_metrics(tuned) == own | of_lambda
+    (configuration_set,) = tuned.resources("AWS::SES::ConfigurationSet")
+    of_ses = {
+        ("AWS/SES", name, "ses:configuration-set", configuration_set, "Sum")
+        for name in COUNTED_BY_SES
+    }
+    assert len(own) == 16
+    assert named_metrics(tuned) == own | of_lambda | of_ses
 
 
 def test_dashboard_shows_all_that_is_counted(tuned: Template) -> None:
@@ -266,11 +322,32 @@ def test_expressions_of_graphs_use_their_own_hidden_metrics(tuned: Template) -> 
     assert expressions == 2
 
 
+def limited(template: Template, name: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the graph of a metric that has lines across it, and these lines."""
+    (graph,) = (
+        each
+        for each in widgets(template)
+        if "annotations" in each["properties"]
+        and name in {metric[1] for metric, _ in lines(each) if metric}
+    )
+    return graph, graph["properties"]["annotations"]["horizontal"]
+
+
 def test_durations_stand_beside_what_cognito_waits(tuned: Template) -> None:
-    (graph,) = (each for each in widgets(tuned) if "annotations" in each["properties"])
+    graph, (line,) = limited(tuned, "Duration")
     assert {metric[1] for metric, _ in lines(graph)} == {"Duration"}
-    (line,) = graph["properties"]["annotations"]["horizontal"]
     assert line["value"] == tuned.function("create_auth_challenge")["Timeout"] * 1000
+
+
+def test_mails_of_an_hour_stand_beside_their_budgets(tuned: Template) -> None:
+    graph, budgets = limited(tuned, "CodeSent")
+    assert {metric[1] for metric, _ in lines(graph)} == {"CodeSent", "NewcomerCodeSent"}
+    assert graph["properties"]["period"] == HOUR
+    assert not any("period" in options for _, options in lines(graph))
+    assert {each["label"]: each["value"] for each in budgets} == {
+        "max_sends_per_hour": 50,
+        "max_new_guests_per_hour": 20,
+    }
 
 
 def test_runbook_has_a_heading_for_each_alarm_and_no_other(tuned: Template) -> None:
