@@ -12,6 +12,7 @@ from aws_cdk import aws_ses as ses
 from constructs import Construct
 
 from infra.email_otp_user_pool import EmailOtpUserPool, removal_policy_of
+from infra.firewall import Firewall
 from infra.guest_table import GuestTable
 from infra.monitoring import Monitoring
 from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION, Settings
@@ -52,6 +53,8 @@ class EmailOtpStack(Stack):
                 max_new_guests_per_hour=settings.max_new_guests_per_hour,
                 alarm_email=settings.alarm_email,
             )
+        if settings.waf and not settings.local:
+            Firewall(self, "Firewall", user_pool=self.sign_in.user_pool)
         agent_policy = self._make_agent_policy()
         self._add_outputs(
             UserPoolId=self.sign_in.user_pool.user_pool_id,

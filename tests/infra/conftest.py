@@ -27,6 +27,7 @@ def tuned() -> Template:
         refresh_token_rotation=False,
         alarm_email="ops@example.com",
         removal_policy="destroy",
+        waf=True,
     )
 
 

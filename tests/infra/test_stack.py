@@ -134,7 +134,12 @@ def test_ministack_gets_neither_bootstrap_roles_nor_less_than_aws(
 def test_what_ministack_has_not_is_left_out_there(local: Template) -> None:
     """So one's settings may stand in cdk.json, which local deployments read too."""
     with_everything = synthesise(
-        local=True, agent=True, web=True, model_id="offline", alarm_email="ops@example.com"
+        local=True,
+        agent=True,
+        web=True,
+        model_id="offline",
+        alarm_email="ops@example.com",
+        waf=True,
     )
     assert with_everything.body == local.body
 

@@ -53,6 +53,7 @@ OTHER_SETTINGS: list[dict[str, Any]] = [
         "refresh_token_rotation": False,
         "alarm_email": "ops@example.com",
         "removal_policy": "protect",
+        "waf": True,
     },
     {"agent": True, "model_id": "offline", "removal_policy": "destroy"},
     {"agent": True, "model_id": "amazon.nova-lite-v1:0", "web": True},
