@@ -121,11 +121,16 @@ def config_of(template: Template, known: Mapping[str, str] | None = None) -> Any
     return json.loads(text)
 
 
-def synthesise(**settings: Any) -> Template:
-    """Synthesise the stack with settings beside the sender."""
+def new_app(**settings: Any) -> cdk.App:
+    """Return the app with the stack, by settings beside the sender."""
     app = cdk.App(
         context=json.loads((ROOT / "cdk.json").read_text())["context"], analytics_reporting=False
     )
     EmailOtpStack(app, "EmailOtp", settings=Settings(sender="login@example.com", **settings))
-    assembly = app.synth()
+    return app
+
+
+def synthesise(**settings: Any) -> Template:
+    """Synthesise the stack with settings beside the sender."""
+    assembly = new_app(**settings).synth()
     return Template(assembly.get_stack_by_name("EmailOtp").template, Path(assembly.directory))
