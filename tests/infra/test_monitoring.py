@@ -4,11 +4,12 @@ import ast
 import json
 import re
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from infra.local.ministack import ROOT
+from lambdas.email_otp.answering import Decision
 from tests.support.template import Template, synthesise
 
 RUNBOOK = "docs/runbook.md"
@@ -98,6 +99,11 @@ def counted_by(module: str) -> set[str]:
     found: set[str] = set()
     for node in ast.walk(ast.parse(source.read_text("utf-8"))):
         match node:
+            case ast.Call(
+                func=ast.Name("count"),
+                args=[ast.JoinedStr(values=[ast.Constant(str(prefix)), ast.FormattedValue()])],
+            ):
+                found |= {f"{prefix}{each.capitalize()}" for each in get_args(Decision.__value__)}
             case ast.Call(func=ast.Name("count")):
                 found |= {
                     each.value
