@@ -70,6 +70,16 @@ def test_mail_comes_in_the_apps_name_and_says_when_its_code_was_asked_for(
     assert f"{asked_at:%H:%M:%S} UTC" in mail["BodyHtml"]
 
 
+def test_configuration_set_that_mails_name_counts_what_comes_back(stack: Deployment) -> None:
+    create = stack.function("CreateAuthChallenge")
+    name = create["Environment"]["Variables"]["CONFIGURATION_SET_NAME"]
+    found = stack.client("sesv2").get_configuration_set_event_destinations(
+        ConfigurationSetName=name
+    )
+    (destination,) = found["EventDestinations"]
+    assert destination["MatchingEventTypes"] == ["BOUNCE", "COMPLAINT", "REJECT"]
+
+
 def test_right_code_after_a_wrong_one_signs_in(stack: Deployment) -> None:
     address = stack.new_user()
     challenge = stack.initiate(address)

@@ -46,6 +46,7 @@ class Mail:
     text: str
     html: str
     headers: dict[str, str]
+    configuration_set: str | None
 
     @property
     def code(self) -> str:
@@ -145,6 +146,7 @@ class StandIn:
                 text=simple["Body"]["Text"]["Data"],
                 html=simple["Body"]["Html"]["Data"],
                 headers={each["Name"]: each["Value"] for each in simple["Headers"]},
+                configuration_set=request.get("ConfigurationSetName"),
             )
         )
         return {"MessageId": "example"}

@@ -180,6 +180,21 @@ def test_mail_says_its_codes_life_by_that_rule(aws: StandIn) -> None:
     assert "2 minutes from then" in two
 
 
+def test_mail_names_the_configuration_set_where_there_is_one(aws: StandIn) -> None:
+    """MiniStack forgets it. A function's older configuration has none."""
+    _, ses, _, _ = aws_clients(short_cut=False)
+    for name in ("EmailOtp-Mails", ""):
+        mailer = Mailer(
+            ses,
+            sender="login@example.com",
+            app_name="App",
+            code_ttl_seconds=300,
+            configuration_set_name=name,
+        )
+        mailer.send("ada@example.com", "123456", "", asked_at=ASKED_AT)
+    assert [mail.configuration_set for mail in aws.mails] == ["EmailOtp-Mails", None]
+
+
 def test_headers_keep_mails_apart_and_machines_from_answering(mailer: Mailer, aws: StandIn) -> None:
     """MiniStack keeps no headers of a mail: this is what SES is sent."""
     for _ in range(2):
