@@ -1,8 +1,4 @@
-"""AWS clients whose time-outs leave room for another try inside the 5 s that Cognito gives.
-
-Each makes one try: `deadline.py` decides about the next. On a connection that stands, TCP sends a
-lost packet again within the read time-out; a connection that is not there in time is begun anew.
-"""
+"""AWS clients, each of which makes one try: `calls.py` decides about the next."""
 
 import logging
 from functools import cache
@@ -11,19 +7,17 @@ from typing import TYPE_CHECKING
 import boto3
 from botocore.config import Config
 
+from lambdas.email_otp.calls import (
+    CONNECT_TIMEOUT_SECONDS,
+    MAIL_READ_TIMEOUT_SECONDS,
+    READ_TIMEOUT_SECONDS,
+)
+
 if TYPE_CHECKING:
     from types_boto3_cognito_idp import CognitoIdentityProviderClient
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_secretsmanager import SecretsManagerClient
     from types_boto3_sesv2 import SESV2Client
-
-CONNECT_TIMEOUT_SECONDS = 0.3
-READ_TIMEOUT_SECONDS = 0.4
-MAIL_READ_TIMEOUT_SECONDS = 1.0
-CALL_SECONDS = CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS
-"""What a call takes at worst."""
-MAIL_SECONDS = CONNECT_TIMEOUT_SECONDS + MAIL_READ_TIMEOUT_SECONDS
-"""What handing a mail to SES takes at worst."""
 
 # At DEBUG it logs whole requests, so codes and addresses; a function's log level sets the root's.
 logging.getLogger("botocore").setLevel(logging.WARNING)

@@ -5,8 +5,7 @@ import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lambdas.email_otp.clients import CALL_SECONDS
-from lambdas.email_otp.deadline import in_time
+from lambdas.email_otp.calls import CALL_SECONDS, in_time
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient

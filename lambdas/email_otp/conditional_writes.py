@@ -3,8 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lambdas.email_otp.clients import CALL_SECONDS
-from lambdas.email_otp.deadline import in_time, may_be_tried_again
+from lambdas.email_otp.calls import CALL_SECONDS, in_time, may_be_tried_again
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

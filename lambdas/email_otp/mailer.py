@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
+from lambdas.email_otp.calls import MAIL_SECONDS, in_time, may_be_tried_again
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS
-from lambdas.email_otp.clients import MAIL_SECONDS
-from lambdas.email_otp.deadline import in_time, may_be_tried_again
 from lambdas.email_otp.errors import DeliveryError, OutOfTimeError
 from lambdas.email_otp.mail_page import PAGE
 from lambdas.email_otp.mail_texts import TEXTS, Texts

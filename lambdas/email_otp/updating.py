@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 
 from lambdas.email_otp import clients
-from lambdas.email_otp.deadline import in_time
+from lambdas.email_otp.calls import CALL_SECONDS, in_time
 from lambdas.email_otp.observability import logger
 from lambdas.email_otp.user import User
 
@@ -37,7 +37,7 @@ def update_user(user_pool_id: str, user: User, client_metadata: Mapping[str, obj
                 Username=user.name,
                 UserAttributes=[{"Name": name, "Value": value} for name, value in changes.items()],
             ),
-            seconds=clients.CALL_SECONDS,
+            seconds=CALL_SECONDS,
         )
     except Exception as error:
         logger.warning("user not updated", error_type=type(error).__name__)

@@ -44,8 +44,8 @@ class SignedIn:
     tokens: dict[str, Any]
 
 
-def _have_code_mailed(stack: Stack, *, public: bool = False) -> Mailed:
-    user = stack.new_user()
+def _have_code_mailed(stack: Stack, *, public: bool = False, newcomer: bool = False) -> Mailed:
+    user = stack.new_user(newcomer=newcomer)
     challenge = stack.begin(user.address, public=public)
     status = challenge["ChallengeParameters"].get("status")
     require(status == "sent", f"the challenge's status is {status}")
@@ -53,7 +53,7 @@ def _have_code_mailed(stack: Stack, *, public: bool = False) -> Mailed:
 
 
 def _sign_in(stack: Stack, *, public: bool) -> SignedIn:
-    mailed = _have_code_mailed(stack, public=public)
+    mailed = _have_code_mailed(stack, public=public, newcomer=not public)
     answered = stack.answer(mailed.challenge, mailed.code, public=public)
     if not _has_tokens(answered):
         raise Failed("the right code brought no tokens")
@@ -89,7 +89,7 @@ def require_own_tokens(
 
 @check("a new user is mailed a code", advice=_LOOK_AT_CREATE)
 def code_is_mailed(stack: Stack) -> Mailed:
-    mailed = _have_code_mailed(stack)
+    mailed = _have_code_mailed(stack, newcomer=True)
     told = mailed.parameters
     require(told.get("delivery") == "EMAIL", "the challenge does not say how the code goes out")
     require(told.get("code_length") == str(len(mailed.code)), "code_length is not the code's")

@@ -41,6 +41,7 @@ def passing(monkeypatch: pytest.MonkeyPatch) -> Passing:
     """Let no pause last: neither before another try nor in the place of a mail."""
     time = Passing()
     monkeypatch.setattr("lambdas.email_otp.deadline.time", time)
+    monkeypatch.setattr("lambdas.email_otp.calls.time", time)
     monkeypatch.setattr("lambdas.email_otp.pretence.time", time)
     monkeypatch.setattr("lambdas.email_otp.deadline._process_started_at", None)
     return time

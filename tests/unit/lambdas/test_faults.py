@@ -11,7 +11,7 @@ import boto3
 import pytest
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, ReadTimeoutError
 
-from lambdas.email_otp import clients
+from lambdas.email_otp import calls, clients
 from lambdas.email_otp.answering import Answerer
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS
 from lambdas.email_otp.code_key import CodeKeys
@@ -42,6 +42,7 @@ def connection_closed() -> None:
 def hanging_endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Listen where connections are taken and never answered; time passes as it does."""
     monkeypatch.setattr("lambdas.email_otp.deadline.time", time)
+    monkeypatch.setattr("lambdas.email_otp.calls.time", time)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -176,10 +177,10 @@ class Slow:
 
     def _take(self, service: str) -> None:
         mail = service == "ses"
-        self.elapsed += clients.MAIL_READ_TIMEOUT_SECONDS if mail else clients.READ_TIMEOUT_SECONDS
+        self.elapsed += calls.MAIL_READ_TIMEOUT_SECONDS if mail else calls.READ_TIMEOUT_SECONDS
         if service not in self._connected:
             self._connected.add(service)
-            self.elapsed += clients.CONNECT_TIMEOUT_SECONDS
+            self.elapsed += calls.CONNECT_TIMEOUT_SECONDS
 
 
 @pytest.fixture
@@ -190,6 +191,7 @@ def slow(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Slow]:
         services = Slow(aws)
         clock = SimpleNamespace(monotonic=lambda: services.elapsed)
         monkeypatch.setattr("lambdas.email_otp.deadline.time", clock)
+        monkeypatch.setattr("lambdas.email_otp.calls.time", clock)
         monkeypatch.setattr("lambdas.email_otp.deadline._process_started_at", -START_SECONDS)
         return services
 

@@ -109,7 +109,9 @@ class SignIns(RuleBasedStateMachine):
         self._patch.setattr(clients, "cognito", lambda: cognito)
         # Whether a decoy's mail is said to have failed is drawn at random.
         self._patch.setattr(Pretence, "pause", lambda _: None)
-        self._patch.setattr("lambdas.email_otp.deadline.time", Passing())
+        passing = Passing()
+        self._patch.setattr("lambdas.email_otp.deadline.time", passing)
+        self._patch.setattr("lambdas.email_otp.calls.time", passing)
         self._patch.setattr("lambdas.email_otp.deadline._process_started_at", None)
         # What is logged has tests of its own, and takes most of the time.
         self._patch.setattr(logging.getLogger(observability.logger.service), "disabled", True)
