@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, Literal, Self
 
-from lambdas.email_otp.settings import CreateSettings, Setting, SettingsError, described
+from lambdas.email_otp.settings import (
+    CreateSettings,
+    ForgettingSettings,
+    Setting,
+    SettingsError,
+    described,
+)
 
 __all__ = ["LOCAL_ACCOUNT", "LOCAL_REGION", "Settings", "SettingsError"]
 
@@ -31,8 +37,8 @@ _MODEL = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(CreateSettings):
-    """Every setting of the stack: the triggers' own, and those below.
+class Settings(CreateSettings, ForgettingSettings):
+    """Every setting of the stack: the functions' own, and those below.
 
     Raises:
         SettingsError: A value is out of range.
@@ -45,10 +51,6 @@ class Settings(CreateSettings):
             "need a domain with DKIM and DMARC"
         ),
     ] = False
-    forget_unanswered_after_hours: Annotated[
-        int,
-        Setting("after how long an address whose owner never answered is forgotten", 2, 168),
-    ] = 24
     waf: Annotated[
         bool,
         Setting(

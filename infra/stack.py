@@ -13,6 +13,7 @@ from constructs import Construct
 
 from infra.email_otp_user_pool import EmailOtpUserPool, removal_policy_of
 from infra.firewall import Firewall
+from infra.forgetting import Forgetting
 from infra.guest_table import GuestTable
 from infra.monitoring import Monitoring
 from infra.settings import LOCAL_ACCOUNT, LOCAL_REGION, Settings
@@ -42,6 +43,9 @@ class EmailOtpStack(Stack):
             removal_policy=removal_policy_of(settings),
             deletion_protection=settings.removal_policy == "protect",
         )
+        self.forgetting = Forgetting(
+            self, "Forgetting", settings=settings, sign_in=self.sign_in, guests=self.guests
+        )
         if settings.create_sender_identity:
             ses.EmailIdentity(self, "Sender", identity=ses.Identity.email(settings.sender))
         if settings.alarm_email and not settings.local:
@@ -66,6 +70,7 @@ class EmailOtpStack(Stack):
             VerifyAuthChallengeResponseFunctionName=(
                 self.sign_in.verify_auth_challenge_response.function_name
             ),
+            ForgetUnansweredFunctionName=self.forgetting.function.function_name,
             AgentPolicyArn=agent_policy.managed_policy_arn,
         )
         if settings.agent and not settings.local:

@@ -89,6 +89,25 @@ class CreateSettings(VerifySettings):
     ] = 200
 
 
+@dataclass(frozen=True, kw_only=True)
+class ForgettingResources(_Variables):
+    """What the sweep of unanswered sign-ins works with."""
+
+    user_pool_id: Annotated[str, Setting("the user pool")]
+    guests_table_name: Annotated[str, Setting("the guests' table")]
+    ledger_table_name: Annotated[str, Setting("the ledger's table")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgettingSettings(_Variables):
+    """What that sweep needs to know."""
+
+    forget_unanswered_after_hours: Annotated[
+        int,
+        Setting("after how long an address whose owner never answered is forgotten", 2, 168),
+    ] = 24
+
+
 def described(field: Field[Any]) -> tuple[Any, Setting]:
     """Return a setting's type and description."""
     annotated: Any = field.type

@@ -19,6 +19,7 @@ OUTPUTS = {
     "DefineAuthChallengeFunctionName",
     "CreateAuthChallengeFunctionName",
     "VerifyAuthChallengeResponseFunctionName",
+    "ForgetUnansweredFunctionName",
     "AgentPolicyArn",
 }
 

@@ -173,9 +173,9 @@ def test_verify_may_use_ledger_and_key_and_mark_addresses(aws: Template) -> None
     ]
 
 
-def test_only_lambda_may_assume_the_triggers_roles(aws: Template) -> None:
+def test_only_lambda_may_assume_the_functions_roles(aws: Template) -> None:
     roles = aws.resources("AWS::IAM::Role").values()
-    assert len(roles) == 3
+    assert len(roles) == 4
     for role in roles:
         assert role["Properties"]["AssumeRolePolicyDocument"]["Statement"] == [
             {
