@@ -7,17 +7,15 @@ Against `make deploy-local`, or with `--stack EmailOtp` against a stack on AWS.
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError
 
+from agent import deployment
 from agent.sign_in import EmailOtp, Refused, SignedIn
 from agent.sign_in.client_only import open_for_client
 from agent.sign_in.identity import KeysUnavailableError, TokenError, TokenVerifier
@@ -26,19 +24,13 @@ from agent.sign_in.observability import log_to_stderr
 from agent.sign_in.settings import Settings, SettingsError
 from agent.sign_in.visitor_input import hide_code_field
 
-OUTPUTS_FILE = Path(".local/outputs.json")
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Sign in and print the verified claims; return 0 if it worked."""
     options = _parse(arguments)
     log_to_stderr(logging.WARNING)
     try:
-        settings, session = (
-            _stack_settings(options.stack, options.region)
-            if options.stack
-            else _local_settings(OUTPUTS_FILE)
-        )
+        settings, session = _connect(options.stack, options.region)
         flow = EmailOtp.connect(settings, session).flow
         signed_in = sign_in(
             flow, options.email, name=options.name, locale=options.locale, ask=input
@@ -123,48 +115,18 @@ def _print_claims(settings: Settings, tokens: Mapping[str, Any]) -> None:
         print(f"Valid until {expires_at:%Y-%m-%d %H:%M:%S} UTC.")
 
 
-def _local_settings(outputs_file: Path) -> tuple[Settings, boto3.Session]:
-    try:
-        outputs = json.loads(outputs_file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(
-            f"{outputs_file} is not there: run `make deploy-local` first, or pass --stack."
-        ) from None
-    session = boto3.Session(
-        aws_access_key_id="test",  # MiniStack takes any
-        aws_secret_access_key="test",  # noqa: S106
-        region_name=outputs["region"],
+def _connect(stack: str | None, region: str | None) -> tuple[Settings, boto3.Session]:
+    outputs, session = deployment.find(
+        stack, region, {"UserPoolId", "UserPoolClientId", "GuestsTableName"}
     )
-    return _settings(outputs, outputs["region"], outputs["endpoint_url"]), session
-
-
-def _stack_settings(stack: str, region: str | None) -> tuple[Settings, boto3.Session]:
-    # boto3 itself reads AWS_DEFAULT_REGION alone.
-    session = boto3.Session(region_name=region or os.environ.get("AWS_REGION"))
-    if session.region_name is None:
-        raise SettingsError("Which region is the stack in? Pass --region.")
-    try:
-        found = session.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
-    except ClientError as error:
-        reason = error.response["Error"].get("Message", "")
-        raise SettingsError(f"Stack {stack} in {session.region_name}: {reason}") from None
-    except BotoCoreError as error:
-        raise SettingsError(f"Stack {stack} cannot be looked up: {error}") from None
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
-    return _settings(outputs, session.region_name), session
-
-
-def _settings(outputs: Mapping[str, str], region: str, endpoint_url: str | None = None) -> Settings:
-    missing = {"UserPoolId", "UserPoolClientId", "GuestsTableName"} - outputs.keys()
-    if missing:
-        raise SettingsError(f"This stack has no output {', '.join(sorted(missing))}.")
-    return Settings(
+    settings = Settings(
         user_pool_id=outputs["UserPoolId"],
         user_pool_client_id=outputs["UserPoolClientId"],
         guests_table_name=outputs["GuestsTableName"],
-        region=region,
-        endpoint_url=endpoint_url,
+        region=outputs["region"],
+        endpoint_url=outputs.get("endpoint_url"),
     )
+    return settings, session
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:

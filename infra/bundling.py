@@ -26,6 +26,12 @@ _UNUSED_BY_AGENT = [
     "truststore",
 ]
 _SHIPPED = {".py", ".md"}  # modules and prompts
+_NOT_HOSTED = {
+    "agent/deployment.py",
+    "agent/forget.py",
+    "agent/hosted.py",
+    "agent/try_login.py",
+}  # for a terminal, or under another name
 # Nine tenths of botocore describe services that the agent never calls.
 _CALLED_BY_AGENT = {"bedrock-runtime", "cognito-idp", "dynamodb", "sts"}
 
@@ -72,7 +78,7 @@ def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
     kept = {
         name: path
         for name, path in files.items()
-        if not name.startswith(("agent/web/", "agent/try_login.py", "agent/hosted.py"))
+        if not name.startswith("agent/web/") and name not in _NOT_HOSTED
     }
     packages = _packages("agent", platform, cache, trim=_trim_agent)
     bundle = _bundle("agent", kept | {"main.py": files["agent/hosted.py"]}, packages, cache)

@@ -16,7 +16,12 @@ from infra import bundling
 from infra.local.ministack import ROOT
 
 SOURCES = ROOT / "lambdas"
-HANDLERS = {"define_auth_challenge", "create_auth_challenge", "verify_auth_challenge_response"}
+HANDLERS = {
+    "define_auth_challenge",
+    "create_auth_challenge",
+    "verify_auth_challenge_response",
+    "forget_unanswered",
+}
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,8 @@ def test_agents_bundle_starts_by_main_and_has_no_test_no_page_and_no_terminal(
     assert (agent_bundle / "agent" / "service" / "prompts" / "system.md").is_file()
     names = {path.relative_to(agent_bundle).as_posix() for path in agent_bundle.rglob("*")}
     assert not {name for name in names if re.search(r"(^|/)(tests|bin|conftest\.py)(/|$)", name)}
-    assert not names & {"agent/web", "agent/try_login.py", "agent/hosted.py", "mcp", "pytest"}
+    terminal = {"agent/try_login.py", "agent/forget.py", "agent/deployment.py"}
+    assert not names & {"agent/web", "agent/hosted.py", "mcp", "pytest", *terminal}
 
 
 def test_agents_bundle_runs_on_arm64_alone_and_may_be_read_by_anybody(agent_bundle: Path) -> None:

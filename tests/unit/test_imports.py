@@ -50,12 +50,14 @@ GRAPH = {module: imports(module) for module in MODULES}
         ("lambdas.email_otp", "lambdas.create_auth_challenge"),
         ("lambdas.email_otp", "lambdas.define_auth_challenge"),
         ("lambdas.email_otp", "lambdas.verify_auth_challenge_response"),
+        ("lambdas.email_otp", "lambdas.forget_unanswered"),
         ("agent", "infra"),
         ("agent", "lambdas"),
         ("agent.sign_in", "agent.service"),
         ("agent.sign_in", "agent.main"),
         ("agent.service", "agent.main"),
         ("agent.try_login", "agent.service"),
+        ("agent.forget", "agent.service"),
     ],
 )
 def test_lower_layer_imports_no_higher_one(who: str, never: str) -> None:
