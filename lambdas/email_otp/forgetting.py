@@ -22,7 +22,7 @@ the next one, and two at once do each step twice, which changes nothing.
 
 **What it costs.** A run reads the hours of two weeks, in case none ran for a while: 336 keys, four
 calls, 168 read units, so some 2 US cents a month. For each newcomer forgotten come two calls to
-Cognito, a read and five writes.
+Cognito, a read and four writes.
 """
 
 import contextlib
