@@ -98,6 +98,14 @@ def test_hour_that_lists_nobody_is_deleted(aws: FakeAws) -> None:
     assert aws.lists.keys() == {pending}
 
 
+def test_t45_user_who_is_gone_already_leaves_nothing_in_the_ledger(aws: FakeAws) -> None:
+    """T45: an operator deleted them, or a run that died."""
+    aws.newcomer("ada", created_at=NOW - DAY, s0=NOW - 60, w0=NOW - 60)
+    aws.users.clear()
+    run(aws)
+    assert not traces(aws, "ada")
+
+
 def test_newcomer_who_is_listed_meanwhile_stays_listed(aws: FakeAws) -> None:
     """The agent writes the name last: the hour may be over by then."""
     aws.newcomer("ada", created_at=NOW - DAY)
