@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
@@ -10,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
+from infra.local.ministack import ROOT
 from lambdas.email_otp.forgetting import NotAllForgottenError
 from lambdas.email_otp.observability import count
 from lambdas.email_otp.settings import SettingsError
@@ -96,3 +98,15 @@ def test_users_who_were_not_forgotten_make_the_run_a_failure(
     with pytest.raises(NotAllForgottenError):
         run(module, NotAllForgottenError())
     assert not caplog.records
+
+
+def test_answers_of_aws_are_logged_at_no_level() -> None:
+    """T22: they hold addresses. In a process of its own: the triggers quieten botocore, too."""
+    code = (
+        "import logging, lambdas.email_otp.forgetting; logging.basicConfig(level=logging.DEBUG); "
+        "print(logging.getLogger('botocore.parsers').isEnabledFor(logging.INFO))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
