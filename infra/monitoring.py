@@ -6,6 +6,7 @@ from aws_cdk import Aws, Duration, Stack
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sns_subscriptions as subscriptions
 from constructs import Construct
@@ -27,6 +28,7 @@ class Monitoring(Construct):
         construct_id: str,
         *,
         sign_in: EmailOtpUserPool,
+        sweep: lambda_.IFunction,
         max_sends_per_hour: int,
         max_new_guests_per_hour: int,
         alarm_email: str,
@@ -48,6 +50,7 @@ class Monitoring(Construct):
                 conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
             )
         )
+        self._sweep = sweep
         self._topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
         self._alarms = [
             *self._alarms_about_abuse(max_sends_per_hour, max_new_guests_per_hour),
@@ -178,6 +181,17 @@ class Monitoring(Construct):
             period=Duration.hours(1),
         )
 
+        sweep_errors: _Metrics = {"errorsSweep": self._sweep.metric_errors()}
+        yield self._alarm(
+            "SweepFails",
+            "Who never answered could not be forgotten: each try of an hour's run failed.",
+            _total(sweep_errors),
+            sweep_errors,
+            # A run, and the two more that Lambda gives it within minutes.
+            threshold=3,
+            period=Duration.hours(1),
+        )
+
     def _add_dashboard(self, max_sends_per_hour: int, max_new_guests_per_hour: int) -> None:
         errors, throttles = self._errors(), self._throttles()
         dashboard = cloudwatch.Dashboard(
@@ -253,6 +267,14 @@ class Monitoring(Construct):
                     expression=_total(throttles), using_metrics=throttles, label="throttled"
                 ),
             ),
+        )
+        dashboard.add_widgets(
+            _graph(
+                "Newcomers who never answered",
+                self._counted("forget_unanswered", "Forgotten", "forgotten"),
+                self._sweep.metric_errors(label="runs of the sweep that failed"),
+                width=24,
+            )
         )
         dashboard.add_widgets(
             _graph(

@@ -53,6 +53,7 @@ class EmailOtpStack(Stack):
                 self,
                 "Monitoring",
                 sign_in=self.sign_in,
+                sweep=self.forgetting.function,
                 max_sends_per_hour=settings.max_sends_per_hour,
                 max_new_guests_per_hour=settings.max_new_guests_per_hour,
                 alarm_email=settings.alarm_email,

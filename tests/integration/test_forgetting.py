@@ -244,6 +244,21 @@ def test_t45_mail_while_the_sweep_looks_at_a_user_keeps_them(stack: Deployment) 
     assert "AuthenticationResult" in stack.respond(challenges[0], code)
 
 
+def test_t45_no_code_goes_out_between_the_claim_and_the_end(stack: Deployment) -> None:
+    """T45: who asks in that moment is not signed in, and then gone all the same."""
+    address, sub = newcomer(stack)
+    asked = []
+
+    def ask_for_a_code(method: str) -> None:
+        if method == "admin_delete_user":
+            asked.append(stack.initiate(address))
+
+    Sweep(stack, before=ask_for_a_code).run()
+    assert asked
+    assert not stack.mails_to(address)
+    assert traces(stack, sub) == set()
+
+
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_t45_killed_at_any_step_the_next_run_finishes(
     stack: Deployment, sweep: Sweep, moment: str
