@@ -112,7 +112,7 @@ class Challenge:
         return self.issued_at + ttl_seconds
 
     def code(self, key: CodeKey, user_key: str) -> str:
-        """Derive the code, leading zeros kept. The bias of the reduction is under 2**-220."""
+        """Derive the code, leading zeros kept. The bias of the reduction is under 2**-200."""
         number = int.from_bytes(key.digest("code", user_key, self.id))
         return str(number % 10**self.digits).zfill(self.digits)
 
