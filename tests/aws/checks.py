@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tests.aws import agent, refresh, sign_in, traces, web
+from tests.aws import agent, refresh, sign_in, traces, upkeep, web
 from tests.aws.check import Check
 
 CHECKS: Sequence[Check] = (
@@ -36,6 +36,8 @@ CHECKS: Sequence[Check] = (
     refresh.refresh_brings_tokens,
     refresh.rotation_is_the_only_way,
     refresh.sign_out_ends_it,
+    upkeep.bounce_is_counted,
+    upkeep.sweep_leaves_guests,
     sign_in.expired_code_is_refused,
     traces.ledger_is_clean,
     traces.trigger_logs_are_clean,

@@ -2,6 +2,7 @@
 
 ALWAYS = (
     "cloudformation:DescribeStacks",
+    "cloudwatch:GetMetricStatistics",
     "cognito-idp:AdminCreateUser",
     "cognito-idp:AdminDeleteUser",
     "cognito-idp:AdminGetUser",
@@ -10,7 +11,9 @@ ALWAYS = (
     "cognito-idp:DescribeUserPoolClient",
     "dynamodb:DeleteItem",
     "dynamodb:GetItem",
+    "dynamodb:UpdateItem",
     "lambda:GetFunctionConfiguration",
+    "lambda:InvokeFunction",
     "logs:FilterLogEvents",
     "secretsmanager:GetSecretValue",
 )
@@ -24,4 +27,5 @@ WITH_AGENT_OR_PAGE = (
 def permission_for(operation: str) -> str:
     """Return the permission that an operation needs; empty if no operator calls it."""
     known = (*ALWAYS, *WITH_AGENT_OR_PAGE)
-    return next((each for each in known if each.endswith(f":{operation}")), "")
+    action = {"Invoke": "InvokeFunction"}.get(operation, operation)
+    return next((each for each in known if each.endswith(f":{action}")), "")

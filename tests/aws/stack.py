@@ -24,7 +24,7 @@ from tests.aws import codes
 from tests.aws.check import Failed, NotRun, code_of
 from tests.support.leak_search import Secret
 
-_SIMULATOR = "success@simulator.amazonses.com"
+_SIMULATOR = "simulator.amazonses.com"
 _SECONDS_BETWEEN_MAILS = 1.1
 """An account that is new to SES may send one a second."""
 
@@ -172,22 +172,22 @@ class Stack:
         function = self.outputs[f"{name}FunctionName"]
         return dict(self.client("lambda").get_function_configuration(FunctionName=function))
 
-    def new_address(self) -> str:
+    def new_address(self, mailbox: str = "success") -> str:
         """Return an address of SES's mailbox simulator; whatever gets it is removed at the end.
 
         Source: https://docs.aws.amazon.com/ses/latest/dg/send-an-email-from-console.html
         """
-        address = _SIMULATOR.replace("@", f"+{secrets.token_hex(8)}@")
+        address = f"{mailbox}+{secrets.token_hex(8)}@{_SIMULATOR}"
         self._addresses[address] = None
         self.keep_secret("an address", address)
         return address
 
-    def new_user(self, *, newcomer: bool = False) -> User:
+    def new_user(self, *, newcomer: bool = False, mailbox: str = "success") -> User:
         """Make a user; a newcomer's address nobody has verified, as when the agent makes one.
 
         Newcomers of a run share one mailbox, to which few mails go in an hour.
         """
-        address = self.new_address()
+        address = self.new_address(mailbox)
         self.cognito.admin_create_user(
             UserPoolId=self.outputs["UserPoolId"],
             Username=address,
@@ -210,6 +210,30 @@ class Stack:
             UserPoolId=self.outputs["UserPoolId"], Username=username
         )
         return {each["Name"]: each["Value"] for each in found["UserAttributes"]}
+
+    def is_user(self, username: str) -> bool:
+        """Tell whether there is such a user."""
+        try:
+            self.attributes(username)
+        except ClientError as error:
+            if code_of(error) != "UserNotFoundException":
+                raise
+            return False
+        return True
+
+    def list_newcomer(self, hour: int, sub: str) -> None:
+        """List a user among an hour's newcomers, for the sweep."""
+        self.dynamodb.update_item(
+            TableName=self.outputs["GuestsTableName"],
+            Key={"cognito_sub": {"S": f"newcomers#{hour}"}},
+            UpdateExpression="ADD subs :sub",
+            ExpressionAttributeValues={":sub": {"SS": [sub]}},
+        )
+
+    def newcomers(self, hour: int) -> list[str]:
+        """Return who is listed among an hour's newcomers."""
+        item = self._item("GuestsTableName", {"cognito_sub": {"S": f"newcomers#{hour}"}})
+        return list(item.get("subs", {}).get("SS", []))
 
     def begin(self, address: str, *, public: bool = False) -> Response:
         """Begin a sign-in, so that a code is mailed; returns the challenge."""
@@ -330,7 +354,7 @@ class Stack:
 
     def _empty_mailbox(self, removed: Removed) -> None:
         """Forget the mails of newcomers, which would stand in the way of the next run."""
-        digest = self.keys.current().digest("mailbox", mailbox_of(_SIMULATOR)).hex()
+        digest = self.keys.current().digest("mailbox", mailbox_of(f"success@{_SIMULATOR}")).hex()
         for hour in range(int(self.started_at) // 3600, int(time.time()) // 3600 + 1):
             self._remove_from_ledger(f"mailbox#{digest}#{hour}", removed)
 

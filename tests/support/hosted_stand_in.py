@@ -52,6 +52,7 @@ class Hosted:
         config: Its config.json.
         resources: The stack's, as CloudFormation lists them.
         bucket: The status of a request for the page's bucket, by path.
+        bounces: How many mails CloudWatch says bounced, minute by minute.
         log_lines: What the runtimes logged; None for no log group.
         chunks: What a runtime answers a message with.
         statuses: What it answers first.
@@ -96,6 +97,7 @@ class Hosted:
         }
         self.resources = [{"ResourceType": "AWS::S3::Bucket", "PhysicalResourceId": BUCKET}]
         self.bucket = {"/index.html": 403, "/?list-type=2": 403}
+        self.bounces = [0.0, 1.0]
         self.log_lines: list[str] | None = ['{"message":"code requested"}']
         self.chunks = ['{"type":"start"}', '{"type":"finish"}']
         self.statuses: list[int] = []
@@ -122,7 +124,8 @@ class Hosted:
             error = {"Code": "ResourceNotFoundException"}
             return SimpleNamespace(status_code=400), {"Error": error}
         if request_signer.signature_version is not UNSIGNED:
-            self.operator_called.add(f"{model.service_model.signing_name}:{model.name}")
+            service = model.service_model.signing_name.replace("monitoring", "cloudwatch")
+            self.operator_called.add(f"{service}:{model.name}")
         return SimpleNamespace(status_code=200), self._reply(model.name, params)
 
     def _reply(self, operation: str, params: Any) -> dict[str, Any]:
@@ -142,7 +145,8 @@ class Hosted:
                     }
                 }
             case "GetFunctionConfiguration":
-                return {"Environment": {"Variables": {"CODE_KEY_SECRET_ARN": "a-secret"}}}
+                variables = {"CODE_KEY_SECRET_ARN": "a-secret", "CONFIGURATION_SET_NAME": "a-set"}
+                return {"Environment": {"Variables": variables}}
             case "GetAgentRuntime":
                 (arn,) = (arn for arn in self.metadata if params["url_path"].split("/")[2] in arn)
                 return {"metadataConfiguration": self.metadata[arn]}
@@ -150,6 +154,18 @@ class Hosted:
                 return {"StackResourceSummaries": self.resources}
             case "FilterLogEvents":
                 return {"events": [{"message": line} for line in self.log_lines or []]}
+        return self._reply_about_mails(operation)
+
+    def _reply_about_mails(self, operation: str) -> dict[str, Any]:
+        match operation:
+            case "AdminCreateUser":
+                return {}
+            case "AdminGetUser":
+                return {"UserAttributes": [{"Name": "sub", "Value": "a-sub"}]}
+            case "AdminInitiateAuth":
+                return {"Session": "a-session", "ChallengeParameters": {}}
+            case "GetMetricStatistics":
+                return {"Datapoints": [{"Sum": bounces} for bounces in self.bounces]}
         raise AssertionError(f"the stand-in knows no {operation}")
 
     def _answer_http(self, request: httpx.Request) -> httpx.Response:

@@ -48,7 +48,7 @@ class Pool(Stack):
         self.verified = "true"
 
     @override
-    def new_user(self, *, newcomer: bool = False) -> User:
+    def new_user(self, *, newcomer: bool = False, mailbox: str = "success") -> User:
         return User(self.new_address(), "a-sub")
 
     @override
