@@ -253,6 +253,8 @@ class Cognito:
             code,
             username=parameters.get("USERNAME", code.username),
             session=session,
+            # A later round may take up a code that was mailed meanwhile.
+            code_length=_number(parameters, "code_length", code.code_length),
             expires_at=expires_at,
             attempts_left=attempts_left,
         )

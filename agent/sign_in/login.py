@@ -160,6 +160,7 @@ class LoginFlow:
             outcome: SignedIn | Refused
             if isinstance(answered, PendingCode):
                 login.code, left = answered, answered.attempts_left
+                login.hide_codes_until(answered.expires_at)
                 outcome = Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=left)
             elif isinstance(answered, Refused):
                 outcome = self._over(login, answered.error_code)

@@ -73,6 +73,36 @@ def test_wrong_code_keeps_the_login_with_the_new_session(
     assert isinstance(login.answer_code(CHAT, code), SignedIn)
 
 
+def test_later_round_that_takes_up_a_newer_code_asks_for_its_digits(
+    login: Logins, cognito: FakeCognito, clock: Clock
+) -> None:
+    """And hides its digits as long as it lives."""
+    mailed_code(login, cognito)
+    clock.now += 250
+    cognito.parameters = {"code_length": "16", "expires_at": str(NOW + 2_000)}
+    wrong_code = Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=2)
+    assert login.answer_code(CHAT, "000000") == wrong_code
+    assert login.answer_code(CHAT, "000000") == wrong_code  # costs none: it is too short
+    cognito.parameters = {}
+    (session,) = cognito.sessions
+    email, _, left, _ = cognito.sessions[session]
+    cognito.sessions[session] = (email, "1234567890123456", left, NOW + 2_000)
+    clock.now = NOW + 1_900
+    assert login.expects_code(CHAT)
+    assert isinstance(login.answer_code(CHAT, "1234567890123456"), SignedIn)
+
+
+def test_later_round_of_a_code_that_wrong_answers_killed_is_expired(
+    login: Logins, cognito: FakeCognito
+) -> None:
+    mailed_code(login, cognito)
+    cognito.parameters = {"status": "expired"}
+    over = Refused(error_code=ErrorCode.OTP_EXPIRED, retry_after_seconds=30)
+    assert login.answer_code(CHAT, "000000") == over
+    pending = Refused(error_code=ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=30)
+    assert login.answer_code(CHAT, "000000") == pending
+
+
 def test_third_wrong_code_ends_the_login(login: Logins, cognito: FakeCognito) -> None:
     code = mailed_code(login, cognito)
     for _ in range(2):
