@@ -21,7 +21,7 @@ from agent.sign_in.client_only import open_for_client
 from agent.sign_in.identity import KeysUnavailableError, TokenError, TokenVerifier
 from agent.sign_in.login import LoginFlow, PendingLogin
 from agent.sign_in.observability import log_to_stderr
-from agent.sign_in.settings import Settings, SettingsError
+from agent.sign_in.settings import DEFAULT_MAX_NEW_GUESTS_PER_HOUR, Settings, SettingsError
 from agent.sign_in.visitor_input import hide_code_field
 
 
@@ -81,6 +81,11 @@ def sign_in(
         else "The code mailed before still holds; it went"
     )
     print(f"{mail} to {sent.destination}. It is valid for {sent.expires_in_seconds} seconds.")
+    if sent.busy:
+        print(
+            "Many people are signing in just now, so the mail may be late. If none has come in "
+            f"{sent.try_again_in_minutes} min, ask again."
+        )
     code_length = sent.code_length
     while True:
         _, typed = hide_code_field(ask(f"Code ({code_length} digits): "))
@@ -124,6 +129,10 @@ def _connect(stack: str | None, region: str | None) -> tuple[Settings, boto3.Ses
         user_pool_client_id=outputs["UserPoolClientId"],
         guests_table_name=outputs["GuestsTableName"],
         region=outputs["region"],
+        # Stacks on AWS do not tell.
+        max_new_guests_per_hour=int(
+            outputs.get("MaxNewGuestsPerHour", DEFAULT_MAX_NEW_GUESTS_PER_HOUR)
+        ),
         endpoint_url=outputs.get("endpoint_url"),
     )
     return settings, session

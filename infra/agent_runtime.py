@@ -59,6 +59,7 @@ class AgentRuntime(Construct):
         sign_in_policy: iam.IManagedPolicy,
         model_id: str,
         app_name: str,
+        max_new_guests_per_hour: int,
     ) -> None:
         """Create them.
 
@@ -70,6 +71,7 @@ class AgentRuntime(Construct):
             sign_in_policy: What an agent that signs guests in may do.
             model_id: Id or ARN of a Bedrock model or inference profile, or `offline`.
             app_name: What the assistant calls the house it speaks for.
+            max_new_guests_per_hour: Most users that the guest runtime creates in a clock hour.
         """
         super().__init__(scope, construct_id)
         self._bundle = str(bundling.build_agent())
@@ -85,7 +87,11 @@ class AgentRuntime(Construct):
         read_guests = iam.PolicyStatement(
             actions=["dynamodb:GetItem"], resources=[guests.table.table_arn]
         )
-        self.guest = self._make_runtime("Guest", managed_policies=[sign_in_policy])
+        self.guest = self._make_runtime(
+            "Guest",
+            managed_policies=[sign_in_policy],
+            environment={"MAX_NEW_GUESTS_PER_HOUR": str(max_new_guests_per_hour)},
+        )
         self.member = self._make_runtime(
             "Member",
             statements=[read_guests],
@@ -107,6 +113,7 @@ class AgentRuntime(Construct):
         *,
         statements: Sequence[iam.PolicyStatement] = (),
         managed_policies: Sequence[iam.IManagedPolicy] = (),
+        environment: Mapping[str, str] | None = None,
         **configuration: Any,
     ) -> agentcore.Runtime:
         runtime_name = f"{Names.unique_resource_name(self, max_length=40)}{name}"
@@ -141,7 +148,7 @@ class AgentRuntime(Construct):
             ),
             # Else the construct lets it read the bucket of all assets, and get workload tokens.
             execution_role=role.without_policy_updates(),
-            environment_variables=self._environment,
+            environment_variables=self._environment | dict(environment or {}),
             lifecycle_configuration=agentcore.LifecycleConfiguration(
                 idle_runtime_session_timeout=Duration.seconds(_IDLE_SECONDS)
             ),

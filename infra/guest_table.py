@@ -9,7 +9,8 @@ class GuestTable(Construct):
     """The guest records, read and written by the agent alone.
 
     Attributes:
-        table: Keyed by `cognito_sub`; of a claimed number, `guest_id#` and the number.
+        table: Keyed by `cognito_sub`; of a claimed number, `guest_id#` and the number; of an hour's
+            newcomers, `newcomers#` and the hour.
     """
 
     def __init__(

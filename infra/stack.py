@@ -83,7 +83,10 @@ class EmailOtpStack(Stack):
                 assumed_by=iam.AccountRootPrincipal(),
                 managed_policies=[agent_policy],
             )
-            self._add_outputs(AgentRoleArn=role.role_arn)
+            self._add_outputs(
+                AgentRoleArn=role.role_arn,
+                MaxNewGuestsPerHour=str(settings.max_new_guests_per_hour),
+            )
 
     def _host_agent(self, settings: Settings, agent_policy: iam.ManagedPolicy) -> None:
         # Slow to import, and most deployments have none.
@@ -101,6 +104,7 @@ class EmailOtpStack(Stack):
             sign_in_policy=agent_policy,
             model_id=settings.model_id,
             app_name=settings.app_name,
+            max_new_guests_per_hour=settings.max_new_guests_per_hour,
         )
         self._add_outputs(
             GuestRuntimeArn=agent.guest.agent_runtime_arn,
@@ -121,6 +125,7 @@ class EmailOtpStack(Stack):
                 iam.PolicyStatement(
                     actions=[
                         "cognito-idp:AdminCreateUser",
+                        "cognito-idp:AdminGetUser",
                         "cognito-idp:AdminInitiateAuth",
                         "cognito-idp:AdminRespondToAuthChallenge",
                         "cognito-idp:AdminSetUserPassword",

@@ -196,15 +196,21 @@ def _explain(tool_name: str, output: Mapping[str, Any]) -> str:
 
 def _explain_code_sent(output: Mapping[str, Any]) -> str:
     valid = _life(output["expires_in_seconds"])
+    late = ""
+    if output["busy"]:
+        late = (
+            " Many people are signing in just now, so the mail may be late. If none has come in "
+            f"{_count(output['try_again_in_minutes'], 'minute', 'minutes')}, ask again."
+        )
     if output["new_mail"]:
         return (
             f"I have sent a {output['code_length']}-digit code to {output['destination']}. "
-            f"It is valid for {valid}. Please enter it here."
+            f"It is valid for {valid}. Please enter it here.{late}"
         )
+    again = f" If it does not come, ask me again in {_wait(output['retry_after_seconds'])}."
     return (
         f"The code I sent to {output['destination']} is still good for {valid}. Please look in "
-        "your spam folder too, and enter it here. If it does not come, ask me again in "
-        f"{_wait(output['retry_after_seconds'])}."
+        f"your spam folder too, and enter it here.{late or again}"
     )
 
 

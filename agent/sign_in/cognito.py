@@ -17,7 +17,9 @@ from weakref import WeakValueDictionary
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .creation_times import CreationTimes
 from .decoys import COOLDOWN_SECONDS, Decoys
+from .newcomers import HOUR_SECONDS, Newcomers
 from .observability import describe
 from .outcomes import ErrorCode, Refused
 from .sessions import Sessions
@@ -33,6 +35,7 @@ _CHECK_VALID_SECONDS = 60
 
 _THROTTLING = {"TooManyRequestsException", "LimitExceededException", "ThrottlingException"}
 
+_WITH_ADDRESS = {"AdminGetUser", "AdminCreateUser"}
 _EXISTS = {"UsernameExistsException", "AliasExistsException"}
 
 # Cognito's ways of saying that this user may not sign in. A visitor must not learn that.
@@ -57,6 +60,7 @@ class PendingCode:
         expires_at: Epoch seconds.
         attempts_left: Answers this login may still give.
         retry_after_seconds: Until another mail may be asked for, when this one was.
+        busy: The stack's mails of this hour are used up, so that one may be late, or never come.
         correlation_id: Ties the agent's log lines to the triggers'.
     """
 
@@ -68,6 +72,7 @@ class PendingCode:
     expires_at: int
     attempts_left: int
     retry_after_seconds: int
+    busy: bool
     correlation_id: str
 
 
@@ -103,6 +108,8 @@ class Cognito:
         client: One that tries each call once; see `clients.connect`.
         user_pool_id: The pool.
         client_id: Its app client, one without a secret.
+        newcomers: Counts the users created here.
+        creation_times: What the others wait by.
         clock: Epoch seconds.
     """
 
@@ -112,13 +119,18 @@ class Cognito:
         *,
         user_pool_id: str,
         client_id: str,
+        newcomers: Newcomers,
+        creation_times: CreationTimes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._user_pool_id = user_pool_id
         self._client_id = client_id
+        self._newcomers = newcomers
+        self._creation_times = creation_times or CreationTimes()
         self._clock = clock
         self._decoys = Decoys(clock)
+        self._busy_hour: int | None = None  # in which the last challenge said that it is busy
         self._seen: _CodeShape | None = None
         self._checks: Sessions[_TokenCheck] = Sessions(
             limit=_TOKENS_LIMIT, idle_seconds=_CHECK_VALID_SECONDS, clock=clock
@@ -126,39 +138,99 @@ class Cognito:
         self._creating: WeakValueDictionary[str, _Creation] = WeakValueDictionary()
         self._creating_lock = threading.Lock()
 
-    def make_user(self, email: str, locale: str | None) -> None:
-        """Create the user if there is none, without any mail of Cognito's own."""
+    def make_user(self, email: str, *, locale: str | None, correlation_id: str) -> bool:
+        """Create the user if there is none, as long as the hour's newcomers are not used up.
+
+        Beyond that there is none, and Cognito plays the sign-in of a user who does not exist:
+        nobody hears the difference. All take the same time.
+
+        Returns:
+            Whether the hour's newcomers are used up, which is told to everybody alike.
+
+        Raises:
+            ClientError, BotoCoreError: Nobody was created; also where the count cannot be read or
+                written, whoever asks: without that table no sign-in can end well.
+        """
+        with self._creating_lock:
+            creation = self._creating.setdefault(email, _Creation())
+        exists = self._exists(email)
+        began_at = self._creation_times.now()
+        used_up = self._newcomers.are_used_up()
+        if not exists and not used_up:
+            # One at a time: of two calls in the same instant Cognito has been seen to keep both
+            # users and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
+            with creation.lock:
+                if creation.done:
+                    return False
+                hour = self._newcomers.admit()
+                if hour is not None:
+                    username = self._create(creation, email, locale)
+                    if username:
+                        self._settle(username, hour, correlation_id)
+                    self._creation_times.note(began_at)
+                    return False
+            used_up = True
+        if not exists:
+            _log.info("newcomers' budget used up", extra={"correlation_id": correlation_id})
+        self._creation_times.wait(began_at)
+        return used_up
+
+    def _exists(self, email: str) -> bool:
+        try:
+            self._client.admin_get_user(UserPoolId=self._user_pool_id, Username=email)
+        except ClientError as error:
+            if _aws_code(error) != "UserNotFoundException":
+                raise
+            return False
+        return True
+
+    def _create(self, creation: _Creation, email: str, locale: str | None) -> str | None:
+        """Create the user without any mail of Cognito's own.
+
+        Returns:
+            Their username; None if another process has just created them.
+        """
         attributes = {"email": email, "email_verified": "false"}
         if locale:
             attributes["locale"] = locale
-        with self._creating_lock:
-            creation = self._creating.setdefault(email, _Creation())
-        # One at a time: of two calls in the same instant Cognito has been seen to keep both users
-        # and refuse the later one's alias, github.com/ustaxcourt/ef-cms/pull/5260.
-        with creation.lock:
-            if creation.done:
-                return
-            try:
-                created = self._client.admin_create_user(
-                    UserPoolId=self._user_pool_id,
-                    Username=email,
-                    MessageAction="SUPPRESS",
-                    UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
-                )
-            except ClientError as error:
-                if _aws_code(error) not in _EXISTS:
-                    raise
-                created = None
-            creation.done = True
-        if created is None:
-            return
+        try:
+            created = self._client.admin_create_user(
+                UserPoolId=self._user_pool_id,
+                Username=email,
+                MessageAction="SUPPRESS",
+                UserAttributes=[{"Name": k, "Value": v} for k, v in attributes.items()],
+            )
+        except ClientError as error:
+            if _aws_code(error) not in _EXISTS:
+                raise
+            created = None
+        creation.done = True
+        return created["User"]["Username"] if created else None
+
+    def _settle(self, username: str, hour: int, correlation_id: str) -> None:
+        """Note a new user for the sweep, and give them a password.
+
+        Who could not be noted signs in all the same, but if they never do, no sweep removes them:
+        they stay in the pool until somebody has them forgotten by hand.
+
+        Args:
+            username: Their `sub`, as it is where addresses are the users' names.
+            hour: In which they were counted.
+            correlation_id: For the log.
+        """
+        try:
+            self._newcomers.note(username, hour)
+        except (ClientError, BotoCoreError) as error:
+            _log.error(
+                "newcomer not noted", extra=describe(error) | {"correlation_id": correlation_id}
+            )
         # Else the temporary password expires and may take the account with it. Nobody ever learns
         # this one; the suffix meets any password policy. If this call fails, the guest asks again
         # and signs in all the same, as custom auth asks for no password. Their temporary one stays
         # then: to find that out would cost every sign-in a call.
         self._client.admin_set_user_password(
             UserPoolId=self._user_pool_id,
-            Username=created["User"]["Username"],
+            Username=username,
             Password=f"{secrets.token_urlsafe(32)}aA1!",
             Permanent=True,
         )
@@ -186,6 +258,8 @@ class Cognito:
         parameters = (
             response["ChallengeParameters"] if response else self._decoy(email, usual.life_seconds)
         )
+        busy = parameters.get("busy") == "true"
+        self._busy_hour = now // HOUR_SECONDS if busy else None
         if parameters.get("status") == "throttled":
             return Refused(
                 error_code=ErrorCode.RATE_LIMITED,
@@ -200,6 +274,7 @@ class Cognito:
             expires_at=_number(parameters, "expires_at", now + usual.life_seconds),
             attempts_left=_number(parameters, "attempts_left", usual.attempts),
             retry_after_seconds=_number(parameters, "retry_after_seconds", COOLDOWN_SECONDS),
+            busy=busy,
             correlation_id=correlation_id,
         )
         if code.session:
@@ -215,6 +290,7 @@ class Cognito:
             "status": "throttled" if decoy.expires_at is None else "sent",
             "expires_at": str(decoy.expires_at),
             "retry_after_seconds": str(decoy.retry_after_seconds),
+            "busy": str(self._busy_hour == int(self._clock()) // HOUR_SECONDS).lower(),
         }
 
     def answer_code(self, code: PendingCode, digits: str) -> dict[str, Any] | PendingCode | Refused:
@@ -318,7 +394,8 @@ def refused_call(error: ClientError | BotoCoreError) -> Refused:
         error.response.get("Error", {}).get("Message", "")
     ):
         return Refused(error_code=ErrorCode.ERR_EMAIL_DELIVERY_FAILED)
-    if code == "InvalidParameterException" and error.operation_name == "AdminCreateUser":
+    # The first call with an address says so; it takes fewer characters than addresses may have.
+    if code == "InvalidParameterException" and error.operation_name in _WITH_ADDRESS:
         return Refused(error_code=ErrorCode.INVALID_EMAIL)
     return Refused(error_code=ErrorCode.AUTH_SERVICE_ERROR)
 

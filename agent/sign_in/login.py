@@ -16,6 +16,7 @@ from .client_only import ClientOnly
 from .cognito import Cognito, PendingCode, refused_call
 from .decoys import COOLDOWN_SECONDS
 from .guests import GuestStore
+from .newcomers import HOUR_SECONDS
 from .observability import describe
 from .outcomes import CodeSent, ErrorCode, Refused, SignedIn, TokenDeliveryEvent, name_of
 from .visitor_input import LONG_CODE_DIGITS, parse_address
@@ -98,7 +99,9 @@ class LoginFlow:
             correlation_id = uuid.uuid4().hex
             logged = {"correlation_id": correlation_id}
             try:
-                self.cognito.make_user(address, locale)
+                used_up = self.cognito.make_user(
+                    address, locale=locale, correlation_id=correlation_id
+                )
                 asked = self.cognito.request_code(
                     address, locale=locale, correlation_id=correlation_id
                 )
@@ -114,6 +117,7 @@ class LoginFlow:
                 login.code = None
                 _log.info("code request refused", extra=logged | {"outcome": name_of(asked)})
                 return asked
+            busy = used_up or asked.busy
             sent = CodeSent(
                 destination=_mask(address),
                 code_length=asked.code_length,
@@ -123,6 +127,8 @@ class LoginFlow:
                 # Of two requests within a second, both have the whole cooldown left.
                 new_mail=asked.retry_after_seconds == COOLDOWN_SECONDS
                 and asked.expires_at != login.expires_at,
+                busy=busy,
+                try_again_in_minutes=_minutes_left(self._clock()) if busy else None,
             )
             login.code, login.expires_at = asked, asked.expires_at
             login.hide_codes_until(asked.expires_at)
@@ -210,6 +216,11 @@ def _tidy(name: str) -> str:
     """Return a typed name on one line, without invisible characters, at most 100 long."""
     printable = "".join(c if c.isprintable() else " " for c in name)
     return " ".join(printable.split())[:_MAX_NAME_CHARS]
+
+
+def _minutes_left(now: float) -> int:
+    """Return in how many whole minutes the clock hour has ended: at least one."""
+    return math.ceil((HOUR_SECONDS - now % HOUR_SECONDS) / 60)
 
 
 def _mask(address: str) -> str:

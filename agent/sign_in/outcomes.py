@@ -105,6 +105,8 @@ class CodeSent(Outcome):
         attempts_left: Answers this login may still give.
         retry_after_seconds: Until another mail may be asked for.
         new_mail: False if the code mailed before is still the one to enter.
+        busy: So many people are signing in that the mail may be late; the same for everybody.
+        try_again_in_minutes: When to ask again if it is and no mail came; only where `busy`.
     """
 
     success: Literal[True] = True
@@ -115,6 +117,13 @@ class CodeSent(Outcome):
     attempts_left: int
     retry_after_seconds: int
     new_mail: bool
+    busy: bool
+    try_again_in_minutes: int | None = None
+
+    @override
+    def output(self) -> dict[str, Any]:
+        """Leave out what is not known."""
+        return self.model_dump(mode="json", exclude_none=True)
 
 
 class SignedIn(Outcome):

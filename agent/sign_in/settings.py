@@ -4,6 +4,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+DEFAULT_MAX_NEW_GUESTS_PER_HOUR = 200
+"""The stack's own default."""
+_MOST_NEW_GUESTS_PER_HOUR = 2000
+
 _POOL_ID = re.compile(r"[a-z]{2}(-[a-z]+)+-\d_[0-9a-zA-Z]+")
 
 
@@ -16,6 +20,7 @@ class Settings:
     """What the sign-in has to know of its deployment: stack outputs, and where they are.
 
     Attributes:
+        max_new_guests_per_hour: Most users that are created in a clock hour, 1 to 2000.
         endpoint_url: Where all AWS calls go instead of AWS (MiniStack); None for AWS itself.
     """
 
@@ -23,6 +28,7 @@ class Settings:
     user_pool_client_id: str
     guests_table_name: str
     region: str
+    max_new_guests_per_hour: int = DEFAULT_MAX_NEW_GUESTS_PER_HOUR
     endpoint_url: str | None = None
 
     @property
@@ -65,6 +71,17 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
     region = environment.get("AWS_REGION", "").strip()
     if not region:
         faults.append("AWS_REGION is not set: pass the region of the stack, such as eu-west-1")
+    newcomers = environment.get("MAX_NEW_GUESTS_PER_HOUR", "").strip()
+    newcomers = newcomers or str(DEFAULT_MAX_NEW_GUESTS_PER_HOUR)
+    if not (
+        newcomers.isascii()
+        and newcomers.isdigit()
+        and 1 <= int(newcomers[:6]) <= _MOST_NEW_GUESTS_PER_HOUR
+    ):
+        faults.append(
+            f"MAX_NEW_GUESTS_PER_HOUR is {newcomers!r}: pass a whole number from 1 to "
+            f"{_MOST_NEW_GUESTS_PER_HOUR}, the stack's max_new_guests_per_hour"
+        )
     endpoint_url = environment.get("AWS_ENDPOINT_URL", "").strip().rstrip("/") or None
     if endpoint_url and not endpoint_url.startswith(("http://", "https://")):
         faults.append(
@@ -77,5 +94,6 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
         user_pool_client_id=user_pool_client_id,
         guests_table_name=guests_table_name,
         region=region,
+        max_new_guests_per_hour=int(newcomers),
         endpoint_url=endpoint_url,
     )

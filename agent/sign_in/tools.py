@@ -23,7 +23,8 @@ async def initiate_cognito_login(  # noqa: D417 - it is a prompt
 
     Call this when the visitor wants something personal, is not signed in and has typed an
     e-mail address; again when the code did not arrive or the address was wrong. Afterwards
-    ask the visitor to enter the code. Never call it twice for one message.
+    ask the visitor to enter the code. If `busy` is true, say that the mail may be late, and when
+    to ask again (`try_again_in_minutes`). Never call it twice for one message.
 
     Args:
         email: The address exactly as the visitor typed it in this chat.

@@ -14,6 +14,7 @@ from .capacity import BusyError, Threads
 from .cognito import Cognito
 from .guests import GuestStore
 from .login import LoginFlow, PendingLogin
+from .newcomers import Newcomers
 from .observability import code_answers, code_requests, describe
 from .outcomes import CodeSent, ErrorCode, GuestProfile, GuestRecord, Refused, SignedIn, name_of
 from .sessions import Sessions
@@ -104,6 +105,9 @@ class EmailOtp:
             client,
             user_pool_id=settings.user_pool_id,
             client_id=settings.user_pool_client_id,
+            newcomers=Newcomers(
+                dynamodb, settings.guests_table_name, limit=settings.max_new_guests_per_hour
+            ),
         )
         return cls(LoginFlow(cognito, guests), guests)
 

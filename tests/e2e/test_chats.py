@@ -295,9 +295,13 @@ def test_t24_login_service_that_does_not_work_is_told_in_fixed_words(
 def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
     stack: Deployment, tmp_path: Path, address: str
 ) -> None:
-    with agent_with(stack, tmp_path, GuestsTableName="no-such-table") as guest:
+    # After the ledger's one write: the record's, each time it is tried.
+    record = {"service": "dynamodb", "operation": "UpdateItem", "calls": [2, 3, 4]}
+    with agent_with(stack, tmp_path) as guest:
         ask_for_code(guest, address)
-        chunks = guest.say("", code=stack.code_mailed_to(address))
+        code = stack.code_mailed_to(address)
+        with stack.switched(faults=[record | {"fault": "throttle"}]):
+            chunks = guest.say("", code=code)
         told = outputs_of(chunks)[0]["retry_after_seconds"]
         again = guest.say("new code")
     assert_refused(chunks, ErrorCode.GUEST_CREATION_FAILED, "record could not be saved")
@@ -307,6 +311,16 @@ def test_guest_that_cannot_be_stored_gets_no_tokens_and_is_told_so(
     assert 0 < joined["retry_after_seconds"] <= told
     assert "eyJ" not in str(chunks)
     assert "tokens not revoked" not in (tmp_path / "agent.log").read_text()
+
+
+def test_guests_table_that_does_not_answer_is_told_before_any_mail(
+    stack: Deployment, tmp_path: Path, address: str
+) -> None:
+    """Nobody could end a sign-in without it, nor be counted."""
+    with agent_with(stack, tmp_path, GuestsTableName="no-such-table") as guest:
+        chunks = guest.say(f"I'm Ada Lovelace, {address}")
+    assert_refused(chunks, ErrorCode.AUTH_SERVICE_ERROR, "does not work right now")
+    assert not stack.mails_to(address)
 
 
 def test_restart_in_mid_login_is_told_and_the_visitor_starts_again(

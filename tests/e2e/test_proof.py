@@ -62,14 +62,18 @@ def with_needs(each: Check) -> list[Check]:
 
 
 def kept(stack: Deployment) -> list[set[str]]:
-    """Return the names of all users, guests and items of the ledger."""
+    """Return the names of all users, guests and items of the ledger; no hour's counts."""
     users = stack.cognito.list_users(UserPoolId=stack.outputs["UserPoolId"])["Users"]
     guests = stack.dynamodb.scan(TableName=stack.outputs["GuestsTableName"])["Items"]
     items = stack.dynamodb.scan(TableName=stack.outputs["OtpLedgerTableName"])["Items"]
     ledger = {item["sub"]["S"] for item in items if not item["sub"]["S"].startswith("stack#")}
     return [
         {user["Username"] for user in users},
-        {guest["cognito_sub"]["S"] for guest in guests},
+        {
+            name
+            for guest in guests
+            if not (name := guest["cognito_sub"]["S"]).startswith("newcomers#")
+        },
         ledger,
     ]
 

@@ -176,7 +176,8 @@ def test_both_run_one_bundle_with_the_deployments_settings(hosted: Template, nam
     other = runtime(hosted, next(each for each in RUNTIMES if each != name))[1]
     assert code == other["AgentRuntimeArtifact"]["CodeConfiguration"]
     outputs = {key: written(each["Value"]) for key, each in hosted.body["Outputs"].items()}
-    assert written(properties["EnvironmentVariables"]) == {
+    newcomers = {"MAX_NEW_GUESTS_PER_HOUR": "200"} if name == "Guest" else {}
+    assert written(properties["EnvironmentVariables"]) == newcomers | {
         "AWS_REGION": "${AWS::Region}",
         "USER_POOL_ID": outputs["UserPoolId"],
         "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
@@ -184,6 +185,12 @@ def test_both_run_one_bundle_with_the_deployments_settings(hosted: Template, nam
         "MODEL_ID": "eu.amazon.nova-lite-v1:0",
         "APP_NAME": "example.com",
     }
+
+
+def test_guest_runtime_creates_as_many_users_as_the_stack_is_told() -> None:
+    template = synthesise(agent=True, model_id="offline", max_new_guests_per_hour=20)
+    environment = runtime(template, "Guest")[1]["EnvironmentVariables"]
+    assert environment["MAX_NEW_GUESTS_PER_HOUR"] == "20"
 
 
 @pytest.mark.parametrize("name", RUNTIMES)

@@ -26,7 +26,8 @@ OUTPUTS = {
 
 def test_outputs_are_the_contract(aws: Template, local: Template) -> None:
     assert set(aws.body["Outputs"]) == OUTPUTS
-    assert set(local.body["Outputs"]) == OUTPUTS | {"AgentRoleArn"}
+    assert set(local.body["Outputs"]) == OUTPUTS | {"AgentRoleArn", "MaxNewGuestsPerHour"}
+    assert local.body["Outputs"]["MaxNewGuestsPerHour"]["Value"] == "200"
     named = {
         name: aws.body["Resources"][output["Value"]["Ref"]]
         for name, output in aws.body["Outputs"].items()
@@ -86,6 +87,7 @@ def test_agent_policy_signs_in_and_keeps_guests_and_nothing_more(aws: Template) 
             "Effect": "Allow",
             "Action": [
                 "cognito-idp:AdminCreateUser",
+                "cognito-idp:AdminGetUser",
                 "cognito-idp:AdminInitiateAuth",
                 "cognito-idp:AdminRespondToAuthChallenge",
                 "cognito-idp:AdminSetUserPassword",

@@ -92,7 +92,7 @@ ATTEMPTS: dict[str, Attempt] = {
     ),
 }
 MAY = {
-    "Agent": {"start a sign-in", "read a guest"},
+    "Agent": {"read a user", "start a sign-in", "read a guest"},
     "DefineAuthChallenge": set(),
     "CreateAuthChallenge": {"send mail"},
     "VerifyAuthChallengeResponse": {"change a user"},

@@ -98,6 +98,12 @@ class FakeCognito:
         if error := self.fail.get(operation):
             raise error
 
+    def admin_get_user(self, **arguments: Any) -> dict[str, Any]:
+        self._called("AdminGetUser", arguments)
+        if arguments["Username"] not in self.users:
+            raise aws_error("AdminGetUser", "UserNotFoundException", "User does not exist.")
+        return {"Username": self.users[arguments["Username"]]}
+
     def admin_create_user(self, **arguments: Any) -> dict[str, Any]:
         self._called("AdminCreateUser", arguments)
         email = arguments["Username"]
@@ -119,7 +125,7 @@ class FakeCognito:
         if email in self.disabled:
             raise aws_error("AdminInitiateAuth", "NotAuthorizedException", "User is disabled.")
         code = f"{1 + secrets.randbelow(10**6 - 1):06d}"  # never 000000
-        if self.parameters.get("status") != "throttled":
+        if self.parameters.get("status") != "throttled" and email in self.users:
             self.mailed.append((email, code))
         return self._challenge(email, code, 3, int(self.clock()) + 300)
 
@@ -132,11 +138,11 @@ class FakeCognito:
         if known is None:
             raise aws_error(operation, "NotAuthorizedException", "Invalid session for the user.")
         email, code, left, expires_at = known
-        if responses["USERNAME"] != self.users[email]:
+        if responses["USERNAME"] != self._username(email):
             raise aws_error(operation, "NotAuthorizedException", "Invalid session for the user.")
         if self.clock() >= expires_at:
             return self._challenge(email, code, left - 1, expires_at, status="expired")
-        if responses["ANSWER"] == code:
+        if responses["ANSWER"] == code and email in self.users:
             return {"AuthenticationResult": self._tokens(email), "ChallengeParameters": {}}
         if left == 1:
             raise aws_error(operation, "NotAuthorizedException", "Incorrect username or password.")
@@ -163,17 +169,22 @@ class FakeCognito:
             "ChallengeName": "CUSTOM_CHALLENGE",
             "Session": session,
             "ChallengeParameters": {
-                "USERNAME": self.users[email],
+                "USERNAME": self._username(email),
                 "delivery": "EMAIL",
                 "code_length": "6",
                 "expires_at": str(expires_at),
                 "attempts_left": str(left),
                 "status": "sent",
                 "retry_after_seconds": "30",
+                "busy": "false",
             }
             | self.parameters
             | changes,
         }
+
+    def _username(self, email: str) -> str:
+        """Return the user's name; made up of who does not exist, as Cognito does."""
+        return self.users.get(email) or str(uuid.uuid5(uuid.NAMESPACE_OID, email))
 
     def _tokens(self, email: str) -> dict[str, Any]:
         sub = self.users[email]
@@ -193,7 +204,12 @@ class FakeCognito:
 
 
 class FakeDynamoDb:
-    """One table, with the forms of update expression and condition that guests.py uses."""
+    """One table, with the expressions and conditions that guests.py and newcomers.py use.
+
+    Attributes:
+        fail: Raised by every call while it is set.
+        fail_on: Raised by updates with this text in their expression.
+    """
 
     class exceptions:  # noqa: N801 - as boto3 has it
         """The client's errors by name."""
@@ -204,18 +220,25 @@ class FakeDynamoDb:
     def __init__(self) -> None:
         self.items: dict[str, dict[str, Any]] = {}
         self.fail: Exception | None = None
+        self.fail_on: dict[str, Exception] = {}
         self._lock = threading.Lock()
 
     def update_item(self, **arguments: Any) -> dict[str, Any]:
         if self.fail:
             raise self.fail
+        for text, error in self.fail_on.items():
+            if text in arguments["UpdateExpression"]:
+                raise error
         values = arguments["ExpressionAttributeValues"]
         names = arguments.get("ExpressionAttributeNames", {})
         key = arguments["Key"]["cognito_sub"]["S"]
         with self._lock:
             condition = arguments.get("ConditionExpression")
+            created = int(self.items.get(key, {}).get("created", {"N": "0"})["N"])
             holds = {
                 None: True,
+                "attribute_not_exists(created) OR created < :limit": created
+                < int(values.get(":limit", {"N": "0"})["N"]),
                 "attribute_exists(guest_id)": "guest_id" in self.items.get(key, {}),
                 "attribute_not_exists(cognito_sub)": key not in self.items,
             }[condition]
@@ -224,6 +247,13 @@ class FakeDynamoDb:
                     {"Error": {"Code": "ConditionalCheckFailedException"}}, "UpdateItem"
                 )
             item = self.items.setdefault(key, dict(arguments["Key"]))
+            if arguments["UpdateExpression"] == "ADD created :one":
+                item["created"] = {"N": str(created + 1)}
+                return {}
+            if arguments["UpdateExpression"] == "ADD subs :sub":
+                subs = {*item.get("subs", {"SS": []})["SS"], *values[":sub"]["SS"]}
+                item["subs"] = {"SS": sorted(subs)}
+                return {}
             sets = arguments["UpdateExpression"].removeprefix("SET ")
             for field, kept, value in re.findall(
                 r"([#\w]+) = (?:if_not_exists\(([#\w]+), )?(:\w+)\)?", sets

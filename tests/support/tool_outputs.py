@@ -41,6 +41,7 @@ def examples() -> dict[str, Any]:
         attempts_left=3,
         retry_after_seconds=30,
         new_mail=True,
+        busy=False,
     )
     guest = GuestRecord(
         guest_id="GST-2027-ABC123",

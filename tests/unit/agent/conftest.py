@@ -7,9 +7,11 @@ from starlette.testclient import TestClient
 
 from agent.main import create_app
 from agent.sign_in.cognito import Cognito
+from agent.sign_in.creation_times import CreationTimes
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.identity import KeySet, TokenVerifier
 from agent.sign_in.login import LoginFlow
+from agent.sign_in.newcomers import Newcomers
 from agent.sign_in.turns import EmailOtp
 from tests.support.clock import Clock
 from tests.support.fakes import (
@@ -51,11 +53,30 @@ def guests(dynamodb: FakeDynamoDb, clock: Clock) -> GuestStore:
 
 
 @pytest.fixture
-def flow(cognito: FakeCognito, guests: GuestStore, clock: Clock) -> LoginFlow:
+def newcomers(dynamodb: FakeDynamoDb, clock: Clock) -> Newcomers:
+    return Newcomers(dynamodb, "guests", limit=200, clock=clock)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """Return how long was waited, instead of waiting."""
+    return []
+
+
+@pytest.fixture
+def flow(
+    cognito: FakeCognito,
+    guests: GuestStore,
+    newcomers: Newcomers,
+    clock: Clock,
+    waits: list[float],
+) -> LoginFlow:
     pool = Cognito(
         cognito,  # type: ignore[arg-type]
         user_pool_id=POOL_ID,
         client_id=CLIENT_ID,
+        newcomers=newcomers,
+        creation_times=CreationTimes(now=clock, sleep=waits.append),
         clock=clock,
     )
     return LoginFlow(pool, guests, clock=clock)

@@ -98,6 +98,7 @@ def test_every_error_code_reaches_the_guest_in_their_words(
     browser.say(new_code)
     dynamodb.fail = aws_error("UpdateItem", "InternalServerError")
     hear(browser.say("", code=cognito.mailed[-1][1]))
+    dynamodb.fail = None
     cognito.parameters = {"status": "throttled", "retry_after_seconds": "540"}
     hear(browser.say(new_code))
     cognito.parameters = {}
@@ -107,7 +108,7 @@ def test_every_error_code_reaches_the_guest_in_their_words(
     hear(browser.say(new_code))
     cognito.fail["AdminInitiateAuth"] = aws_error("AdminInitiateAuth", "Oops", "canary")
     hear(browser.say(new_code))
-    cognito.fail["AdminCreateUser"] = aws_error("AdminCreateUser", "InvalidParameterException")
+    cognito.fail["AdminGetUser"] = aws_error("AdminGetUser", "InvalidParameterException")
     hear(browser.say(new_code))
     assert set(told) == set(ErrorCode)
     assert len(set(told.values())) == len(ErrorCode)

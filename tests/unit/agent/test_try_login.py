@@ -9,6 +9,7 @@ import pytest
 from agent import try_login
 from agent.sign_in import EmailOtp
 from agent.sign_in.outcomes import MESSAGES, ErrorCode
+from agent.sign_in.settings import Settings, SettingsError
 from tests.support.fakes import CLIENT_ID, POOL_ID, FakeCognito, FakeDynamoDb, Signer
 
 ADA = "ada@example.com"
@@ -107,7 +108,7 @@ def test_guest_that_cannot_be_stored_ends_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    dynamodb.fail = RuntimeError()
+    dynamodb.fail_on["last_login_at"] = RuntimeError()
     type_in(monkeypatch, lambda: deployment.mailed[-1][1])
     assert try_login.main([ADA]) == 1
     assert "GUEST_CREATION_FAILED" in capsys.readouterr().err
@@ -120,6 +121,33 @@ def test_throttling_tells_how_long(
     deployment.parameters = {"status": "throttled", "retry_after_seconds": "540"}
     assert try_login.main([ADA]) == 1
     assert "try again in 540 seconds" in capsys.readouterr().err
+
+
+def test_late_mails_are_told(
+    deployment: FakeCognito, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    deployment.parameters = {"busy": "true"}
+    type_in(monkeypatch, lambda: deployment.mailed[-1][1])
+    assert try_login.main([ADA]) == 0
+    assert "the mail may be late. If none has come in 60 min, ask again." in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("deployment")
+@pytest.mark.parametrize(("told", "limit"), [({}, 200), ({"MaxNewGuestsPerHour": "3"}, 3)])
+def test_as_many_newcomers_as_the_stack_says(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], limit: int
+) -> None:
+    """Stacks on AWS do not say, and their default is the agent's."""
+    Path(".local/outputs.json").write_text(json.dumps(OUTPUTS | told))
+    connected: list[Any] = []
+
+    def connect(settings: Settings, _: object) -> EmailOtp:
+        connected.append(settings)
+        raise SettingsError("enough")
+
+    monkeypatch.setattr(EmailOtp, "connect", connect)
+    assert try_login.main([ADA]) == 1
+    assert connected[0].max_new_guests_per_hour == limit
 
 
 def test_ctrl_d_stops(

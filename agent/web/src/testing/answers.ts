@@ -20,6 +20,7 @@ export const codeSent = {
   attempts_left: 3,
   retry_after_seconds: 30,
   new_mail: true,
+  busy: false,
 };
 
 export const encode = (text: string) => new TextEncoder().encode(text);

@@ -121,6 +121,7 @@ def test_code_sent_tells_where_and_how_long() -> None:
         "expires_in_seconds": 300,
         "retry_after_seconds": 30,
         "new_mail": True,
+        "busy": False,
     }
     reply = _reply([*ASKED[:2], result(output)], TOOLS)
     assert "6-digit code to a***@e***.com" in reply
@@ -141,6 +142,29 @@ def test_code_sent_tells_where_and_how_long() -> None:
     still = _reply([*ASKED[:2], result(output | {"new_mail": False})], TOOLS)
     assert "still good" in still
     assert "ask me again in 30 seconds" in still
+    assert "Many people" not in f"{reply} {still}"
+
+
+@pytest.mark.parametrize(("minutes", "said"), [(24, "24 minutes"), (1, "1 minute")])
+@pytest.mark.parametrize("new_mail", [True, False])
+def test_late_mail_is_told_with_when_to_ask_again(
+    minutes: int, said: str, *, new_mail: bool
+) -> None:
+    output = {
+        "success": True,
+        "destination": "a***@e***.com",
+        "code_length": 6,
+        "expires_in_seconds": 300,
+        "retry_after_seconds": 30,
+        "new_mail": new_mail,
+        "busy": True,
+        "try_again_in_minutes": minutes,
+    }
+    reply = _reply([*ASKED[:2], result(output)], TOOLS)
+    assert str(reply).endswith(
+        "enter it here. Many people are signing in just now, so the mail may be late. "
+        f"If none has come in {said}, ask again."
+    )
 
 
 @pytest.mark.parametrize("code", ErrorCode)

@@ -57,6 +57,7 @@ def test_code_sent_tells_the_masked_address_alone(login: Logins) -> None:
         attempts_left=3,
         retry_after_seconds=30,
         new_mail=True,
+        busy=False,
     )
 
 
@@ -101,6 +102,38 @@ def test_later_round_of_a_code_that_wrong_answers_killed_is_expired(
     assert login.answer_code(CHAT, "000000") == over
     pending = Refused(error_code=ErrorCode.NO_LOGIN_PENDING, retry_after_seconds=30)
     assert login.answer_code(CHAT, "000000") == pending
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes"), [(0, 60), (1, 60), (60, 59), (3_539, 2), (3_540, 1), (3_599.5, 1)]
+)
+def test_busy_tells_the_minutes_until_the_clock_hour_ends(
+    login: Logins, cognito: FakeCognito, clock: Clock, seconds: float, minutes: int
+) -> None:
+    clock.now += seconds
+    cognito.parameters = {"busy": "true"}
+    sent = login.request_code(CHAT, email=ADA)
+    assert isinstance(sent, CodeSent)
+    assert (sent.busy, sent.try_again_in_minutes) == (True, minutes)
+    assert sent.output()["try_again_in_minutes"] == minutes
+
+
+def test_challenge_of_triggers_that_say_nothing_of_it_is_not_busy(
+    login: Logins, cognito: FakeCognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the version before, while an upgrade runs."""
+    initiate = cognito.admin_initiate_auth
+
+    def older(**arguments: Any) -> dict[str, Any]:
+        response = initiate(**arguments)
+        del response["ChallengeParameters"]["busy"]
+        return response
+
+    monkeypatch.setattr(cognito, "admin_initiate_auth", older)
+    sent = login.request_code(CHAT, email=ADA)
+    assert isinstance(sent, CodeSent)
+    assert not sent.busy
+    assert "try_again_in_minutes" not in sent.output()
 
 
 def test_third_wrong_code_ends_the_login(login: Logins, cognito: FakeCognito) -> None:
@@ -476,6 +509,7 @@ def test_t24_logs_of_what_failed_hold_no_exceptions_text_and_no_session(
     dynamodb.fail = RuntimeError("canary")
     cognito.fail["RevokeToken"] = aws_error("RevokeToken", "InternalErrorException", "canary")
     login.answer_code(CHAT, code)
+    dynamodb.fail = None
     may_not = aws_error("AdminInitiateAuth", "NotAuthorizedException", "canary")
     cognito.fail["AdminInitiateAuth"] = may_not
     login.request_code(CHAT, email=ADA)

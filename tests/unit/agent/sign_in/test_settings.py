@@ -3,6 +3,7 @@
 import pytest
 
 from agent.sign_in.settings import SettingsError, load_settings
+from lambdas.email_otp.settings import CreateSettings
 
 GOOD = {
     "USER_POOL_ID": "eu-west-1_AbCdEf123",
@@ -18,6 +19,16 @@ def test_by_default_it_is_on_aws() -> None:
     assert settings.jwks_url == (
         "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_AbCdEf123/.well-known/jwks.json"
     )
+
+
+def test_newcomers_are_as_many_as_the_stacks_own_setting_allows() -> None:
+    assert (
+        load_settings(GOOD).max_new_guests_per_hour
+        == CreateSettings(sender="login@example.com").max_new_guests_per_hour
+    )
+    for limit in (1, 2000):
+        settings = load_settings(GOOD | {"MAX_NEW_GUESTS_PER_HOUR": str(limit)})
+        assert settings.max_new_guests_per_hour == limit
 
 
 def test_an_endpoint_serves_the_keys_but_is_not_the_issuer() -> None:
@@ -38,6 +49,11 @@ def test_everything_missing_is_named_at_once() -> None:
     [
         ("USER_POOL_ID", "pool"),
         ("AWS_ENDPOINT_URL", "localhost:4566"),
+        ("MAX_NEW_GUESTS_PER_HOUR", "0"),
+        ("MAX_NEW_GUESTS_PER_HOUR", "2001"),
+        ("MAX_NEW_GUESTS_PER_HOUR", "9" * 9),
+        ("MAX_NEW_GUESTS_PER_HOUR", "-1"),
+        ("MAX_NEW_GUESTS_PER_HOUR", "\u0663"),
     ],
 )
 def test_what_cannot_be_right_is_named(name: str, value: str) -> None:

@@ -84,6 +84,7 @@ def test_sign_in_through_a_plain_agent(chat: Chat, cognito: FakeCognito) -> None
         "attempts_left": 3,
         "retry_after_seconds": 30,
         "new_mail": True,
+        "busy": False,
     }
     (tokens,) = chat.say(cognito.mailed[-1][1], verify)
     assert tokens["event_type"] == "auth_tokens"
@@ -461,9 +462,9 @@ def test_t38_each_tool_has_threads_of_its_own(
 
     named(cognito, "admin_initiate_auth")
     named(cognito, "admin_respond_to_auth_challenge")
-    named(dynamodb, "get_item")
     chat.say(f"I'm {ADA}", initiate())
     chat.say("000000", verify)
+    named(dynamodb, "get_item")
     chat.say("My profile", [("get_guest_profile", {})], cognito_sub="sub-1")
     assert list(names.values()) == ["request", "answer", "read"]
 

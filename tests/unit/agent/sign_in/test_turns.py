@@ -1,6 +1,7 @@
 """What is remembered of a chat, and for how long others cannot displace it."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ConnectTimeoutError
@@ -9,7 +10,8 @@ from agent.sign_in import CodeSent, EmailOtp, ErrorCode, Refused, SignedIn
 from agent.sign_in.guests import GuestStore
 from agent.sign_in.login import LoginFlow
 from tests.support.clock import Clock
-from tests.support.fakes import FakeCognito
+from tests.support.fakes import FakeCognito, FakeDynamoDb
+from tests.support.service import SETTINGS
 
 CHAT = "chat-of-ada"
 ADA = "ada@example.com"
@@ -33,6 +35,16 @@ def mailed_code(email_otp: EmailOtp, cognito: FakeCognito) -> str:
 def expects_code(email_otp: EmailOtp, chat: str) -> bool:
     """Whether a code in an unusual form is hidden."""
     return "407:193" not in email_otp.turn(chat, "It is 407:193").prompt
+
+
+def test_t41_settings_say_how_many_users_are_created_in_an_hour(
+    cognito: FakeCognito, dynamodb: FakeDynamoDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.sign_in.turns.clients.connect", lambda *_: (cognito, dynamodb))
+    email_otp = EmailOtp.connect(replace(SETTINGS, max_new_guests_per_hour=1))
+    for name in "abc":
+        assert isinstance(initiate(email_otp, name, f"{name}@example.com"), CodeSent)
+    assert {*cognito.users} == {"a@example.com"}
 
 
 @pytest.fixture
