@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import html
 import re
 from datetime import UTC, datetime
 from email.header import decode_header, make_header
@@ -17,6 +18,7 @@ from lambdas.email_otp.mailer import (
     Mailer,
     compose,
     is_plain_address,
+    mailbox_of,
     whole_minutes,
     with_display_name,
 )
@@ -277,6 +279,46 @@ def _declarations(css: str | None) -> dict[str, str]:
     return {name.strip(): value.replace("!important", "").strip() for name, value in pairs}
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_t42_long_code_is_grouped_and_its_mail_says_that_somebody_tried(language: str) -> None:
+    """As on a card; a short one is whole, and its mail says nothing of the kind."""
+    tried = TEXTS[language].tried
+    subject, text, page = compose("Harbour Rooms", "0123456789012345", 5, language, ASKED_AT)
+    assert text.splitlines().count("0123 4567 8901 2345") == 1
+    assert text.splitlines().count(tried) == 1
+    assert "0123 4567 8901 2345" in page
+    assert html.escape(tried) in page
+    assert not re.search(r"\d", subject)
+    _, text, page = compose("Harbour Rooms", "0123456789", 5, language, ASKED_AT)
+    assert text.splitlines().count("0123456789") == 1
+    assert tried not in text
+    assert html.escape(tried) not in page
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "victim@gmail.com",
+        "VICTIM@Gmail.com",
+        "victim+1@gmail.com",
+        "v.i.c.t.i.m@gmail.com",
+        "vic.tim+a+b@googlemail.com",
+    ],
+)
+def test_t43_spellings_of_one_mailbox_are_one(spelling: str) -> None:
+    assert mailbox_of(spelling) == "victim@gmail.com"
+
+
+@pytest.mark.parametrize("other", ["victim@example.com", "victor@gmail.com", "a+victim@gmail.com"])
+def test_t43_other_mailboxes_are_others(other: str) -> None:
+    assert mailbox_of(other) != "victim@gmail.com"
+
+
+def test_t43_mailbox_of_nothing_but_marks_keeps_them() -> None:
+    """Else all such addresses of a domain were one."""
+    assert mailbox_of("+a@example.com") != mailbox_of("+b@example.com")
+
+
 def _contrast(one: str, other: str) -> float:
     """Return the contrast of two colours.
 
@@ -302,9 +344,9 @@ def test_contrast_is_computed_as_wcag_does() -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_page_tells_mail_programs_what_it_is(language: str) -> None:
-    subject, _, html = compose("Bed & <Breakfast>", "123456", 5, language, ASKED_AT)
-    page = _Page(html)
-    assert html.startswith("<!doctype html>\n")
+    subject, _, written = compose("Bed & <Breakfast>", "123456", 5, language, ASKED_AT)
+    page = _Page(written)
+    assert written.startswith("<!doctype html>\n")
     assert page.elements[0] == ("html", {"lang": language})
     assert ("meta", {"charset": "utf-8"}) in page.elements
     assert page.texts["title"] == subject
