@@ -24,7 +24,7 @@ PAGE = """\
 <div class="page" style="padding:24px;font:16px/1.5 system-ui,sans-serif;\
 overflow-wrap:break-word;background-color:#ffffff;color:#1a1a1a">
 <p>{intro}</p>
-<p style="font-size:28px;font-weight:700;letter-spacing:3px;white-space:nowrap;margin:24px 0">\
+<p style="font-size:28px;font-weight:700;letter-spacing:3px;margin:24px 0">\
 {code}</p>
 {tried}<p>{asked}</p>
 <p>{lifetime}</p>

@@ -10,6 +10,7 @@ from lambdas.email_otp.mail_texts import TEXTS
 from lambdas.email_otp.mailer import compose
 
 ASKED_AT = 1_795_600_452
+LONG_CODE = "0888888888888880"
 # A long one without a blank, as the sender's domain may be.
 APP_NAME = "welcometothehotelattheharbourofthelittletown.example.com"
 
@@ -32,3 +33,7 @@ def test_mail_is_readable_on_a_small_screen(
         violations = page.evaluate("axe.run({runOnly: ['wcag2a', 'wcag2aa']})")["violations"]
         assert [each["id"] for each in violations] == []
         page.screenshot(path=screenshots / f"mail-{language}-{scheme}-{width}.png")
+
+        page.set_content(compose(APP_NAME, LONG_CODE, 5, language, ASKED_AT)[2])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=screenshots / f"mail-long-code-{language}-{scheme}-{width}.png")
