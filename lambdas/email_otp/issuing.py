@@ -119,8 +119,9 @@ class Issuer:
         before = Challenge.from_metadata(metadata)
         if before is None:
             return Issued(challenge=None, retry_after_seconds=0)
+        key = self._keys.version(before.key_version)  # under which Verify has counted the answer
         newest = self._ledger.newest(
-            user.ledger_key(self._keys.current()), before, lambda other: self._went_to(user, other)
+            user.ledger_key(key), before, lambda other: self._went_to(user, other)
         )
         challenge = newest or before
         cooled_at = challenge.issued_at + COOLDOWN_SECONDS
