@@ -21,7 +21,7 @@ GROUPS_LOCKED := lambdas agent dev emulator
 .PHONY: help setup test test-aws lint types bench demo e2e deploy-local serve chat page stop-local lock clean
 
 help: ## list the targets
-	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 $(VENV)/.tool: requirements/uv.txt
 	@python=$$(for name in $${PYTHON:-python3.13 python3 python}; do \

@@ -83,8 +83,9 @@ def sign_in(
     print(f"{mail} to {sent.destination}. It is valid for {sent.expires_in_seconds} seconds.")
     if sent.busy:
         print(
-            "Many people are signing in just now, so the mail may be late. If none has come in "
-            f"{sent.try_again_in_minutes} min, ask again."
+            "Many people are signing in just now, so the mail may be late or not come at all. "
+            "If it is not there in a few minutes, ask again in "
+            f"{sent.try_again_in_minutes} min."
         )
     code_length = sent.code_length
     while True:
@@ -129,7 +130,7 @@ def _connect(stack: str | None, region: str | None) -> tuple[Settings, boto3.Ses
         user_pool_client_id=outputs["UserPoolClientId"],
         guests_table_name=outputs["GuestsTableName"],
         region=outputs["region"],
-        # Stacks on AWS do not tell.
+        # Older stacks do not tell.
         max_new_guests_per_hour=int(
             outputs.get("MaxNewGuestsPerHour", DEFAULT_MAX_NEW_GUESTS_PER_HOUR)
         ),

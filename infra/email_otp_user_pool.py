@@ -57,8 +57,8 @@ class EmailOtpUserPool(Construct):
         Args:
             scope: The construct it belongs to.
             construct_id: Its name there.
-            settings: What it is like. `create_sender_identity`, `alarm_email`, `waf`,
-                `agent`, `model_id` and `web` are left to the stack.
+            settings: What it is like. `create_sender_identity`, `alarm_email`, `waf`, `agent`,
+                `model_id`, `web` and `forget_unanswered_after_hours` are left to the stack.
             ledger_table: A table with the partition key `sub` (string) and the time-to-live
                 attribute `expires_at`; by default the construct makes its own. Pools may share
                 one: each counts its own mails.

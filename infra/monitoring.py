@@ -77,21 +77,20 @@ class Monitoring(Construct):
             threshold=max(1, int(max_sends_per_hour * 0.8)),
             period=Duration.hours(1),
         )
-        beyond: _Metrics = {"newcomersBudgetUsedUp": self._created("NewcomersBudgetUsedUp")}
         newcomers: _Metrics = {
             "newcomerCodeSent": self._created("NewcomerCodeSent"),
+            "newcomersBudgetUsedUp": self._created("NewcomersBudgetUsedUp"),
             "mailboxFull": self._created("MailboxFull"),
         }
         yield self._alarm(
-            "NewcomersBudgetUsedUp",
-            "As many newcomers asked for a code in an hour as are allowed to: until the next clock "
-            "hour, others of them get none.",
-            # An agent that has made as many users makes no more, so the trigger may hear of none
-            # whom it would have to refuse.
-            f"{_total(beyond)}+IF({_total(newcomers)} >= {max_new_guests_per_hour}, 1, 0)",
-            beyond | newcomers,
-            # Nobody was turned away before the first.
-            threshold=1,
+            "NewcomersBudgetNear",
+            "At least 80% of the newcomers allowed in an hour asked for a code: beyond the budget "
+            "they get none until the next clock hour.",
+            _total(newcomers),
+            newcomers,
+            # An agent that has made as many users makes no more, and some of them are counted
+            # nowhere here: the whole budget might never be seen.
+            threshold=max(1, int(max_new_guests_per_hour * 0.8)),
             period=Duration.hours(1),
         )
         wrong: _Metrics = {"answerWrong": self._verified("AnswerWrong")}
@@ -160,7 +159,7 @@ class Monitoring(Construct):
             "A trigger's slowest calls take 3 s or more; Cognito gives up after 5 s.",
             f"MAX([{', '.join(map(_filled, durations))}])",
             durations,
-            # Its own time-outs end a trigger by 3.6 s, and this leaves out a process's start.
+            # A trigger's deadline is 4 s, of which this leaves out the process's start.
             threshold=3000,
             period=Duration.minutes(5),
             # One slow call is all of a quiet period's p99.

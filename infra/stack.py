@@ -73,6 +73,7 @@ class EmailOtpStack(Stack):
             ),
             ForgetUnansweredFunctionName=self.forgetting.function.function_name,
             AgentPolicyArn=agent_policy.managed_policy_arn,
+            MaxNewGuestsPerHour=str(settings.max_new_guests_per_hour),
         )
         if settings.agent and not settings.local:
             self._host_agent(settings, agent_policy)
@@ -83,10 +84,7 @@ class EmailOtpStack(Stack):
                 assumed_by=iam.AccountRootPrincipal(),
                 managed_policies=[agent_policy],
             )
-            self._add_outputs(
-                AgentRoleArn=role.role_arn,
-                MaxNewGuestsPerHour=str(settings.max_new_guests_per_hour),
-            )
+            self._add_outputs(AgentRoleArn=role.role_arn)
 
     def _host_agent(self, settings: Settings, agent_policy: iam.ManagedPolicy) -> None:
         # Slow to import, and most deployments have none.

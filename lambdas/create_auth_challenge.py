@@ -1,4 +1,4 @@
-"""Create Auth Challenge: mail a code in the first round, and show it again in the later ones.
+"""Create Auth Challenge: mail a code in the first round, show what is out in the later ones.
 
 Source: https://docs.aws.amazon.com/cognito/latest/developerguide/user-pool-lambda-create-auth-challenge.html
 """
@@ -39,7 +39,7 @@ issuer = Issuer(
 
 @trigger(CreateAuthChallengeTriggerEvent)
 def handler(event: CreateAuthChallengeTriggerEvent) -> None:
-    """Mail a code, or show the challenge again."""
+    """Mail a code, or go on with the one that is out."""
     request, response = event.request, event.response
     correlate(request.client_metadata)
     rounds = request.session

@@ -199,18 +199,22 @@ def _explain_code_sent(output: Mapping[str, Any]) -> str:
     late = ""
     if output["busy"]:
         late = (
-            " Many people are signing in just now, so the mail may be late. If none has come in "
-            f"{_count(output['try_again_in_minutes'], 'minute', 'minutes')}, ask again."
+            " Many people are signing in just now, so the mail may be late or not come at all. If "
+            "it is not there in a few minutes, ask again in "
+            f"{_count(output['try_again_in_minutes'], 'minute', 'minutes')}."
         )
     if output["new_mail"]:
         return (
             f"I have sent a {output['code_length']}-digit code to {output['destination']}. "
             f"It is valid for {valid}. Please enter it here.{late}"
         )
-    again = f" If it does not come, ask me again in {_wait(output['retry_after_seconds'])}."
+    again = (
+        " Please look in your spam folder too. For another one, ask me again in "
+        f"{_wait(output['retry_after_seconds'])}."
+    )
     return (
-        f"The code I sent to {output['destination']} is still good for {valid}. Please look in "
-        f"your spam folder too, and enter it here.{late or again}"
+        f"The code I sent to {output['destination']} is still good for {valid}, if it has not been "
+        f"used. Please enter it here.{late or again}"
     )
 
 

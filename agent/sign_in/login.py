@@ -148,7 +148,11 @@ class LoginFlow:
             if code is None:
                 return self._over(login, ErrorCode.NO_LOGIN_PENDING)
             if len(digits) not in (code.code_length, LONG_CODE_DIGITS):
-                return Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=code.attempts_left)
+                return Refused(
+                    error_code=ErrorCode.INVALID_OTP,
+                    message=f"The code has {code.code_length} digits.",
+                    attempts_left=code.attempts_left,
+                )
             logged = {"correlation_id": code.correlation_id}
             login.code = None
             try:

@@ -34,11 +34,11 @@ MESSAGES: Mapping[ErrorCode, str] = {
         "That code is not right, or was used already. Enter the one in the latest mail, or ask for "
         "a new code."
     ),
-    ErrorCode.OTP_EXPIRED: "That code has expired. Ask for a new code.",
+    ErrorCode.OTP_EXPIRED: "That code no longer works. Ask for a new code.",
     # Until a mail may be sent, the code that was mailed before is taken up again.
     ErrorCode.MAX_ATTEMPTS_EXCEEDED: (
-        "There were too many wrong tries. Ask for a new code to go on: until one can be mailed, "
-        "the one mailed before is good again."
+        "That was the last try for now. Ask for a new code to go on: until one can be mailed, you "
+        "may try the one in the latest mail again."
     ),
     ErrorCode.RATE_LIMITED: "There have been too many requests. Please wait, then ask again.",
     ErrorCode.NO_LOGIN_PENDING: (

@@ -35,8 +35,8 @@ _ENGLISH = Texts(
         "you did not ask for a code, you can ignore this e-mail."
     ),
     tried=(
-        "Somebody has been trying codes for your e-mail address, so this code is longer than "
-        "usual. Do not pass it on to anybody."
+        "Somebody has been trying codes: wrong ones were entered for your e-mail address several "
+        "times, so this code is longer than usual. Do not give it to anybody."
     ),
 )
 
@@ -74,8 +74,8 @@ _SPANISH = Texts(
         "ha pedido ningún código, puede ignorar este correo."
     ),
     tried=(
-        "Alguien ha probado códigos incorrectos para su dirección de correo. Por eso este código "
-        "es más largo de lo habitual. No se lo dé a nadie."
+        "Alguien ha introducido varias veces códigos incorrectos para su dirección de correo. Por "
+        "eso este código es más largo de lo habitual. No lo comparta con nadie."
     ),
 )
 
@@ -93,8 +93,8 @@ _FRENCH = Texts(
         "le demandera ailleurs. Si vous n'avez pas demandé de code, ignorez cet e-mail."
     ),
     tried=(
-        "Quelqu'un a essayé des codes erronés pour votre adresse e-mail. C'est pourquoi ce code "
-        "est plus long que d'habitude. Ne le communiquez à personne."
+        "Quelqu'un a saisi plusieurs fois des codes erronés pour votre adresse e-mail. C'est "
+        "pourquoi ce code est plus long que d'habitude. Ne le communiquez à personne."
     ),
 )
 
@@ -113,7 +113,7 @@ _JAPANESE = Texts(
     ),
     tried=(
         "お客様のメールアドレスに対して、誤ったコードが何度も入力されました。そのため、"
-        "今回のコードは通常より長くなっています。誰にも教えないでください。"
+        "今回のコードは通常より長くなっています。このコードは誰にも教えないでください。"
     ),
 )
 

@@ -115,7 +115,7 @@ def test_too_many_wrong_codes_end_the_login_and_a_new_code_begins_another(
     guest.say("", code=wrong)
     guest.say("", code=wrong)
     chunks = guest.say("", code=wrong)
-    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, "too many wrong tries.*new code")
+    assert_refused(chunks, ErrorCode.MAX_ATTEMPTS_EXCEEDED, "last try for now.*new code")
 
     ask_for_another_code(guest, "new code", stack, address)
     tokens_in(guest.say("", code=stack.code_mailed_to(address)))

@@ -145,7 +145,7 @@ def test_alarms_watch_an_hour_of_guests_and_minutes_of_triggers(tuned: Template)
         watched[name] = (seconds, alarm["EvaluationPeriods"])
     assert watched == {
         "HourlyCapNear": (HOUR, 1),
-        "NewcomersBudgetUsedUp": (HOUR, 1),
+        "NewcomersBudgetNear": (HOUR, 1),
         "CodesGuessed": (HOUR, 1),
         "MailsBounce": (HOUR, 1),
         "MailsReported": (HOUR, 1),
@@ -167,15 +167,11 @@ def test_alarms_watch_an_hour_of_guests_and_minutes_of_triggers(tuned: Template)
             {"codeSent": 20, "longCodeSent": 19},
             {"codeSent": 20, "longCodeSent": 20},
         ),
+        ("NewcomersBudgetNear", {"newcomerCodeSent": 15}, {"newcomerCodeSent": 16}),
         (
-            "NewcomersBudgetUsedUp",
-            {"newcomersBudgetUsedUp": 0},
-            {"newcomersBudgetUsedUp": 1},
-        ),
-        (
-            "NewcomersBudgetUsedUp",
-            {"newcomerCodeSent": 19},
-            {"newcomerCodeSent": 5, "mailboxFull": 15},
+            "NewcomersBudgetNear",
+            {"newcomerCodeSent": 5, "mailboxFull": 10},
+            {"newcomerCodeSent": 5, "mailboxFull": 10, "newcomersBudgetUsedUp": 1},
         ),
         ("CodesGuessed", {"answerWrong": 49}, {"answerWrong": 50}),
         (
@@ -367,5 +363,9 @@ def test_runbook_has_a_heading_for_each_alarm_and_no_other(tuned: Template) -> N
     assert alarms_part
     headings = re.findall(r"^### (.*)$", alarms_part[1], re.MULTILINE)
     assert sorted(headings) == sorted(alarms(tuned))
+    readme = (ROOT / "README.md").read_text("utf-8")
+    assert {*re.findall(r"\]\(docs/runbook\.md#(\w+)\)", readme)} == {
+        name.lower() for name in alarms(tuned)
+    }
     for name, alarm in alarms(tuned).items():
         assert alarm["AlarmDescription"].endswith(f" What to do: {name} in {RUNBOOK}.")

@@ -15,7 +15,7 @@ from tests.support.serving import serving
 
 _BUDGET = 3
 _FLOOD = 12
-_LATE = r"Many people are signing in just now, so the mail may be late. If none has come in"
+_LATE = r"Many people are signing in just now, so the mail may be late or not come at all"
 
 
 def ask(chat: Chat, address: str) -> dict[str, Any]:

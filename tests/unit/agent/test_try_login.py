@@ -129,7 +129,7 @@ def test_late_mails_are_told(
     deployment.parameters = {"busy": "true"}
     type_in(monkeypatch, lambda: deployment.mailed[-1][1])
     assert try_login.main([ADA]) == 0
-    assert "the mail may be late. If none has come in 60 min, ask again." in capsys.readouterr().out
+    assert "If it is not there in a few minutes, ask again in 60 min." in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("deployment")

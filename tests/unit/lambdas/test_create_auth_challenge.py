@@ -1,4 +1,4 @@
-"""Create: the first round mails a code, later rounds show the challenge again."""
+"""Create: the first round mails a code, later rounds go on with the newest one."""
 
 from typing import Any
 

@@ -162,8 +162,8 @@ def test_late_mail_is_told_with_when_to_ask_again(
     }
     reply = _reply([*ASKED[:2], result(output)], TOOLS)
     assert str(reply).endswith(
-        "enter it here. Many people are signing in just now, so the mail may be late. "
-        f"If none has come in {said}, ask again."
+        "enter it here. Many people are signing in just now, so the mail may be late or not come "
+        f"at all. If it is not there in a few minutes, ask again in {said}."
     )
 
 

@@ -83,7 +83,8 @@ def test_later_round_that_takes_up_a_newer_code_asks_for_its_digits(
     cognito.parameters = {"code_length": "16", "expires_at": str(NOW + 2_000)}
     wrong_code = Refused(error_code=ErrorCode.INVALID_OTP, attempts_left=2)
     assert login.answer_code(CHAT, "000000") == wrong_code
-    assert login.answer_code(CHAT, "000000") == wrong_code  # costs none: it is too short
+    too_short = wrong_code.model_copy(update={"message": "The code has 16 digits."})
+    assert login.answer_code(CHAT, "000000") == too_short  # costs none
     cognito.parameters = {}
     (session,) = cognito.sessions
     email, _, left, _ = cognito.sessions[session]
@@ -285,7 +286,7 @@ def test_code_of_another_length_costs_no_attempt(login: Logins, cognito: FakeCog
     mailed_code(login, cognito)
     for code in ("", "12345", "1234567"):
         assert login.answer_code(CHAT, code) == Refused(
-            error_code=ErrorCode.INVALID_OTP, attempts_left=3
+            error_code=ErrorCode.INVALID_OTP, message="The code has 6 digits.", attempts_left=3
         )
     assert "AdminRespondToAuthChallenge" not in cognito.operations()
 
