@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lambdas.email_otp.budgets import Budget
 from lambdas.email_otp.challenge import UNANSWERABLE, Challenge
 from lambdas.email_otp.code_key import CodeKey, CodeKeys
 from lambdas.email_otp.errors import DeliveryError
-from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Budget, Joined, Ledger, Reserved, Throttled
+from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
 from lambdas.email_otp.mailer import Mailer, is_plain_address, mailbox_of
 from lambdas.email_otp.observability import count, logger
 from lambdas.email_otp.pretence import Pretence
@@ -120,7 +121,7 @@ class Issuer:
         if before is None:
             return Issued(challenge=None, retry_after_seconds=0)
         key = self._keys.version(before.key_version)  # under which Verify has counted the answer
-        newest = self._ledger.newest(
+        newest = self._ledger.after_wrong_answer(
             user.ledger_key(key), before, lambda other: self._went_to(user, other)
         )
         challenge = newest or before
@@ -177,7 +178,7 @@ class Issuer:
     def _send(self, user: User, reserved: Reserved) -> str | None:
         """Hand the mail over; return SES's id of it, None if it was perhaps handed over."""
         challenge = reserved.challenge
-        code = challenge.code(self._keys.version(challenge.key_version), user.name)
+        code = challenge.code(self._keys.version(challenge.key_version), reserved.key)
         try:
             with self._pretence.watched():
                 message_id = self._mailer.send(

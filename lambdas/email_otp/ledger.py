@@ -26,25 +26,20 @@ Attributes of a user's item, times in epoch seconds:
 A pool's hour has `sends` to guests who have signed in before, `newcomer_sends` to those who have
 not, `unknown_sends` that were none, and `expires_at`; a mailbox's has `sends`.
 
-A first round takes a mail from its hour, a newcomer's also from their mailbox, then writes its send
-into the user's item, and gives the mail back if the user may have none. Single writes and no
-transaction: they queue for the hour's item, where transactions refuse most callers. In this order
-the user's item never names a code that the hour has no mail for. A process that dies in between, or
-an answer that is lost, leaves the hour a mail short, never one over.
+A first round takes a mail from its hour, a newcomer's also from their mailbox (`budgets.py`), then
+writes its send into the user's item, and gives the mail back if the user may have none. In this
+order the user's item never names a code that the hour has no mail for.
 """
 
-import contextlib
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from botocore.exceptions import BotoCoreError, ClientError
-
+from lambdas.email_otp.budgets import Budget, Budgets, Refuser
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 from lambdas.email_otp.conditional_writes import Item, Table, Tried
-from lambdas.email_otp.errors import OutOfTimeError
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -55,8 +50,6 @@ DAILY_SENDS, DAILY_SECONDS = 20, 24 * 3600
 QUIET_SECONDS = 10 * 60
 """After this long without a mail one more may always be sent."""
 WRONG_ANSWERS, WRONG_ANSWERS_SECONDS = 10, 20 * 24 * 3600
-MAILBOX_SENDS_PER_HOUR = 5
-"""To one newcomer's mailbox, however its address is spelled."""
 FORGETTING_SECONDS = 30
 """So long after it was decided to delete a user, none of their sign-ins begins."""
 MAILS_PER_CHALLENGE = 3
@@ -66,8 +59,6 @@ SENDING_SECONDS = 4
 REPEAT_SECONDS = 15
 """How long a repeat of the redeemed answer stays right."""
 
-_HOUR_SECONDS = 3600
-_UNLIMITED = 10**12
 _EXPIRY_SECONDS = WRONG_ANSWERS_SECONDS + DAILY_SECONDS
 
 
@@ -75,24 +66,24 @@ class Wait(NamedTuple):
     """Time that has to pass, as a condition for DynamoDB and as a time for whoever waits.
 
     Attributes:
-        is_over: The condition that an item has to meet; `:ago_30` is the time 30 s ago.
+        condition: The condition that an item has to meet; `:ago_30` is the time 30 s ago.
         ends_at: Returns the first epoch second in which an item meets it.
     """
 
-    is_over: str
+    condition: str
     ends_at: Callable[[Item], int]
 
     def __and__(self, other: "Wait") -> "Wait":
         """Wait for both."""
         return Wait(
-            f"{self.is_over} AND {other.is_over}",
+            f"{self.condition} AND {other.condition}",
             lambda item: max(self.ends_at(item), other.ends_at(item)),
         )
 
     def __or__(self, other: "Wait") -> "Wait":
         """Wait for one of them."""
         return Wait(
-            f"({self.is_over} OR {other.is_over})",
+            f"({self.condition} OR {other.condition})",
             lambda item: min(self.ends_at(item), other.ends_at(item)),
         )
 
@@ -137,7 +128,7 @@ _MAY_CLAIM = (
     f"(delivery=:sending AND mailed_at<=:ago_{SENDING_SECONDS}))"
 )
 _LIVE_LONG = "(attribute_not_exists(redeemed_through) OR redeemed_through<:issued_at)"
-_LIVE_SHORT = f"{_LIVE_LONG} AND {SHORT_CODE_WAIT.is_over}"
+_LIVE_SHORT = f"{_LIVE_LONG} AND {SHORT_CODE_WAIT.condition}"
 _COUNT = f"SET {_log_now('w', WRONG_ANSWERS)}, counted_by=:call, expires_at=:expires_at"
 _NOT_COUNTED = "(attribute_not_exists(counted_by) OR counted_by<>:call)"
 _REDEEM = (
@@ -148,46 +139,6 @@ _REDEEM = (
 _UNCHANGED = "SET done_at=done_at"
 _NEVER = "challenge_id=:never"
 _HAS_REDEEMED = f"done_by=:answer AND done_at>:ago_{REPEAT_SECONDS}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What a first round's mail is taken from.
-
-    Attributes:
-        user_pool_id: The stack's; stacks that share the table count their own mails.
-        counter: Which of the hour's: of guests who have signed in before, of newcomers, or of
-            users who do not exist, which is unlimited, since nobody is mailed.
-        max_sends: The hour's limit to the first, counted by the clock hour (UTC).
-        max_newcomer_sends: The same to newcomers.
-        mailbox: The keyed digest of a newcomer's mailbox.
-    """
-
-    user_pool_id: str
-    counter: Literal["sends", "newcomer_sends", "unknown_sends"]
-    max_sends: int
-    max_newcomer_sends: int
-    mailbox: str | None = None
-
-    def hour(self, now: int) -> str:
-        """Name the hour's item."""
-        return f"stack#{self.user_pool_id}#{now // _HOUR_SECONDS}"
-
-    def mailbox_hour(self, now: int) -> str | None:
-        """Name the mailbox's item, if there is one."""
-        return f"mailbox#{self.mailbox}#{now // _HOUR_SECONDS}" if self.mailbox else None
-
-    @property
-    def limit(self) -> int:
-        """Return the counter's limit."""
-        limits = {"sends": self.max_sends, "newcomer_sends": self.max_newcomer_sends}
-        return limits.get(self.counter, _UNLIMITED)
-
-    def is_busy(self, hour: Item) -> bool:
-        """Tell whether somebody's mails of the hour are used up; the same for everybody."""
-        sends: int = hour.get("sends", 0)
-        newcomer_sends: int = hour.get("newcomer_sends", 0)
-        return sends >= self.max_sends or newcomer_sends >= self.max_newcomer_sends
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +169,6 @@ class Throttled:
 
 
 type Outcome = Reserved | Joined | Throttled
-type Refuser = Literal["hour", "mailbox"]
 
 
 class Reservation(NamedTuple):
@@ -241,6 +191,7 @@ class Ledger:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._table = Table(client, table_name)
+        self._budgets = Budgets(self._table)
         self._ttl_seconds = code_ttl_seconds
         self._clock = clock
 
@@ -269,13 +220,13 @@ class Ledger:
         """
         # Use one second for every check: otherwise a limit that ends in between is missed.
         now = challenge.issued_at
-        busy, refused_by = self._take_mail(budget, now)
+        busy, refused_by = self._budgets.take(budget, now)
         if refused_by:
             outcome = self._reserve_decoy(user_key, challenge, went_to_same_address)
         else:
             outcome = self._reserve(user_key, challenge, went_to_same_address)
             if not isinstance(outcome, Reserved):
-                self._give_back(budget, now)
+                self._budgets.give_back(budget, now)
         return Reservation(outcome, busy, refused_by)
 
     def delivered(self, reserved: Reserved, *, sent: bool) -> None:
@@ -295,7 +246,7 @@ class Ledger:
             delivery="sent" if sent else "failed",
         )
 
-    def newest(
+    def after_wrong_answer(
         self,
         user_key: str,
         challenge: Challenge,
@@ -386,7 +337,6 @@ class Ledger:
         condition: str,
         now: int,
         challenge: Challenge | None = None,
-        once: bool = False,
         **values: int | str,
     ) -> Tried:
         known: dict[str, int | str] = {
@@ -398,53 +348,10 @@ class Ledger:
             "expires_at": now + _EXPIRY_SECONDS,
         }
         known |= (asdict(challenge) if challenge else {}) | values
-        return self._table.try_to(update, key, condition=condition, now=now, once=once, **known)
+        return self._table.try_to(update, key, condition=condition, now=now, once=False, **known)
 
     def _read(self, key: str, now: int) -> Item:
         return self._try(_UNCHANGED, key, condition=_NEVER, now=now).item
-
-    def _take_mail(self, budget: Budget, now: int) -> tuple[bool, Refuser | None]:
-        """Take a mail from the hour, and from a newcomer's mailbox.
-
-        Returns:
-            Whether mails are used up, and what has none left for this user.
-        """
-        hour = self._take(budget.hour(now), budget.counter, budget.limit, now)
-        busy = budget.is_busy(hour.item)
-        if not hour.made:
-            return busy, "hour"
-        mailbox = budget.mailbox_hour(now)
-        if mailbox and not self._take(mailbox, "sends", MAILBOX_SENDS_PER_HOUR, now).made:
-            self._return(budget.hour(now), budget.counter, now)
-            return busy, "mailbox"
-        return busy, None
-
-    def _take(self, key: str, counter: str, limit: int, now: int) -> Tried:
-        return self._try(
-            f"SET {counter}=if_not_exists({counter},:zero)+:one, expires_at=:expires_at",
-            key,
-            condition=f"attribute_not_exists({counter}) OR {counter}<:limit",
-            now=now,
-            limit=limit,
-            expires_at=now + 2 * _HOUR_SECONDS,
-        )
-
-    def _give_back(self, budget: Budget, now: int) -> None:
-        """Give the mail back that was taken."""
-        self._return(budget.hour(now), budget.counter, now)
-        if mailbox := budget.mailbox_hour(now):
-            self._return(mailbox, "sends", now)
-
-    def _return(self, key: str, counter: str, now: int) -> None:
-        """Count one mail less, once: twice would let one too many go. If that fails, it counts."""
-        with contextlib.suppress(ClientError, BotoCoreError, OutOfTimeError):
-            self._try(
-                f"SET {counter}={counter}-:one",
-                key,
-                condition=f"{counter}>:zero",
-                now=now,
-                once=True,
-            )
 
     def _reserve(
         self, key: str, challenge: Challenge, went_to_same_address: Callable[[Challenge], bool]
@@ -463,7 +370,7 @@ class Ledger:
 
     def _send(self, key: str, challenge: Challenge, wait: Wait) -> Tried:
         return self._try(
-            _SEND, key, condition=wait.is_over, now=challenge.issued_at, challenge=challenge
+            _SEND, key, condition=wait.condition, now=challenge.issued_at, challenge=challenge
         )
 
     def _reserve_decoy(
@@ -489,6 +396,7 @@ class Ledger:
         *,
         may_mail: bool = True,
     ) -> Outcome:
+        # Over, where it is the hour that has no mail.
         wait_seconds = SEND_WAIT.ends_at(item) - now
         retry_after_seconds = wait_seconds if wait_seconds > 0 else COOLDOWN_SECONDS
         challenge = _last_challenge(item)

@@ -15,10 +15,11 @@ from infra.local.deployment import CREDENTIALS
 from infra.settings import LOCAL_REGION
 from lambdas.email_otp import answering, issuing
 from lambdas.email_otp.answering import Answerer
+from lambdas.email_otp.budgets import Budget
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 from lambdas.email_otp.code_key import CodeKey, CodeKeys
 from lambdas.email_otp.issuing import Issued, Issuer
-from lambdas.email_otp.ledger import Budget, Joined, Ledger, Outcome, Reserved
+from lambdas.email_otp.ledger import Joined, Ledger, Outcome, Reserved
 from lambdas.email_otp.mailer import Mailer
 from lambdas.email_otp.settings import CreateSettings
 from lambdas.email_otp.user import User

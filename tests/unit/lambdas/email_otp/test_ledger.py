@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lambdas.email_otp import deadline
+from lambdas.email_otp.budgets import Budget
 from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
 from lambdas.email_otp.conditional_writes import named
 from lambdas.email_otp.ledger import (
     SEND_WAIT,
     SHORT_CODE_WAIT,
-    Budget,
     Joined,
     Ledger,
     Outcome,
@@ -585,5 +585,5 @@ def test_condition_and_time_of_each_wait_agree(
     for wait in (SEND_WAIT, SHORT_CODE_WAIT, SEND_WAIT & SHORT_CODE_WAIT):
         ends_at = wait.ends_at(item)
         for second in (now, max(ends_at - 1, start), max(ends_at, start)):
-            is_over = holds(wait.is_over, typed, named(wait.is_over, {}, second))
+            is_over = holds(wait.condition, typed, named(wait.condition, {}, second))
             assert is_over == (second >= ends_at)
