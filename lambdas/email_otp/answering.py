@@ -4,9 +4,12 @@ from typing import Literal
 
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.code_key import CodeKeys
-from lambdas.email_otp.ledger import REPEAT_SECONDS, Ledger
+from lambdas.email_otp.ledger import Ledger
 from lambdas.email_otp.observability import count
 from lambdas.email_otp.user import User
+
+SESSION_SECONDS = 15 * 60
+"""Cognito's sessions live so long at most: what comes later is an answer to no sign-in."""
 
 type Decision = Literal["redeemed", "wrong", "refused", "expired"]
 """An answer used its code up; was wrong and counted; was not judged; or came too late."""
@@ -36,7 +39,7 @@ class Answerer:
 
     def _decide(self, challenge: Challenge, answer: object, user: User) -> Decision:
         seconds_left = challenge.expires_at(self._ttl_seconds) - self._ledger.now()
-        if seconds_left <= -REPEAT_SECONDS:
+        if seconds_left <= -SESSION_SECONDS:
             return "expired"
         key = self._keys.version(challenge.key_version)
         user_key = user.ledger_key(key)
@@ -46,8 +49,12 @@ class Answerer:
         right = answered and same_address and user.known
         if seconds_left <= 0:
             # Redeemed in its last seconds, and Cognito repeats the call whose reply it lost?
-            repeated = right and self._ledger.has_redeemed(user_key, challenge.answer_digest(key))
-            return "redeemed" if repeated else "expired"
+            if right and self._ledger.has_redeemed(user_key, challenge.answer_digest(key)):
+                return "redeemed"
+            if not right:
+                # Callers may have been told of a later end, or of none: it counts for everybody.
+                self._ledger.count_wrong_answer(user_key, challenge)
+            return "expired"
         if right:
             redeemed = self._ledger.redeem(user_key, challenge, challenge.answer_digest(key))
             return "redeemed" if redeemed else "refused"

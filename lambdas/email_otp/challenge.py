@@ -16,7 +16,7 @@ UNANSWERABLE = "unanswerable"
 """Metadata where nothing was sent. It is no JSON, so it is never read as a challenge."""
 
 _MAX_ANSWER_CHARACTERS = 64
-_NOBODY = ""
+NOBODY = ""
 """In the place of an address's digest. It is no digest, so no address meets it."""
 _MAX_DIGITS = 32  # more than any version mails
 # Unicode's categories of dashes (Pd) and of format characters, which nobody sees (Cf).
@@ -93,14 +93,14 @@ class Challenge:
         return replace(
             self,
             id=secrets.token_hex(16),
-            address_digest=_NOBODY,
+            address_digest=NOBODY,
             nonce=secrets.token_hex(16),
         )
 
     @property
     def is_decoy(self) -> bool:
         """Tell whether nobody was mailed its code."""
-        return self.address_digest == _NOBODY
+        return self.address_digest == NOBODY
 
     @property
     def is_long(self) -> bool:

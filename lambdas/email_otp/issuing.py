@@ -7,12 +7,15 @@ from lambdas.email_otp.budgets import Budget
 from lambdas.email_otp.challenge import UNANSWERABLE, Challenge
 from lambdas.email_otp.code_key import CodeKey, CodeKeys
 from lambdas.email_otp.errors import DeliveryError
-from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Reserved, Throttled
+from lambdas.email_otp.ledger import COOLDOWN_SECONDS, Joined, Ledger, Look, Reserved, Throttled
 from lambdas.email_otp.mailer import Mailer, is_plain_address, mailbox_of
 from lambdas.email_otp.observability import count, logger
 from lambdas.email_otp.pretence import Pretence
 from lambdas.email_otp.settings import CreateSettings
 from lambdas.email_otp.user import User
+
+type Mail = Literal["sent", "unconfirmed", "joined", "decoy", "none"]
+"""What became of a round's mail; of a decoy nobody outside may learn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,18 +24,20 @@ class Issued:
 
     Attributes:
         challenge: None where nothing may be sent.
+        look: What callers are told of it.
         retry_after_seconds: Until another mail may be asked for.
         busy: Whether mails of this hour are used up.
-        killed: Whether wrong answers have ended the code.
-        mail: What became of the mail, for the logs: nobody else may learn of a decoy.
+        is_over: Whether no answer can be right any more, as far as callers are told.
+        mail: For the logs.
         message_id: SES's, of a mail that it took.
     """
 
     challenge: Challenge | None
+    look: Look | None
     retry_after_seconds: int
     busy: bool = False
-    killed: bool = False
-    mail: Literal["sent", "unconfirmed", "joined", "decoy", "none"] = "none"
+    is_over: bool = False
+    mail: Mail = "none"
     message_id: str | None = None
 
     @property
@@ -86,50 +91,48 @@ class Issuer:
         elif refused_by:
             count("SendsBudgetUsedUp" if user.email_verified else "NewcomersBudgetUsedUp")
         match outcome:
-            case Reserved(challenge) if challenge.is_decoy:
-                self._pretend(outcome)
+            case Reserved():
+                message_id, mail = self._deliver(user, outcome)
                 return Issued(
-                    challenge=challenge,
+                    challenge=outcome.challenge,
+                    look=outcome.look,
                     retry_after_seconds=COOLDOWN_SECONDS,
                     busy=busy,
-                    mail="decoy",
-                )
-            case Reserved(challenge):
-                message_id = self._send(user, outcome)
-                return Issued(
-                    challenge=challenge,
-                    retry_after_seconds=COOLDOWN_SECONDS,
-                    busy=busy,
-                    mail="sent" if message_id else "unconfirmed",
+                    mail=mail,
                     message_id=message_id,
                 )
-            case Joined(challenge, retry_after_seconds):
+            case Joined(challenge, look, retry_after_seconds):
                 count("CodeJoined")
                 return Issued(
                     challenge=challenge,
+                    look=look,
                     retry_after_seconds=retry_after_seconds,
                     busy=busy,
                     mail="decoy" if challenge.is_decoy else "joined",
                 )
             case Throttled(retry_after_seconds):
                 count("SendThrottled")
-                return Issued(challenge=None, retry_after_seconds=retry_after_seconds, busy=busy)
+                return Issued(
+                    challenge=None,
+                    look=None,
+                    retry_after_seconds=retry_after_seconds,
+                    busy=busy,
+                )
 
     def go_on(self, user: User, metadata: str | None) -> Issued:
         """Find out what a sign-in goes on with whose last answer was wrong."""
         before = Challenge.from_metadata(metadata)
         if before is None:
-            return Issued(challenge=None, retry_after_seconds=0)
+            return Issued(challenge=None, look=None, retry_after_seconds=0)
         key = self._keys.version(before.key_version)  # under which Verify has counted the answer
-        newest = self._ledger.after_wrong_answer(
+        challenge, look, is_over, retry_after_seconds = self._ledger.after_wrong_answer(
             user.ledger_key(key), before, lambda other: self._went_to(user, other)
         )
-        challenge = newest or before
-        cooled_at = challenge.issued_at + COOLDOWN_SECONDS
         return Issued(
             challenge=challenge,
-            retry_after_seconds=max(0, cooled_at - self._ledger.now()),
-            killed=newest is None,
+            look=look,
+            retry_after_seconds=retry_after_seconds,
+            is_over=is_over,
         )
 
     def public_parameters(self, issued: Issued, *, wrong_answers: int) -> dict[str, str]:
@@ -137,19 +140,17 @@ class Issuer:
 
         Nothing is made from the user: Cognito makes one up where there is none.
         """
-        challenge = issued.challenge
-        if challenge is None:
-            status = "throttled"
-            digits = self._settings.code_length
-            expires_at = attempts_left = 0
+        look = issued.look
+        if look is None:
+            status, digits, attempts_left = "throttled", self._settings.code_length, 0
         else:
-            digits = challenge.digits
-            expires_at = challenge.expires_at(self._settings.code_ttl_seconds)
+            status, digits = "expired" if issued.is_over else "sent", look.digits
             # One at least: a long code may have been taken up after other answers, and Define
             # has let this round begin.
-            attempts_left = max(1, challenge.max_attempts - wrong_answers)
-            over = issued.killed or self._ledger.now() >= expires_at
-            status = "expired" if over else "sent"
+            attempts_left = max(1, look.max_attempts - wrong_answers)
+        expires_at = (
+            look.shown_at + self._settings.code_ttl_seconds if look and status == "sent" else 0
+        )
         return {
             "delivery": "EMAIL",
             "code_length": str(digits),
@@ -175,41 +176,45 @@ class Issuer:
             return challenge.is_decoy
         return challenge.was_mailed_to(user.address, self._keys.version(challenge.key_version))
 
-    def _send(self, user: User, reserved: Reserved) -> str | None:
-        """Hand the mail over; return SES's id of it, None if it was perhaps handed over."""
-        challenge = reserved.challenge
-        code = challenge.code(self._keys.version(challenge.key_version), reserved.key)
+    def _deliver(self, user: User, reserved: Reserved) -> tuple[str | None, Mail]:
+        """Hand the mail over, or pretend to, and note how that went.
+
+        Returns:
+            SES's id of the mail, and what became of it.
+        """
+        message_id = None
         try:
-            with self._pretence.watched():
-                message_id = self._mailer.send(
-                    user.address,
-                    code,
-                    user.locale,
-                    # Also when the same code is mailed again: its life began with the first mail.
-                    asked_at=challenge.issued_at,
-                )
+            if reserved.pretended:
+                confirmed = self._pretence.pause()
+            else:
+                message_id = self._pretence.watch(lambda: self._send(user, reserved))
+                confirmed = message_id is not None
         except DeliveryError:
             self._note(reserved, sent=False)
             raise
-        if message_id is None:
-            # It stays `sending`: the next request after 4 s mails the same code.
+        # Else it stays `sending`: the next request after 4 s mails the same code.
+        if confirmed:
+            self._note(reserved, sent=True)
+        if reserved.pretended:
+            return None, "decoy"
+        if not confirmed:
             count("MailUnconfirmed")
-            return None
-        self._note(reserved, sent=True)
-        if challenge.is_long:
+            return None, "unconfirmed"
+        if reserved.challenge.is_long:
             count("LongCodeSent")
         else:
             count("CodeSent" if user.email_verified else "NewcomerCodeSent")
-        return message_id
+        return message_id, "sent"
 
-    def _pretend(self, reserved: Reserved) -> None:
-        """Do as `_send`, without a mail."""
-        try:
-            self._pretence.pause()
-        except DeliveryError:
-            self._note(reserved, sent=False)
-            raise
-        self._note(reserved, sent=True)
+    def _send(self, user: User, reserved: Reserved) -> str | None:
+        challenge = reserved.challenge
+        return self._mailer.send(
+            user.address,
+            challenge.code(self._keys.version(challenge.key_version), reserved.key),
+            user.locale,
+            # Also when the same code is mailed again: its life began with the first mail.
+            asked_at=challenge.issued_at,
+        )
 
     def _note(self, reserved: Reserved, *, sent: bool) -> None:
         """Note the delivery. If that fails, a repeat after 4 s mails the same code once more."""

@@ -5,7 +5,6 @@ holds an address or a code. Keys:
 
     <sub>                    one item a user
     unknown#<digest>         one item a name that no user has, hidden by the code key
-    unmailed#<sub>           what a user was told of mails for which there was no budget
     stack#<pool>#<hour>      one item a user pool and clock hour (UTC), counted from 1970
     mailbox#<digest>#<hour>  one item a newcomer's mailbox and clock hour, hidden by the code key
 
@@ -14,7 +13,9 @@ Attributes of a user's item, times in epoch seconds:
     s0..s19           the last 20 sends, newest first
     w0..w9            the last 10 wrong answers, newest first
     challenge_id, issued_at, digits, max_attempts, key_version, address_digest
-                      the last challenge, all that a joining session needs
+                      the last challenge, all that a joining session needs, or a decoy of one
+    shown_at          when its life began as callers are told: later than `issued_at` where a mail
+                      that there was no budget for would have brought a new one
     delivery, mails, mailed_at, mailed_by
                       sending | sent | failed, how often and when it was last tried, in which call
     redeemed_through  no code issued up to then works any more
@@ -28,17 +29,18 @@ not, `unknown_sends` that were none, and `expires_at`; a mailbox's has `sends`.
 
 A first round takes a mail from its hour, a newcomer's also from their mailbox (`budgets.py`), then
 writes its send into the user's item, and gives the mail back if the user may have none. In this
-order the user's item never names a code that the hour has no mail for.
+order the user's item never names a code that the hour has no mail for. Where there is none left,
+the send is written all the same, without a new code: so nobody can tell it from a mailed one.
 """
 
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from lambdas.email_otp.budgets import Budget, Budgets, Refuser
-from lambdas.email_otp.challenge import LONG_CODE_DIGITS, Challenge
+from lambdas.email_otp.challenge import LONG_CODE_DIGITS, NOBODY, Challenge
 from lambdas.email_otp.conditional_writes import Item, Table, Tried
 
 if TYPE_CHECKING:
@@ -115,16 +117,28 @@ def _log_now(log: str, length: int) -> str:
     return ", ".join(steps)
 
 
+_SENT = (
+    f"{_log_now('s', DAILY_SENDS)}, shown_at=:now, delivery=:sending, mails=:one, mailed_at=:now, "
+    "mailed_by=:nonce, expires_at=:expires_at"
+)
 _SEND = (
-    f"SET {_log_now('s', DAILY_SENDS)}, challenge_id=:id, issued_at=:now, digits=:digits, "
-    "max_attempts=:max_attempts, key_version=:key_version, address_digest=:address_digest, "
-    "delivery=:sending, mails=:one, mailed_at=:now, mailed_by=:nonce, expires_at=:expires_at"
+    f"SET {_SENT}, challenge_id=:id, issued_at=:now, digits=:digits, max_attempts=:max_attempts, "
+    "key_version=:key_version, address_digest=:address_digest"
+)
+_PRETEND = f"SET {_SENT}"
+# The code that is out stays, if a new one would have as many digits.
+_KEEPS_CODE = (
+    "issued_at>:born AND delivery<>:failed AND address_digest=:address_digest AND "
+    "(attribute_not_exists(redeemed_through) OR redeemed_through<issued_at) AND "
+    f"((digits=:digits AND {SHORT_CODE_WAIT.condition}) OR "
+    f"(digits=:long_digits AND w{WRONG_ANSWERS - 1}>:ago_{WRONG_ANSWERS_SECONDS}))"
 )
 _CLAIM = "SET delivery=:sending, mailed_at=:now, mails=mails+:one, mailed_by=:nonce"
+_CLAIM_AS_DECOY = f"{_CLAIM}, address_digest=:nobody"
 _DELIVERED = "SET delivery=:delivery"
-_SAME_MAIL = "challenge_id=:id AND mails=:mails"
+_SAME_MAIL = "mailed_by=:nonce"
 _MAY_CLAIM = (
-    f"{_SAME_MAIL} AND (delivery=:failed OR "
+    "challenge_id=:id AND mails=:mails AND (delivery=:failed OR "
     f"(delivery=:sending AND mailed_at<=:ago_{SENDING_SECONDS}))"
 )
 _LIVE_LONG = "(attribute_not_exists(redeemed_through) OR redeemed_through<:issued_at)"
@@ -141,16 +155,37 @@ _NEVER = "challenge_id=:never"
 _HAS_REDEEMED = f"done_by=:answer AND done_at>:ago_{REPEAT_SECONDS}"
 
 
-@dataclass(frozen=True, slots=True)
-class Reserved:
-    """A mail may be sent, and is the `mails`-th one for this challenge.
+class Look(NamedTuple):
+    """What callers are told of a challenge: digits, answers to a session, when its life began."""
 
-    Of a decoy none is: a pause takes its place. `key` names the item that notes the delivery.
+    digits: int
+    max_attempts: int
+    shown_at: int
+
+    @classmethod
+    def of(cls, challenge: Challenge, shown_at: int | None = None) -> Self:
+        """Return a challenge's, whose life began when it was issued unless told otherwise."""
+        began_at = challenge.issued_at if shown_at is None else shown_at
+        return cls(challenge.digits, challenge.max_attempts, began_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserved:
+    """A mail with this challenge's code may be sent, or a pause takes its place.
+
+    Attributes:
+        challenge: What is answered.
+        look: What callers are told of it.
+        key: Of the item that notes the delivery.
+        nonce: The mail's own, in that item.
+        pretended: Whether there is no mail.
     """
 
     challenge: Challenge
-    mails: int
+    look: Look
     key: str
+    nonce: str
+    pretended: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +193,7 @@ class Joined:
     """No mail may be sent now; the user's last challenge, or a decoy of it, is shown."""
 
     challenge: Challenge
+    look: Look
     retry_after_seconds: int
 
 
@@ -165,6 +201,15 @@ class Joined:
 class Throttled:
     """No mail may be sent now, and no code may be joined."""
 
+    retry_after_seconds: int
+
+
+class NextRound(NamedTuple):
+    """What a session goes on with: what is answered, what callers are told, and if it is over."""
+
+    challenge: Challenge
+    look: Look
+    is_over: bool
     retry_after_seconds: int
 
 
@@ -209,8 +254,8 @@ class Ledger:
     ) -> Reservation:
         """Reserve one mail for a new challenge, or join the last one.
 
-        Where the hour or the mailbox has no mail left, a decoy is reserved under the same limits,
-        so that nobody sees a difference.
+        Where the hour or the mailbox has no mail left, one is pretended under the same limits, so
+        that nobody sees a difference: with the code that is out, or a decoy.
 
         Args:
             user_key: The ledger's key of the user.
@@ -222,7 +267,7 @@ class Ledger:
         now = challenge.issued_at
         busy, refused_by = self._budgets.take(budget, now)
         if refused_by:
-            outcome = self._reserve_decoy(user_key, challenge, went_to_same_address)
+            outcome = self._pretend(user_key, challenge, went_to_same_address)
         else:
             outcome = self._reserve(user_key, challenge, went_to_same_address)
             if not isinstance(outcome, Reserved):
@@ -241,8 +286,7 @@ class Ledger:
             reserved.key,
             condition=_SAME_MAIL,
             now=self.now(),
-            challenge=reserved.challenge,
-            mails=reserved.mails,
+            nonce=reserved.nonce,
             delivery="sent" if sent else "failed",
         )
 
@@ -251,32 +295,41 @@ class Ledger:
         user_key: str,
         challenge: Challenge,
         went_to_same_address: Callable[[Challenge], bool],
-    ) -> Challenge | None:
+    ) -> NextRound:
         """Return what a session goes on with after a wrong answer to `challenge`.
 
-        That is the user's newest code if it is live, as in the mail that they look at, unless SES
-        refused that mail; else `challenge`, or None if wrong answers have killed it. Whether it
-        was redeemed elsewhere is not told: a stranger who began a sign-in would learn when the
-        guest signs in.
+        It looks as the user's newest challenge does, and takes its code up if there is one: the
+        guest looks at the newest mail. It is over when its time is, or wrong answers have killed
+        it. That a code was redeemed elsewhere is not told: a stranger who began a sign-in would
+        learn when the guest signs in.
         """
         now = self.now()
         item = self._read(user_key, now)
-        last = _last_challenge(item)
-        if (
-            last
-            and last.id != challenge.id
-            and last.issued_at >= challenge.issued_at
-            and self._is_out(last, item, now)
-            and item.get("redeemed_through", 0) < last.issued_at
-            and item["delivery"] != "failed"
-            and went_to_same_address(last)
-        ):
-            return last
-        killed = not challenge.is_long and SHORT_CODE_WAIT.ends_at(item) > now
-        return None if killed else challenge.with_new_nonce()
+        last, look = _last_challenge(item), Look.of(challenge)
+        if last:
+            newest = Look.of(last, item.get("shown_at"))
+            is_newer = (
+                newest.shown_at >= challenge.issued_at
+                and self._is_out(newest, item, now)
+                and (last.is_decoy or went_to_same_address(last))
+            )
+            if last.id == challenge.id or is_newer:
+                look = newest
+            if is_newer and self._is_good(last, item, now) and item["delivery"] != "failed":
+                challenge = last
+            elif is_newer and not self._is_good(challenge, item, now):
+                challenge = _decoy_of(last, look)
+        return NextRound(
+            challenge.with_new_nonce(),
+            look,
+            is_over=not self._is_out(look, item, now),
+            retry_after_seconds=max(0, SEND_WAIT.ends_at(item) - now),
+        )
 
     def count_wrong_answer(self, user_key: str, challenge: Challenge) -> bool:
-        """Count one wrong answer, if the challenge is live.
+        """Count one wrong answer, to a code that was redeemed already too.
+
+        Else a stranger's answers would tell that the guest has signed in.
 
         Args:
             user_key: The ledger's key of the user.
@@ -289,7 +342,11 @@ class Ledger:
         tried = self._try(
             _COUNT,
             user_key,
-            condition=f"{_NOT_COUNTED} AND {_live(challenge)}",
+            condition=(
+                _NOT_COUNTED
+                if challenge.is_long
+                else f"{_NOT_COUNTED} AND {SHORT_CODE_WAIT.condition}"
+            ),
             now=self.now(),
             challenge=challenge,
             call=call,
@@ -345,6 +402,9 @@ class Ledger:
             "sending": "sending",
             "failed": "failed",
             "never": "never",
+            "nobody": NOBODY,
+            "long_digits": LONG_CODE_DIGITS,
+            "born": now - self._ttl_seconds,
             "expires_at": now + _EXPIRY_SECONDS,
         }
         known |= (asdict(challenge) if challenge else {}) | values
@@ -354,38 +414,56 @@ class Ledger:
         return self._try(_UNCHANGED, key, condition=_NEVER, now=now).item
 
     def _reserve(
-        self, key: str, challenge: Challenge, went_to_same_address: Callable[[Challenge], bool]
+        self,
+        key: str,
+        challenge: Challenge,
+        went_to_same_address: Callable[[Challenge], bool],
+        *,
+        may_mail: bool = True,
     ) -> Outcome:
-        """Reserve the send, by the limits of one item, or join what is in it."""
+        """Reserve the send, by the limits of the user's item, or join what is in it."""
         now = challenge.issued_at
         tried = self._send(key, challenge, SEND_WAIT & SHORT_CODE_WAIT)
         if not tried.made and SHORT_CODE_WAIT.ends_at(tried.item) > now:
-            challenge = _lengthened(challenge)
+            challenge = replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
             tried = self._send(key, challenge, SEND_WAIT)
-        # If DynamoDB's answer got lost, the next try is refused by our own send: the item then
-        # names this challenge.
-        if tried.made or tried.item.get("challenge_id") == challenge.id:
-            return Reserved(challenge, 1, key)
-        return self._join(key, tried.item, now, went_to_same_address)
+        if _was_made(tried, challenge.nonce):
+            return Reserved(
+                challenge=challenge,
+                look=Look.of(challenge),
+                key=key,
+                nonce=challenge.nonce,
+                pretended=challenge.is_decoy,
+            )
+        return self._join(key, tried.item, now, went_to_same_address, may_mail=may_mail)
 
     def _send(self, key: str, challenge: Challenge, wait: Wait) -> Tried:
         return self._try(
             _SEND, key, condition=wait.condition, now=challenge.issued_at, challenge=challenge
         )
 
-    def _reserve_decoy(
-        self, user_key: str, challenge: Challenge, went_to_same_address: Callable[[Challenge], bool]
+    def _pretend(
+        self, key: str, challenge: Challenge, went_to_same_address: Callable[[Challenge], bool]
     ) -> Outcome:
-        """Join the user's live code, or reserve a decoy where a mail would have been sent."""
+        """Reserve a send without a mail, for the code that is out or for a decoy."""
         now = challenge.issued_at
-        item = self._read(user_key, now)
-        joined = self._join(user_key, item, now, went_to_same_address, may_mail=False)
-        if isinstance(joined, Joined) or SEND_WAIT.ends_at(item) > now:
-            return joined
-        decoy = challenge.as_decoy()
-        if SHORT_CODE_WAIT.ends_at(item) > now:
-            decoy = _lengthened(decoy)
-        return self._reserve(f"unmailed#{user_key}", decoy, lambda other: other.is_decoy)
+        tried = self._try(
+            _PRETEND,
+            key,
+            condition=f"{SEND_WAIT.condition} AND {_KEEPS_CODE}",
+            now=now,
+            challenge=challenge,
+        )
+        last = _last_challenge(tried.item)
+        if last and _was_made(tried, challenge.nonce):
+            return Reserved(
+                challenge=last,
+                look=Look.of(last, now),
+                key=key,
+                nonce=challenge.nonce,
+                pretended=True,
+            )
+        return self._reserve(key, challenge.as_decoy(), went_to_same_address, may_mail=False)
 
     def _join(
         self,
@@ -394,41 +472,64 @@ class Ledger:
         now: int,
         went_to_same_address: Callable[[Challenge], bool],
         *,
-        may_mail: bool = True,
+        may_mail: bool,
     ) -> Outcome:
-        # Over, where it is the hour that has no mail.
         wait_seconds = SEND_WAIT.ends_at(item) - now
         retry_after_seconds = wait_seconds if wait_seconds > 0 else COOLDOWN_SECONDS
-        challenge = _last_challenge(item)
-        if not (
-            challenge and self._is_out(challenge, item, now) and went_to_same_address(challenge)
-        ):
+        last = _last_challenge(item)
+        if not last or not (last.is_decoy or went_to_same_address(last)):
             return Throttled(retry_after_seconds)
-        if item.get("redeemed_through", 0) >= challenge.issued_at:
-            # Else a stranger would learn here that the guest has signed in.
-            return Joined(challenge.as_decoy(), retry_after_seconds)
+        look = Look.of(last, item.get("shown_at"))
+        if not self._is_out(look, item, now):
+            return Throttled(retry_after_seconds)
+        # Else a stranger would learn here that the guest has signed in.
+        challenge = last if self._is_good(last, item, now) else _decoy_of(last, look)
         lost = item["delivery"] == "sending" and item["mailed_at"] <= now - SENDING_SECONDS
-        if may_mail and (lost or item["delivery"] == "failed"):
-            mails = item["mails"]
-            if mails >= MAILS_PER_CHALLENGE:
-                return Throttled(retry_after_seconds)
-            claim = self._try(
-                _CLAIM, key, condition=_MAY_CLAIM, now=now, challenge=challenge, mails=mails
-            )
-            # Refused by our own claim, if DynamoDB's answer to it got lost.
-            if claim.made or claim.item.get("mailed_by") == challenge.nonce:
-                return Reserved(challenge, mails + 1, key)
-        return Joined(challenge, retry_after_seconds)
+        if not lost and item["delivery"] != "failed":
+            return Joined(challenge, look, retry_after_seconds)
+        mails = item["mails"]
+        if mails >= MAILS_PER_CHALLENGE:
+            return Throttled(retry_after_seconds)
+        pretended = challenge.is_decoy or not may_mail
+        if pretended:
+            challenge = _decoy_of(last, look)
+        claim = self._try(
+            _CLAIM_AS_DECOY if pretended else _CLAIM,
+            key,
+            condition=_MAY_CLAIM,
+            now=now,
+            challenge=last,
+            mails=mails,
+        )
+        if not _was_made(claim, last.nonce):
+            return Joined(challenge, look, retry_after_seconds)
+        return Reserved(
+            challenge=challenge, look=look, key=key, nonce=last.nonce, pretended=pretended
+        )
 
-    def _is_out(self, challenge: Challenge, item: Item, now: int) -> bool:
-        """Tell whether neither time nor wrong answers have ended it."""
-        return challenge.expires_at(self._ttl_seconds) > now and (
-            challenge.is_long or SHORT_CODE_WAIT.ends_at(item) <= now
+    def _is_out(self, look: Look, item: Item, now: int) -> bool:
+        """Tell whether neither time nor wrong answers have ended it, as callers are told."""
+        return look.shown_at + self._ttl_seconds > now and (
+            look.digits >= LONG_CODE_DIGITS or SHORT_CODE_WAIT.ends_at(item) <= now
+        )
+
+    def _is_good(self, challenge: Challenge, item: Item, now: int) -> bool:
+        """Tell whether a challenge that looks to be out has a code, neither too old nor used."""
+        return (
+            not challenge.is_decoy
+            and challenge.expires_at(self._ttl_seconds) > now
+            and item.get("redeemed_through", 0) < challenge.issued_at
         )
 
 
-def _lengthened(challenge: Challenge) -> Challenge:
-    return replace(challenge, digits=LONG_CODE_DIGITS, max_attempts=1)
+def _decoy_of(challenge: Challenge, look: Look) -> Challenge:
+    """Make a decoy that lives as long as the challenge looks to."""
+    return replace(challenge.as_decoy(), issued_at=look.shown_at)
+
+
+def _was_made(tried: Tried, nonce: str) -> bool:
+    """Tell whether a send or claim was made, now or by a try whose answer got lost."""
+    return tried.made or tried.item.get("mailed_by") == nonce
 
 
 def _live(challenge: Challenge) -> str:

@@ -3,8 +3,8 @@
 import random
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from typing import Literal
 
 from lambdas.email_otp.deadline import seconds_left
 from lambdas.email_otp.errors import DeliveryError
@@ -13,34 +13,45 @@ REMEMBERED_MAILS = 20
 FIRST_SECONDS = 0.15
 """Before this process's first mail, when there is none to go by."""
 
+type Fate = Literal["sent", "unconfirmed", "failed"]
+
 
 class Pretence:
-    """How this process's last mails went: how long each took, and whether SES took it."""
+    """How this process's last mails went: how long each took, and what became of it."""
 
     def __init__(self) -> None:
-        self._mails: deque[tuple[float, bool]] = deque(maxlen=REMEMBERED_MAILS)
+        self._mails: deque[tuple[float, Fate]] = deque(maxlen=REMEMBERED_MAILS)
 
-    @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Watch a real mail being handed over."""
+    def watch(self, send: Callable[[], str | None]) -> str | None:
+        """Hand a real mail over, and remember how that went.
+
+        Args:
+            send: Returns the mail's id, or None if it is not confirmed.
+
+        Raises:
+            DeliveryError: It failed.
+        """
         began_at = time.monotonic()
-        taken = True
+        fate: Fate = "failed"
         try:
-            yield
-        except DeliveryError:
-            taken = False
-            raise
+            message_id = send()
+            fate = "sent" if message_id else "unconfirmed"
         finally:
-            self._mails.append((time.monotonic() - began_at, taken))
+            self._mails.append((time.monotonic() - began_at, fate))
+        return message_id
 
-    def pause(self) -> None:
+    def pause(self) -> bool:
         """Wait as long as one of them took, drawn at random, but not past the deadline.
+
+        Returns:
+            Whether that one was confirmed.
 
         Raises:
             DeliveryError: That one failed.
         """
-        seconds, taken = random.choice(self._mails or [(FIRST_SECONDS, True)])  # noqa: S311
+        seconds, fate = random.choice(self._mails or [(FIRST_SECONDS, "sent")])  # noqa: S311
         left = seconds_left()
         time.sleep(seconds if left is None else max(0, min(seconds, left)))
-        if not taken:
+        if fate == "failed":
             raise DeliveryError
+        return fate == "sent"

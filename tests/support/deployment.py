@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 # One for all: making one reads the certificate authorities, which takes longer than an answer.
 http = httpx.Client(timeout=30, limits=httpx.Limits(max_connections=None))
 
-_LEDGER_TIMES = re.compile(r"s\d+|w\d+|issued_at|mailed_at|done_at|redeemed_through")
+_LEDGER_TIMES = re.compile(
+    r"s\d+|w\d+|issued_at|shown_at|mailed_at|done_at|redeemed_through|forgotten_at"
+)
 
 
 @dataclass(frozen=True)

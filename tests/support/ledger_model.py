@@ -15,7 +15,7 @@ DAY = 24 * 3600
 
 type Delivery = Literal["sending", "sent", "failed"]
 type Kind = Literal["returning", "newcomer", "unknown"]
-type Step = Literal["new", "again", "join", "throttled", "died", "failed"]
+type Step = Literal["new", "again", "pretend", "join", "throttled", "died", "failed"]
 type Accident = Literal[
     "send's answer lost", "count's answer lost", "count fails", "died before it", "died after it"
 ]
@@ -31,10 +31,12 @@ class Code:
     digits: int
     attempts: int
     decoy: bool = False
+    shown_at: int = 0
     text: str | None = None
     delivery: Delivery = "sending"
     mails: int = 1
     mailed_at: int = 0
+    mail: object = None
     sign_ins: int = 0
 
     @property
@@ -42,14 +44,22 @@ class Code:
         """Return the first second in which it no longer works."""
         return self.issued_at + TTL_SECONDS
 
+    def looks_over(self, now: int) -> bool:
+        """Tell whether its life is over, as callers are told."""
+        return now >= self.shown_at + TTL_SECONDS
+
     def was_lost(self, now: int) -> bool:
         """Tell whether its mail has to be tried once more."""
         half_way = self.delivery == "sending" and now - self.mailed_at >= 4
         return half_way or self.delivery == "failed"
 
+    def begin_mail(self, mails: int, now: int) -> None:
+        """Note that a mail is begun, or pretended."""
+        self.mails, self.mailed_at, self.delivery, self.mail = mails, now, "sending", object()
+
     def as_decoy(self) -> Self:
-        """Return one that looks like it."""
-        return replace(self, decoy=True, text=None)
+        """Return one that looks like it, and lives as long as it looks to."""
+        return replace(self, decoy=True, text=None, issued_at=self.shown_at)
 
 
 @dataclass
@@ -92,7 +102,6 @@ class Person:
     redeemed_through: int = 0
     done: tuple[str, int] = ("", 0)
     busy: bool = False
-    unmailed: "Person | None" = None
 
     def may_send(self, now: int) -> bool:
         """Tell whether a mail may be sent.
@@ -109,9 +118,11 @@ class Person:
 
     def retry_after_seconds(self, now: int) -> int:
         """Return how long it is until the first second in which a mail may be sent."""
-        if self.may_send(now):
-            return 30
-        return next(wait for wait in range(1, 601) if self.may_send(now + wait))
+        return self.wait_seconds(now) or 30
+
+    def wait_seconds(self, now: int) -> int:
+        """Return how long it is until a mail may be sent; 0 if one may be now."""
+        return next(wait for wait in range(601) if self.may_send(now + wait))
 
     def codes_are_long(self, now: int) -> bool:
         """Tell whether there were 10 wrong answers within 20 days."""
@@ -123,9 +134,11 @@ class Person:
 
     def is_out(self, code: Code, now: int) -> bool:
         """Tell whether neither time nor wrong answers have ended it."""
-        return now < code.expires_at and (
-            code.digits == LONG_DIGITS or not self.codes_are_long(now)
-        )
+        return now < code.expires_at and self.is_not_killed(code, now)
+
+    def is_not_killed(self, code: Code, now: int) -> bool:
+        """Tell whether wrong answers have not ended it."""
+        return code.digits == LONG_DIGITS or not self.codes_are_long(now)
 
     def first_round(
         self, address: str, mailbox: str, now: int, accident: Accident | None = None
@@ -136,59 +149,58 @@ class Person:
         if accident == "count fails":
             return "failed", 0, None
         limit = {"returning": MAX_SENDS_PER_HOUR, "newcomer": MAX_NEW_GUESTS_PER_HOUR}
-        times = 2 if accident == "count's answer lost" else 1
-        has_mail = all(
-            self.stack.take(self.kind, limit.get(self.kind, 10**9), now) for _ in range(times)
-        )
+        if accident == "count's answer lost":
+            self.stack.take(self.kind, limit.get(self.kind, 10**9), now)
+        # As it was before this mail.
         self.busy = self.stack.is_busy(now)
+        has_mail = self.stack.take(self.kind, limit.get(self.kind, 10**9), now)
         if accident == "died after it" and has_mail:
             return "died", 0, None
         if has_mail and self.kind == "newcomer" and not self.stack.take(mailbox, 5, now):
             self.stack.give_back(self.kind)
             has_mail = False
-        if not has_mail:
-            return self._first_round_without_a_mail(address, now)
-        step, wait, code = self._reserve(address, now, decoy=self.kind == "unknown")
-        if step not in ("new", "again"):
+        step, wait, code = self._reserve(address, now, mailed=has_mail and self.kind != "unknown")
+        if has_mail and step not in ("new", "again", "pretend"):
             self.stack.give_back(self.kind)
             if self.kind == "newcomer":
                 self.stack.give_back(mailbox)
         return step, wait, code
 
-    def _first_round_without_a_mail(self, address: str, now: int) -> tuple[Step, int, Code | None]:
-        if self.last and self._may_join(self.last, address, now):
-            return "join", self.retry_after_seconds(now), self._joined(self.last)
-        if not self.may_send(now):
-            return "throttled", self.retry_after_seconds(now), None
-        shadow = self.unmailed = self.unmailed or Person(self.stack, self.kind)
-        return shadow._reserve("", now, decoy=True, long=self.codes_are_long(now))
-
-    def _reserve(
-        self, address: str, now: int, *, decoy: bool, long: bool = False
-    ) -> tuple[Step, int, Code | None]:
+    def _reserve(self, address: str, now: int, *, mailed: bool) -> tuple[Step, int, Code | None]:
         if self.may_send(now):
-            long = long or self.codes_are_long(now)
-            digits, attempts = (LONG_DIGITS, 1) if long else (6, 3)
+            digits, attempts = (LONG_DIGITS, 1) if self.codes_are_long(now) else (6, 3)
             self.sends.append(now)
-            self.last = Code(now, address, digits, attempts, decoy, mailed_at=now)
-            return "new", 30, self.last
+            last = self.last
+            if mailed or not last or not self._is_kept(last, address, digits, now):
+                last = self.last = Code(now, address, digits, attempts, not mailed)
+            last.shown_at = now
+            last.begin_mail(1, now)
+            return "new" if mailed else "pretend", 30, last
         code, wait = self.last, self.retry_after_seconds(now)
-        if not code or not self._may_join(code, address, now):
+        if not code or not (code.decoy or code.address == address) or code.looks_over(now):
             return "throttled", wait, None
-        if self.redeemed_through >= code.issued_at or not code.was_lost(now):
-            return "join", wait, self._joined(code)
+        if not self.is_not_killed(code, now):
+            return "throttled", wait, None
+        good = self._is_good(code, now)
+        if not code.was_lost(now):
+            return "join", wait, code if good else code.as_decoy()
         if code.mails == 3:
             return "throttled", wait, None
-        code.mails += 1
-        code.mailed_at = now
-        code.delivery = "sending"
-        return "again", 30, code
+        if not (good and mailed):
+            code = self.last = replace(code, decoy=True, text=None)
+        code.begin_mail(code.mails + 1, now)
+        return "again" if good and mailed else "pretend", 30, code
 
-    def _joined(self, code: Code) -> Code:
-        return code.as_decoy() if self.redeemed_through >= code.issued_at else code
+    def _is_kept(self, code: Code, address: str, digits: int, now: int) -> bool:
+        return (
+            self._is_good(code, now)
+            and code.address == address
+            and code.digits == digits
+            and code.delivery != "failed"
+        )
 
-    def _may_join(self, code: Code, address: str, now: int) -> bool:
-        return self.is_out(code, now) and code.address == address
+    def _is_good(self, code: Code, now: int) -> bool:
+        return not code.decoy and self.is_live(code, now)
 
     def answer(
         self, code: Code | None, text: str, address: str, call: str, now: int, *, known: bool
@@ -197,25 +209,36 @@ class Person:
         if code is None:
             return False
         right = known and not code.decoy and text == code.text and address == code.address
-        live = self.is_live(code, now)
-        if right and live:
+        if right and self.is_live(code, now):
             self.redeemed_through = self.sends[-1]
             self.done = (call, now)
             return True
-        if live:
+        if not right and self.is_not_killed(code, now) and now < code.expires_at + 15 * 60:
             self.wrong_answers.append(now)
         return right and self.done[0] == call and now - self.done[1] < 15
 
-    def later_round(self, code: Code, address: str, now: int) -> tuple[Code, bool]:
-        """Go on after a wrong answer; return the code to enter, and whether it is told as over."""
-        last = self.last
+    def later_round(self, code: Code, address: str, now: int) -> tuple[Code, Code, bool]:
+        """Go on after a wrong answer; return what is answered, what is shown, and if it is over."""
+        last, shown = self.last, code
         if (
             last
             and last is not code
-            and last.issued_at >= code.issued_at
-            and self.is_live(last, now)
-            and last.address == address
-            and last.delivery != "failed"
+            and last.shown_at >= code.issued_at
+            and not last.looks_over(now)
+            and self.is_not_killed(last, now)
+            and (last.decoy or last.address == address)
         ):
-            return last, False
-        return code, not self.is_out(code, now)
+            shown = last
+            if self._is_good(last, now) and last.delivery != "failed":
+                code = last
+            elif not self._is_good(code, now):
+                code = last.as_decoy()
+        elif (
+            last is code
+            and not code.looks_over(now)
+            and self.is_not_killed(code, now)
+            and not self._is_good(code, now)
+        ):
+            code = code.as_decoy()
+        over = shown.looks_over(now) or not self.is_not_killed(shown, now)
+        return code, shown, over

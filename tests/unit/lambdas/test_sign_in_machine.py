@@ -27,6 +27,7 @@ from tests.support.ledger_model import (
     DAY,
     MAX_NEW_GUESTS_PER_HOUR,
     MAX_SENDS_PER_HOUR,
+    TTL_SECONDS,
     Accident,
     Code,
     Delivery,
@@ -108,7 +109,7 @@ class SignIns(RuleBasedStateMachine):
         *_, cognito = aws_clients(short_cut=True)
         self._patch.setattr(clients, "cognito", lambda: cognito)
         # Whether a decoy's mail is said to have failed is drawn at random.
-        self._patch.setattr(Pretence, "pause", lambda _: None)
+        self._patch.setattr(Pretence, "pause", lambda _: True)
         passing = Passing()
         self._patch.setattr("lambdas.email_otp.deadline.time", passing)
         self._patch.setattr("lambdas.email_otp.calls.time", passing)
@@ -370,10 +371,10 @@ class SignIns(RuleBasedStateMachine):
         busy = person.busy
         if person.last and person.last is not before:
             self.codes.append(person.last)
-        mail_number = code.mails if code else 0
+        begun = code.mail if code else None
         mails_before = len(self.aws.mails)
         opened: list[Session] = []
-        will_mail = bool(step in ("new", "again") and code and not code.decoy)
+        will_mail = step in ("new", "again")
 
         def under_way() -> None:
             self.aws.faults.pop("SendEmail")
@@ -423,8 +424,8 @@ class SignIns(RuleBasedStateMachine):
             if step == "failed":
                 assert str(failure) == "AUTH_SERVICE_ERROR"
                 return opened
-            if code and code.decoy and step in ("new", "again"):
-                self._record(code, mail_number, "sent")
+            if code and step == "pretend":
+                self._record(code, begun, "sent")
         elif code:
             assert "SendEmail" not in self.aws.faults
             assert len(new_mails) == (mailing not in ("refused", "died before"))
@@ -436,23 +437,23 @@ class SignIns(RuleBasedStateMachine):
                 assert code.text in (None, mail.code)
                 code.text = mail.code
             if mailing == "refused":
-                self._record(code, mail_number, "failed")
+                self._record(code, begun, "failed")
                 assert str(failure) == "ERR_EMAIL_DELIVERY_FAILED"
                 return opened
             if mailing.startswith("died"):
                 assert isinstance(failure, Died)
                 return opened
             if mailing not in ("record lost", "taken, reply lost"):
-                self._record(code, mail_number, "sent")
+                self._record(code, begun, "sent")
         assert failure is None
         assert created is not None
         assert created["publicChallengeParameters"]["busy"] == str(busy).lower()
         self._check_public(created, code, wait)
         return [*opened, Session(name, person, code, created)]
 
-    def _record(self, code: Code, mail_number: int, delivery: Delivery) -> None:
+    def _record(self, code: Code, mail: object, delivery: Delivery) -> None:
         """Note a mail's fate, which comes too late if another mail has been begun since."""
-        if code.mails == mail_number:
+        if code.mail is mail:
             code.delivery = delivery
 
     def _check_public(
@@ -469,9 +470,9 @@ class SignIns(RuleBasedStateMachine):
             told = {"status": "throttled", "attempts_left": "0", "expires_at": "0"}
         else:
             told = {
-                "status": "expired" if is_over or self.now >= code.expires_at else "sent",
+                "status": "expired" if is_over else "sent",
                 "attempts_left": str(max(1, code.attempts - rounds)),
-                "expires_at": str(code.expires_at),
+                "expires_at": "0" if is_over else str(code.shown_at + TTL_SECONDS),
                 "code_length": str(code.digits),
             }
         assert public | told | {"retry_after_seconds": str(wait)} == public
@@ -527,9 +528,9 @@ class SignIns(RuleBasedStateMachine):
         if not goes_on or code is None:
             return multiple()
         created = lambdas.create(guest.later_round(session.created, rounds=len(rounds)))
-        code, is_over = session.person.later_round(code, guest.email or guest.name, self.now)
-        wait = max(0, code.issued_at + 30 - self.now)
-        self._check_public(created, code, wait, len(rounds), is_over=is_over)
+        code, shown, is_over = session.person.later_round(code, guest.email or guest.name, self.now)
+        wait = session.person.wait_seconds(self.now)
+        self._check_public(created, shown, wait, len(rounds), is_over=is_over)
         return replace(session, code=code, created=created, rounds=rounds)
 
     def _check_tokens(self, session: Session, guest: Guest) -> None:

@@ -123,7 +123,7 @@ def test_counts_each_outcome_once(
     ]
     lambdas.verify(ADA.answer(created, "0"))
     lambdas.create(ADA.first_round())
-    assert counted() == ["AnswerRefused", "CodeJoined"]
+    assert counted() == ["AnswerWrong", "CodeJoined"]
 
 
 def test_counts_late_answers_long_codes_and_failures(
