@@ -131,8 +131,7 @@ class Forgetter:
             if sub in subs:
                 self._unlist(key, sub)
                 print("List of newcomers: taken off it.")
-        for key in (sub, f"unmailed#{sub}"):
-            self._delete(self._ledger, {"sub": {"S": key}}, f"Ledger item {key}")
+        self._delete(self._ledger, {"sub": {"S": sub}}, f"Ledger item {sub}")
         if number := found.records.get(sub):
             claim = {"cognito_sub": {"S": f"guest_id#{number}"}}
             self._delete(self._guests, claim, f"Guest number {number}")

@@ -125,7 +125,6 @@ def newcomer(stack: Deployment) -> tuple[str, str]:
     put_on_list(stack, sub)
     sent_at = int(time.time()) - 26 * HOUR
     put_into_ledger(stack, sub, s0=sent_at, issued_at=sent_at)
-    put_into_ledger(stack, f"unmailed#{sub}", s0=sent_at)
     return address, sub
 
 

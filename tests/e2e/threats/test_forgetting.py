@@ -48,8 +48,6 @@ def test_t45_forgotten_guest_leaves_nothing(
         UpdateExpression="ADD subs :subs",
         ExpressionAttributeValues={":subs": {"SS": [guest.sub, other.sub]}},
     )
-    unmailed = {"sub": {"S": f"unmailed#{guest.sub}"}, "s0": {"N": "1"}}
-    stack.dynamodb.put_item(TableName=tables[1], Item=unmailed)
     canaries = [
         Secret("address", guest.address),
         Secret("sub", guest.sub),
