@@ -124,9 +124,12 @@ class Issuer:
         before = Challenge.from_metadata(metadata)
         if before is None:
             return Issued(challenge=None, look=None, retry_after_seconds=0)
-        key = self._keys.version(before.key_version)  # under which Verify has counted the answer
+        # A name that nobody has is hidden under the key that Verify has counted the answer with.
+        user_key = (
+            user.name if user.known else user.ledger_key(self._keys.version(before.key_version))
+        )
         challenge, look, is_over, retry_after_seconds = self._ledger.after_wrong_answer(
-            user.ledger_key(key), before, lambda other: self._went_to(user, other)
+            user_key, before, lambda other: self._went_to(user, other)
         )
         return Issued(
             challenge=challenge,
