@@ -298,20 +298,27 @@ def test_t42_long_code_is_grouped_and_its_mail_says_that_somebody_tried(language
 @pytest.mark.parametrize(
     "spelling",
     [
-        "victim@gmail.com",
-        "VICTIM@Gmail.com",
-        "victim+1@gmail.com",
-        "v.i.c.t.i.m@gmail.com",
-        "vic.tim+a+b@googlemail.com",
+        "victim@example.com",
+        "VICTIM@Example.com",
+        "victim+1@example.com",
+        "v.i.c.t.i.m@example.com",
+        "vic.tim+a+b@example.com",
     ],
 )
 def test_t43_spellings_of_one_mailbox_are_one(spelling: str) -> None:
-    assert mailbox_of(spelling) == "victim@gmail.com"
+    assert mailbox_of(spelling) == "victim@example.com"
 
 
-@pytest.mark.parametrize("other", ["victim@example.com", "victor@gmail.com", "a+victim@gmail.com"])
+def test_t43_domains_of_one_provider_are_one() -> None:
+    """The shortest names there have six characters, so nobody has this one."""
+    assert mailbox_of("a.b@googlemail.com") == mailbox_of("ab@gmail.com")
+
+
+@pytest.mark.parametrize(
+    "other", ["victim@example.net", "victor@example.com", "a+victim@example.com"]
+)
 def test_t43_other_mailboxes_are_others(other: str) -> None:
-    assert mailbox_of(other) != "victim@gmail.com"
+    assert mailbox_of(other) != "victim@example.com"
 
 
 def test_t43_mailbox_of_nothing_but_marks_keeps_them() -> None:
