@@ -7,11 +7,10 @@ from aws_cdk import aws_cognito as cognito
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from aws_cdk import aws_secretsmanager as secretsmanager
 from constructs import Construct
 
-from infra import bundling
+from infra.function import make_function
 from infra.mail_events import MailEvents
 from infra.otp_ledger import OtpLedger
 from infra.settings import Settings
@@ -121,38 +120,14 @@ class EmailOtpUserPool(Construct):
     def _make_trigger(
         self, name: str, handler: str, *, memory_size: int, environment: dict[str, str]
     ) -> lambda_.Function:
-        log_group = logs.LogGroup(
-            self,
-            f"{name}Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        # A role of our own: the one CDK makes may write to every log group of the account.
-        role = iam.Role(
-            self, f"{name}Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com")
-        )
-        log_group.grant_write(role)
-        return lambda_.Function(
+        return make_function(
             self,
             name,
-            code=lambda_.Code.from_asset(str(bundling.build_triggers())),
-            handler=f"lambdas.{handler}.handler",
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
+            handler,
             memory_size=memory_size,
-            # What Cognito waits for a trigger.
-            timeout=Duration.seconds(5),
-            role=role,
-            log_group=log_group,
-            # Lambda's own spans, written outside the process: how long a start and a call took.
-            # CDK lets the role write them to `*`, as X-Ray has no resource to name.
-            tracing=lambda_.Tracing.ACTIVE,
-            environment={
-                "POWERTOOLS_SERVICE_NAME": handler,
-                "POWERTOOLS_METRICS_NAMESPACE": self.metrics_namespace,
-                "POWERTOOLS_LOG_LEVEL": "INFO",
-                **environment,
-            },
+            timeout=Duration.seconds(5),  # what Cognito waits for a trigger
+            metrics_namespace=self.metrics_namespace,
+            environment=environment,
         )
 
     def _make_user_pool(

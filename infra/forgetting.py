@@ -1,20 +1,17 @@
 """The sweep: a function that runs each hour and forgets who asked for a code and never answered."""
 
-from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import Duration
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_lambda as lambda_
-from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from infra import bundling
 from infra.email_otp_user_pool import EmailOtpUserPool
+from infra.function import make_function
 from infra.guest_table import GuestTable
 from infra.settings import Settings
 from lambdas.email_otp.settings import ForgettingResources, ForgettingSettings
 
-_HANDLER = "forget_unanswered"
 # The same in each hour, so that an hour has all tries of one run, and not on the full hour, when
 # budgets begin anew and much else is scheduled.
 _MINUTE = "17"
@@ -46,39 +43,21 @@ class Forgetting(Construct):
             guests: The table in which the agent lists whom it creates.
         """
         super().__init__(scope, construct_id)
-        log_group = logs.LogGroup(
-            self,
-            "Logs",
-            retention=logs.RetentionDays.ONE_MONTH,
-            removal_policy=RemovalPolicy.DESTROY,
-        )
-        role = iam.Role(self, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-        log_group.grant_write(role)
         resources = ForgettingResources(
             user_pool_id=sign_in.user_pool.user_pool_id,
             guests_table_name=guests.table.table_name,
             ledger_table_name=sign_in.ledger_table.table_name,
         )
-        self.function = lambda_.Function(
+        self.function = make_function(
             self,
             "Function",
-            code=lambda_.Code.from_asset(str(bundling.build_triggers())),
-            handler=f"lambdas.{_HANDLER}.handler",
-            runtime=lambda_.Runtime.PYTHON_3_13,
-            architecture=lambda_.Architecture.ARM_64,
+            "forget_unanswered",
             memory_size=512,
             # The longest there is: a whole hour of the most newcomers takes about half of it.
             timeout=Duration.minutes(15),
-            role=role,
-            log_group=log_group,
-            tracing=lambda_.Tracing.ACTIVE,
-            environment={
-                "POWERTOOLS_SERVICE_NAME": _HANDLER,
-                "POWERTOOLS_METRICS_NAMESPACE": sign_in.metrics_namespace,
-                "POWERTOOLS_LOG_LEVEL": "INFO",
-                **ForgettingResources.to_environment(resources),
-                **ForgettingSettings.to_environment(settings),
-            },
+            metrics_namespace=sign_in.metrics_namespace,
+            environment=ForgettingResources.to_environment(resources)
+            | ForgettingSettings.to_environment(settings),
         )
         for statement in _statements(sign_in, guests):
             self.function.add_to_role_policy(statement)

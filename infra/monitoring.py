@@ -41,6 +41,7 @@ class Monitoring(Construct):
             "Verify": sign_in.verify_auth_challenge_response,
         }
         self._mail_events = sign_in.mail_events
+        self._sweep = sweep
         self._topic = sns.Topic(self, "Alarms", enforce_ssl=True)
         # A topic with a policy of its own has the default one no more, which let alarms publish.
         # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Notify_Users_Alarm_Changes.html
@@ -50,7 +51,6 @@ class Monitoring(Construct):
                 conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
             )
         )
-        self._sweep = sweep
         self._topic.add_subscription(subscriptions.EmailSubscription(alarm_email))
         self._alarms = [
             *self._alarms_about_abuse(max_sends_per_hour, max_new_guests_per_hour),
@@ -63,10 +63,7 @@ class Monitoring(Construct):
         self, max_sends_per_hour: int, max_new_guests_per_hour: int
     ) -> Iterable[cloudwatch.Alarm]:
         # A newcomer's long code is among them, which only makes the alarm ring sooner.
-        returning: _Metrics = {
-            "codeSent": self._created("CodeSent"),
-            "longCodeSent": self._created("LongCodeSent"),
-        }
+        returning = self._all_created("CodeSent", "LongCodeSent")
         yield self._alarm(
             "HourlyCapNear",
             "At least 80% of the sign-in mails allowed in an hour to returning guests went out: "
@@ -77,11 +74,7 @@ class Monitoring(Construct):
             threshold=max(1, int(max_sends_per_hour * 0.8)),
             period=Duration.hours(1),
         )
-        newcomers: _Metrics = {
-            "newcomerCodeSent": self._created("NewcomerCodeSent"),
-            "newcomersBudgetUsedUp": self._created("NewcomersBudgetUsedUp"),
-            "mailboxFull": self._created("MailboxFull"),
-        }
+        newcomers = self._all_created("NewcomerCodeSent", "NewcomersBudgetUsedUp", "MailboxFull")
         yield self._alarm(
             "NewcomersBudgetNear",
             "At least 80% of the newcomers allowed in an hour asked for a code: beyond the budget "
@@ -179,7 +172,6 @@ class Monitoring(Construct):
             threshold=20,
             period=Duration.hours(1),
         )
-
         sweep_errors: _Metrics = {"errorsSweep": self._sweep.metric_errors()}
         yield self._alarm(
             "SweepFails",
@@ -285,7 +277,9 @@ class Monitoring(Construct):
         )
 
     def _mails(self) -> _Metrics:
-        names = "CodeSent", "NewcomerCodeSent", "LongCodeSent"
+        return self._all_created("CodeSent", "NewcomerCodeSent", "LongCodeSent")
+
+    def _all_created(self, *names: str) -> _Metrics:
         return {f"{name[0].lower()}{name[1:]}": self._created(name) for name in names}
 
     def _defined(self, name: str, label: str | None = None) -> cloudwatch.Metric:

@@ -45,7 +45,7 @@ def agent_environment(directory: Path, outputs: Mapping[str, str]) -> dict[str, 
         "USER_POOL_ID": outputs["UserPoolId"],
         "USER_POOL_CLIENT_ID": outputs["UserPoolClientId"],
         "GUESTS_TABLE_NAME": outputs["GuestsTableName"],
-        "MAX_NEW_GUESTS_PER_HOUR": outputs.get("MaxNewGuestsPerHour", "200"),
+        "MAX_NEW_GUESTS_PER_HOUR": outputs["MaxNewGuestsPerHour"],
         "MODEL_ID": OFFLINE,
     }
 

@@ -103,10 +103,7 @@ class Budgets:
             key,
             condition=f"attribute_not_exists({counter}) OR {counter}<:limit",
             now=now,
-            zero=0,
-            one=1,
-            limit=limit,
-            expires_at=now + 2 * _HOUR_SECONDS,
+            values={"zero": 0, "one": 1, "limit": limit, "expires_at": now + 2 * _HOUR_SECONDS},
         )
 
     def _return(self, key: str, counter: str, now: int) -> None:
@@ -117,7 +114,6 @@ class Budgets:
                 key,
                 condition=f"{counter}>:zero",
                 now=now,
+                values={"zero": 0, "one": 1},
                 once=True,
-                zero=0,
-                one=1,
             )

@@ -1,6 +1,7 @@
 """How a rule of the ledger is tried: one conditional write, which DynamoDB makes or refuses."""
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lambdas.email_otp.calls import CALL_SECONDS, in_time, may_be_tried_again
@@ -33,8 +34,8 @@ class Table:
         *,
         condition: str,
         now: int,
+        values: Mapping[str, int | str],
         once: bool = False,
-        **values: int | str,
     ) -> Tried:
         """Update an item if the condition holds of it as it is.
 
@@ -45,8 +46,8 @@ class Table:
             key: The item's partition key.
             condition: The condition expression.
             now: Epoch seconds, `:now` in the expressions; `:ago_30` in them is 30 s before.
-            once: Whether it may not be made twice: then it is not tried again.
             values: What else they may name, `id` for `:id`; what they do not is left out.
+            once: Whether it may not be made twice: then it is not tried again.
         """
 
         def write() -> Any:
@@ -71,11 +72,11 @@ class Table:
         return Tried(made=True, item=_plain(reply["Attributes"]))
 
 
-def named(expressions: str, values: dict[str, int | str], now: int) -> dict[str, Any]:
+def named(expressions: str, values: Mapping[str, int | str], now: int) -> dict[str, Any]:
     """Return the values that expressions name, as DynamoDB takes them: it refuses any other."""
     names = set(re.findall(r":(\w+)", expressions))
     times = {name: now - int(name[4:]) for name in names if name.startswith("ago_")}
-    known = values | {"now": now} | times
+    known = {**values, "now": now, **times}
     return {f":{name}": _typed(known[name]) for name in names}
 
 

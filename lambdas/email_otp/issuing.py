@@ -175,9 +175,9 @@ class Issuer:
         )
 
     def _went_to(self, user: User, challenge: Challenge) -> bool:
-        if not user.known:
-            return challenge.is_decoy
-        return challenge.was_mailed_to(user.address, self._keys.version(challenge.key_version))
+        return user.known and challenge.was_mailed_to(
+            user.address, self._keys.version(challenge.key_version)
+        )
 
     def _deliver(self, user: User, reserved: Reserved) -> tuple[str | None, Mail]:
         """Hand the mail over, or pretend to, and note how that went.

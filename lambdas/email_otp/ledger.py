@@ -141,10 +141,9 @@ _MAY_CLAIM = (
     "challenge_id=:id AND mails=:mails AND (delivery=:failed OR "
     f"(delivery=:sending AND mailed_at<=:ago_{SENDING_SECONDS}))"
 )
-_LIVE_LONG = "(attribute_not_exists(redeemed_through) OR redeemed_through<:issued_at)"
-_LIVE_SHORT = f"{_LIVE_LONG} AND {SHORT_CODE_WAIT.condition}"
 _COUNT = f"SET {_log_now('w', WRONG_ANSWERS)}, counted_by=:call, expires_at=:expires_at"
 _NOT_COUNTED = "(attribute_not_exists(counted_by) OR counted_by<>:call)"
+_NOT_REDEEMED = "(attribute_not_exists(redeemed_through) OR redeemed_through<:issued_at)"
 _REDEEM = (
     "SET redeemed_through=if_not_exists(s0,:issued_at), done_by=:answer, done_at=:now, "
     "expires_at=:expires_at"
@@ -308,17 +307,16 @@ class Ledger:
         last, look = _last_challenge(item), Look.of(challenge)
         if last:
             newest = Look.of(last, item.get("shown_at"))
-            is_newer = (
+            if (
                 newest.shown_at >= challenge.issued_at
                 and self._is_out(newest, item, now)
                 and (last.is_decoy or went_to_same_address(last))
-            )
-            if last.id == challenge.id or is_newer:
+            ):
                 look = newest
-            if is_newer and self._is_good(last, item, now) and item["delivery"] != "failed":
-                challenge = last
-            elif is_newer and not self._is_good(challenge, item, now):
-                challenge = _decoy_of(last, look)
+                if self._is_good(last, item, now) and item["delivery"] != "failed":
+                    challenge = last
+                elif not self._is_good(challenge, item, now):
+                    challenge = _decoy_of(last, look)
         return NextRound(
             challenge.with_new_nonce(),
             look,
@@ -342,11 +340,7 @@ class Ledger:
         tried = self._try(
             _COUNT,
             user_key,
-            condition=(
-                _NOT_COUNTED
-                if challenge.is_long
-                else f"{_NOT_COUNTED} AND {SHORT_CODE_WAIT.condition}"
-            ),
+            condition=_if_not_killed(challenge, _NOT_COUNTED),
             now=self.now(),
             challenge=challenge,
             call=call,
@@ -369,7 +363,7 @@ class Ledger:
         tried = self._try(
             _REDEEM,
             user_key,
-            condition=_live(challenge),
+            condition=_if_not_killed(challenge, _NOT_REDEEMED),
             now=now,
             challenge=challenge,
             answer=answer_digest,
@@ -408,7 +402,7 @@ class Ledger:
             "expires_at": now + _EXPIRY_SECONDS,
         }
         known |= (asdict(challenge) if challenge else {}) | values
-        return self._table.try_to(update, key, condition=condition, now=now, once=False, **known)
+        return self._table.try_to(update, key, condition=condition, now=now, values=known)
 
     def _read(self, key: str, now: int) -> Item:
         return self._try(_UNCHANGED, key, condition=_NEVER, now=now).item
@@ -532,9 +526,9 @@ def _was_made(tried: Tried, nonce: str) -> bool:
     return tried.made or tried.item.get("mailed_by") == nonce
 
 
-def _live(challenge: Challenge) -> str:
-    """Return the condition under which an answer to this challenge is decided at all."""
-    return _LIVE_LONG if challenge.is_long else _LIVE_SHORT
+def _if_not_killed(challenge: Challenge, condition: str) -> str:
+    """Add to a condition that wrong answers have not killed the code; a long one they never do."""
+    return condition if challenge.is_long else f"{condition} AND {SHORT_CODE_WAIT.condition}"
 
 
 def _last_challenge(item: Item) -> Challenge | None:

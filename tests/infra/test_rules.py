@@ -71,7 +71,7 @@ OF_ONE_RUNTIME = (
 
 SUPPRESSIONS = [
     *wildcards(
-        (*POLICIES_OF_TRIGGERS, "Forgetting/Role/DefaultPolicy"),
+        (*POLICIES_OF_TRIGGERS, "Forgetting/FunctionRole/DefaultPolicy"),
         "X-Ray has no resource that a policy could name.",
         "Resource::*",
     ),

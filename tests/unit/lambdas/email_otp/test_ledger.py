@@ -46,19 +46,8 @@ def _challenge(clock: Clock, *, digits: int = 6) -> Challenge:
     )
 
 
-def _reserve(
-    ledger: Ledger,
-    clock: Clock,
-    *,
-    same_address: bool = True,
-    user: str = "ada",
-    cap: int = 1000,
-    pool: str = POOL,
-    **budget: Any,
-) -> Outcome:
-    return _reservation(
-        ledger, clock, same_address=same_address, user=user, cap=cap, pool=pool, **budget
-    ).outcome
+def _reserve(ledger: Ledger, clock: Clock, **given: Any) -> Outcome:
+    return _reservation(ledger, clock, **given).outcome
 
 
 def _reservation(
