@@ -226,4 +226,6 @@ def _headers() -> list["MessageHeaderTypeDef"]:
 
 
 def _was_not_sent(error: Exception) -> bool:
+    # A connection that closes is mostly one kept from before, which died while the function was
+    # frozen; that a mail went out on it first is rare, and the second would bring the same code.
     return may_be_tried_again(error) and not isinstance(error, ReadTimeoutError)
