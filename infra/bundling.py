@@ -7,7 +7,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from importlib.util import cache_from_source
 from pathlib import Path
+
+from infra import function_contents
+from infra.function_contents import empty_gathering_modules, models_of, modules_of
 
 _ROOT = Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / ".local" / "bundles"
@@ -40,12 +44,17 @@ class BundlingError(Exception):
     """A bundle could not be built; the message says what went wrong and what to do."""
 
 
-def build_triggers(*, sources: Path = _ROOT / "lambdas", cache: Path = _CACHE) -> Path:
-    """Build the functions' bundle, or find the one built before from the same sources.
+def build_function(
+    handler: str, *, sources: Path = _ROOT / "lambdas", cache: Path = _CACHE
+) -> Path:
+    """Build a function's bundle, or find the one built before from the same sources.
 
-    The same sources give the same files byte for byte, so that CDK deploys only what changed.
+    It holds what the handler imports and no more, as each file costs time when a process starts.
+    Sources of ours are in it to be read; of packages, bytecode alone. The same sources give the
+    same files byte for byte, so that CDK deploys only what changed.
 
     Args:
+        handler: Its module in `lambdas`.
         sources: The package `lambdas`, with the handlers and what they share.
         cache: The folder that bundles are kept in.
 
@@ -53,10 +62,32 @@ def build_triggers(*, sources: Path = _ROOT / "lambdas", cache: Path = _CACHE) -
         The bundle's folder.
 
     Raises:
-        BundlingError: There are no sources, or the packages cannot be installed.
+        BundlingError: There are no sources, they are not whole, or the packages cannot be
+            installed.
     """
-    packages = _packages("lambdas", _ARM64, cache)
-    return _bundle("lambdas", _files_of(sources, "lambdas"), packages, cache)
+    files = _files_of(sources, "lambdas")
+    packages = _packages("lambdas", _ARM64, cache, prepare=empty_gathering_modules)
+
+    def fill(folder: Path) -> None:
+        _copy(files, folder)
+        _compile(folder, folder / "lambdas")
+        try:
+            modules = modules_of(f"lambdas.{handler}", folder, packages)
+        except ModuleNotFoundError as error:
+            raise BundlingError(str(error)) from error
+        for name in files.keys() - modules.keys():
+            (folder / name).unlink()
+            Path(cache_from_source(str(folder / name), optimization="")).unlink()
+        imported = {name: modules[name] for name in modules.keys() - files.keys()}
+        _copy(imported, folder)
+        tops = sorted({folder / name.split("/")[0] for name in imported})
+        _compile(folder, *tops, without_sources=True)
+        ours = [modules[name] for name in files.keys() & modules.keys()]
+        for name, model in models_of(ours, packages / "botocore" / "data").items():
+            (folder / name).parent.mkdir(exist_ok=True, parents=True)
+            (folder / name).write_text(model, "utf-8")
+
+    return _bundle(f"lambdas-{handler}", files, packages, cache, fill)
 
 
 def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
@@ -80,8 +111,15 @@ def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
         for name, path in files.items()
         if not name.startswith("agent/web/") and name not in _NOT_HOSTED
     }
-    packages = _packages("agent", platform, cache, trim=_trim_agent)
-    bundle = _bundle("agent", kept | {"main.py": files["agent/hosted.py"]}, packages, cache)
+    hosted = kept | {"main.py": files["agent/hosted.py"]}
+    packages = _packages("agent", platform, cache, prepare=_trim_agent)
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(packages, folder, dirs_exist_ok=True)
+        _copy(hosted, folder)
+        _compile(folder, folder / "agent", folder / "main.py")
+
+    bundle = _bundle("agent", hosted, packages, cache, fill)
     sizes = [path.stat().st_size for path in bundle.rglob("*") if path.is_file()]
     _report(f"the agent's bundle: {sum(sizes) / 1e6:.0f} MB unpacked, {len(sizes)} files")
     return bundle
@@ -100,30 +138,35 @@ def _files_of(sources: Path, package: str) -> dict[str, Path]:
     return {f"{package}/{path.relative_to(sources)}": path for path in files}
 
 
-def _bundle(kind: str, files: Mapping[str, Path], packages: Path, cache: Path) -> Path:
+def _bundle(
+    kind: str,
+    files: Mapping[str, Path],
+    packages: Path,
+    cache: Path,
+    fill: Callable[[Path], None],
+) -> Path:
     digest = hashlib.sha256(packages.name.encode())
     for name, file in files.items():
         content = file.read_bytes()
         digest.update(f"\0{name}\0{len(content)}\0".encode() + content)
 
-    def fill(folder: Path) -> None:
-        shutil.copytree(packages, folder, dirs_exist_ok=True)
-        for name, file in files.items():
-            target = folder / name
-            target.parent.mkdir(exist_ok=True, parents=True)
-            shutil.copyfile(file, target)
-        for name in {name.split("/")[0] for name in files}:
-            _compile(folder, folder / name)
+    def fill_readable(folder: Path) -> None:
+        fill(folder)
         # Whatever this machine's mask is: AgentCore runs them as a user of its own.
         for path in folder.rglob("*"):
             path.chmod(0o755 if path.is_dir() else 0o644)
 
-    return _once(cache / f"{kind}-{digest.hexdigest()[:16]}", fill)
+    return _once(cache / f"{kind}-{digest.hexdigest()[:16]}", fill_readable)
 
 
-def _packages(
-    group: str, platform: str, cache: Path, trim: Callable[[Path], None] = lambda _folder: None
-) -> Path:
+def _copy(files: Mapping[str, Path], folder: Path) -> None:
+    for name, file in files.items():
+        target = folder / name
+        target.parent.mkdir(exist_ok=True, parents=True)
+        shutil.copyfile(file, target)
+
+
+def _packages(group: str, platform: str, cache: Path, prepare: Callable[[Path], None]) -> Path:
     """Install the locked packages of a group, once a lock file, platform and builder."""
     lock_file = _ROOT / "requirements" / f"{group}.txt"
 
@@ -138,15 +181,14 @@ def _packages(
             UV_COMPILE_BYTECODE="0",  # uv's own bytecode is dated, see _compile
             UV_SYSTEM_CERTS="1",  # as in the Makefile, which `npx cdk deploy` does not read
         )
-        trim(folder)
+        prepare(folder)
         # Scripts name this machine's Python, and RECORD lists them.
         shutil.rmtree(folder / "bin", ignore_errors=True)
         for surplus in (folder / ".lock", *folder.glob("*.dist-info/RECORD")):
             surplus.unlink(missing_ok=True)
-        _compile(folder, folder)
 
     digest = hashlib.sha256(platform.encode())
-    for file in (lock_file, Path(__file__)):
+    for file in (lock_file, Path(__file__), Path(function_contents.__file__)):
         digest.update(file.read_bytes())
     return _once(cache / f"packages-{group}-{digest.hexdigest()[:16]}", fill)
 
@@ -162,13 +204,27 @@ def _trim_agent(folder: Path) -> None:
             shutil.rmtree(service)
     for tests in folder.glob("*/tests"):
         shutil.rmtree(tests)
+    _compile(folder, folder)
 
 
-def _compile(folder: Path, part: Path) -> None:
-    """Write bytecode that stays valid although CDK dates every file in the zip 1980."""
+def _compile(folder: Path, *parts: Path, without_sources: bool = False) -> None:
+    """Write bytecode that stays valid although CDK dates every file in the zip 1980.
+
+    Args:
+        folder: The bundle.
+        parts: Folders and files of it.
+        without_sources: Whether the bytecode takes the sources' place.
+    """
+    if sys.version_info[:2] != (3, 13):
+        raise BundlingError("the bundles are Python 3.13's: run with `.venv/bin` first on PATH")
     command = ["compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-    command += ["-s", str(folder), "-p", "/var/task", str(part)]
+    command += ["-s", str(folder), "-p", "/var/task", *["-b"] * without_sources]
+    command += [str(part) for part in parts]
     _run(command, "a source does not compile:", PYTHONHASHSEED="0")
+    if without_sources:
+        for part in parts:
+            for source in [part] if part.is_file() else part.rglob("*.py"):
+                source.unlink()
 
 
 def _run(command: list[str], complaint: str, **environment: str) -> None:

@@ -1,4 +1,4 @@
-"""A Lambda function of the triggers' bundle, with a log group and a role of its own."""
+"""A Lambda function, with a bundle, a log group and a role of its own."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_iam as iam
@@ -42,7 +42,7 @@ def make_function(
     return lambda_.Function(
         scope,
         name,
-        code=lambda_.Code.from_asset(str(bundling.build_triggers())),
+        code=lambda_.Code.from_asset(str(bundling.build_function(handler))),
         handler=f"lambdas.{handler}.handler",
         runtime=lambda_.Runtime.PYTHON_3_13,
         architecture=lambda_.Architecture.ARM_64,

@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
 )
 
 from lambdas.email_otp import clients
+from lambdas.email_otp.calls import ahead
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.issuing import Issuer
 from lambdas.email_otp.ledger import Ledger
@@ -21,10 +22,12 @@ from lambdas.email_otp.user import User
 resources = Resources.from_environment(os.environ)
 mail_resources = MailResources.from_environment(os.environ)
 settings = CreateSettings.from_environment(os.environ)
+ledger = Ledger(
+    clients.dynamodb(), resources.ledger_table_name, code_ttl_seconds=settings.code_ttl_seconds
+)
+keys = CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn)
 issuer = Issuer(
-    Ledger(
-        clients.dynamodb(), resources.ledger_table_name, code_ttl_seconds=settings.code_ttl_seconds
-    ),
+    ledger,
     Mailer(
         clients.ses(),
         sender=settings.sender,
@@ -32,9 +35,10 @@ issuer = Issuer(
         code_ttl_seconds=settings.code_ttl_seconds,
         configuration_set_name=mail_resources.configuration_set_name,
     ),
-    CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn),
+    keys,
     settings,
 )
+ahead(keys.current, ledger.connect)
 
 
 @trigger(CreateAuthChallengeTriggerEvent)

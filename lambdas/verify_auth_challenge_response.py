@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.data_classes.cognito_user_pool_event import
 
 from lambdas.email_otp import clients
 from lambdas.email_otp.answering import Answerer, Decision
+from lambdas.email_otp.calls import ahead
 from lambdas.email_otp.challenge import Challenge
 from lambdas.email_otp.code_key import CodeKeys
 from lambdas.email_otp.ledger import Ledger
@@ -21,13 +22,12 @@ from lambdas.email_otp.user import User
 
 resources = Resources.from_environment(os.environ)
 settings = VerifySettings.from_environment(os.environ)
-answerer = Answerer(
-    Ledger(
-        clients.dynamodb(), resources.ledger_table_name, code_ttl_seconds=settings.code_ttl_seconds
-    ),
-    CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn),
-    code_ttl_seconds=settings.code_ttl_seconds,
+ledger = Ledger(
+    clients.dynamodb(), resources.ledger_table_name, code_ttl_seconds=settings.code_ttl_seconds
 )
+keys = CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn)
+answerer = Answerer(ledger, keys, code_ttl_seconds=settings.code_ttl_seconds)
+ahead(keys.current, ledger.connect, clients.cognito)
 
 
 @trigger(VerifyAuthChallengeResponseTriggerEvent)

@@ -270,7 +270,7 @@ def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
         environment = stack.function(function)["Environment"]["Variables"] | {
             "AWS_DEFAULT_REGION": stack.outputs["region"]
         }
-        bundle = bundling.build_triggers()
+        bundle = bundling.build_function(handler)
         ready = _start(_LAMBDA_PYTHON, f"import lambdas.{handler}", bundle, environment)
         bare_code = _BARE_CLIENTS.format(names=clients) if clients else "import json"
         bare = _start(_LAMBDA_PYTHON, bare_code, bundle, environment)

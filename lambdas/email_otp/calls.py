@@ -5,6 +5,7 @@ On a connection that stands, TCP sends a lost packet again within the read time-
 that is not there in time is begun anew.
 """
 
+import contextlib
 import random
 import time
 from collections.abc import Callable
@@ -41,6 +42,17 @@ def may_be_tried_again(error: Exception) -> bool:
         return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     return status >= 500 or error.response.get("Error", {}).get("Code") in _THROTTLED
+
+
+def ahead(*calls: Callable[[], object]) -> None:
+    """Make calls before there is a trigger, while Lambda gives a process that starts a full core.
+
+    They open connections, and botocore builds on the first call what the next ones use. One that
+    fails is for the trigger to make again.
+    """
+    for call in calls:
+        with contextlib.suppress(BotoCoreError, ClientError, OutOfTimeError):
+            call()
 
 
 def in_time[Reply](

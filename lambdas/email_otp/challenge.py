@@ -5,9 +5,10 @@ import json
 import secrets
 import unicodedata
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from lambdas.email_otp.code_key import CodeKey
+if TYPE_CHECKING:  # it calls AWS, and Define, which needs the rest, does not
+    from lambdas.email_otp.code_key import CodeKey
 
 LONG_CODE_DIGITS = 16
 """Digits of the codes a user gets after too many wrong answers: none is ever guessed."""
@@ -41,7 +42,9 @@ class Challenge:
     nonce: str
 
     @classmethod
-    def new(cls, key: CodeKey, *, address: str, issued_at: int, digits: int, attempts: int) -> Self:
+    def new(
+        cls, key: "CodeKey", *, address: str, issued_at: int, digits: int, attempts: int
+    ) -> Self:
         """Make a challenge with a fresh 128-bit id.
 
         Args:
@@ -111,26 +114,26 @@ class Challenge:
         """Return the first epoch second at which the code no longer works."""
         return self.issued_at + ttl_seconds
 
-    def code(self, key: CodeKey, user_key: str) -> str:
+    def code(self, key: "CodeKey", user_key: str) -> str:
         """Derive the code, leading zeros kept. The bias of the reduction is under 2**-200."""
         number = int.from_bytes(key.digest("code", user_key, self.id))
         return str(number % 10**self.digits).zfill(self.digits)
 
-    def is_answered_by(self, answer: object, key: CodeKey, user_key: str) -> bool:
+    def is_answered_by(self, answer: object, key: "CodeKey", user_key: str) -> bool:
         """Compare an answer with the code in constant time."""
         expected = self.code(key, user_key)
         return hmac.compare_digest(expected.encode(), normalize_answer(answer).encode())
 
-    def was_mailed_to(self, address: str, key: CodeKey) -> bool:
+    def was_mailed_to(self, address: str, key: "CodeKey") -> bool:
         """Tell whether `address` is the one the code went to."""
         return hmac.compare_digest(self.address_digest, address_digest(key, address))
 
-    def answer_digest(self, key: CodeKey) -> str:
+    def answer_digest(self, key: "CodeKey") -> str:
         """Name the right answer to this very Create call, to recognise Cognito's repeat of it."""
         return key.digest("answer", self.id, self.nonce).hex()
 
 
-def address_digest(key: CodeKey, address: str) -> str:
+def address_digest(key: "CodeKey", address: str) -> str:
     """Make a keyed digest of an address, the same in upper and lower case."""
     return key.digest("address", address.casefold()).hex()
 

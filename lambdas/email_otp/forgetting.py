@@ -26,15 +26,14 @@ Cognito, a read and three writes.
 """
 
 import contextlib
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import batched
 from typing import TYPE_CHECKING, Any, Literal
 
-import boto3
 from botocore.config import Config
 
+from lambdas.email_otp import clients
 from lambdas.email_otp.ledger import WRONG_ANSWERS_SECONDS
 from lambdas.email_otp.observability import count, logger
 
@@ -61,9 +60,6 @@ _MAY_CLAIM = (
     " AND (attribute_not_exists(s0) OR s0<=:before_sign_ins)"
     " AND (attribute_not_exists(w0) OR w0<=:before_wrong_answers)"
 )
-
-# At DEBUG it logs whole answers, so addresses; a function's log level sets the root's.
-logging.getLogger("botocore").setLevel(logging.WARNING)
 
 type Listed = tuple[int, str]
 """The hour that a newcomer is listed under, and their `sub`."""
@@ -288,8 +284,9 @@ def connect() -> tuple["CognitoIdentityProviderClient", "DynamoDBClient"]:
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"mode": "standard", "total_max_attempts": TRIES},
     )
-    cognito: CognitoIdentityProviderClient = boto3.client("cognito-idp", config=config)
-    dynamodb: DynamoDBClient = boto3.client("dynamodb", config=config)
+    session: Any = clients.session()
+    cognito: CognitoIdentityProviderClient = session.create_client("cognito-idp", config=config)
+    dynamodb: DynamoDBClient = session.create_client("dynamodb", config=config)
     return cognito, dynamodb
 
 

@@ -239,6 +239,10 @@ class Ledger:
         self._ttl_seconds = code_ttl_seconds
         self._clock = clock
 
+    def connect(self) -> None:
+        """Open the connection to the table."""
+        self._table.connect()
+
     def now(self) -> int:
         """Return the time, in epoch seconds."""
         return int(self._clock())

@@ -35,8 +35,8 @@ def test_what_cannot_be_built_ends_the_app_with_its_sentence(error: str) -> None
     module, _, name = error.rpartition(".")
     code = (
         f"import runpy; from {module} import {name}; from infra import bundling\n"
-        f"def build(): raise {name}('mend this')\n"
-        "bundling.build_triggers = build; runpy.run_path('app.py')"
+        f"def build(_handler): raise {name}('mend this')\n"
+        "bundling.build_function = build; runpy.run_path('app.py')"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -15,10 +15,10 @@ from aws_lambda_powertools.logging import utils
 from tests.support import aws_stand_in
 from tests.support.clock import Clock
 from tests.support.triggers import *
-import boto3
+from lambdas.email_otp import clients
 patch = pytest.MonkeyPatch()
 handler_modules()
-patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+patch.setattr(clients, "session", aws_session)
 aws = aws_stand_in.renew()
 clock = Clock(EVENTS_ISSUED_AT)
 lambdas = Lambdas(clock)

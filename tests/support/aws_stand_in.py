@@ -1,4 +1,4 @@
-"""The AWS that unit tests call: boto3's real clients, answered in memory at the wire.
+"""The AWS that unit tests call: botocore's real clients, answered in memory at the wire.
 
 Requests are made, checked and signed, and replies and errors read, by botocore itself; only the
 sending is replaced. So errors have AWS's shapes, and no test touches the network.
@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import boto3
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.compat import HTTPHeaders
+from botocore.session import Session
 
 from tests.support.dynamodb_expressions import (
     Item,
@@ -159,7 +159,7 @@ class StandIn:
 
 
 class _Wire:
-    """Takes the place of the network under every client that boto3 makes."""
+    """Takes the place of the network under every client that botocore makes."""
 
     def __init__(self) -> None:
         self.aws = StandIn()
@@ -187,11 +187,9 @@ class _Body:
 _WIRE = _Wire()
 
 
-def session() -> boto3.Session:
-    """Return a boto3 session whose clients are answered by the AWS that `renew` made last."""
-    answered = boto3.Session()
-    answered.events.register("before-send", _WIRE.send)  # type: ignore[arg-type]
-    return answered
+def answer(session: Session) -> None:
+    """Have the clients of a session answered by the AWS that `renew` made last."""
+    session.register("before-send", _WIRE.send)  # type: ignore[arg-type]
 
 
 class ShortCut:

@@ -8,10 +8,11 @@ from functools import cache
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
+from botocore.session import Session
 
 from infra.local.ministack import ROOT
+from lambdas.email_otp import clients
 from lambdas.email_otp.code_key import CodeKey
 from lambdas.email_otp.user import User
 from tests.support import aws_stand_in
@@ -90,10 +91,20 @@ def saved_event(name: str) -> Event:
     return event
 
 
+_make_session = clients.session.__wrapped__
+
+
 @cache
-def aws_session() -> boto3.Session:
-    """Return the session to put in the place of boto3's default one."""
-    return aws_stand_in.session()
+def aws_session() -> Session:
+    """Return the session to put in the place of the clients' own."""
+    made = real_session()
+    aws_stand_in.answer(made)
+    return made
+
+
+def real_session() -> Session:
+    """Make a session as the functions do; its clients call AWS."""
+    return _make_session()
 
 
 @cache
@@ -102,7 +113,7 @@ def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+        patch.setattr(clients, "session", aws_session)
         triggers = (
             "define_auth_challenge",
             "create_auth_challenge",
@@ -258,9 +269,7 @@ def aws_clients(*, short_cut: bool) -> tuple[Any, Any, Any, Any]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in ENVIRONMENT.items():
             patch.setenv(name, value)
-        patch.setattr(boto3, "DEFAULT_SESSION", aws_session())
-        from lambdas.email_otp import clients
-
+        patch.setattr(clients, "session", aws_session)
         made = clients.dynamodb(), clients.ses(), clients.secrets_manager(), clients.cognito()
         if not short_cut:
             return made

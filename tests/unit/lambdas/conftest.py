@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-import boto3
 import pytest
 from hypothesis import settings
 
+from lambdas.email_otp import clients
 from tests.support import aws_stand_in
 from tests.support.aws_stand_in import StandIn
 from tests.support.clock import Clock, Passing
@@ -49,8 +49,8 @@ def passing(monkeypatch: pytest.MonkeyPatch) -> Passing:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[StandIn]:
-    """Put an empty AWS under every boto3 client."""
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+    """Put an empty AWS under every client."""
+    monkeypatch.setattr(clients, "session", aws_session)
     yield aws_stand_in.renew()
     aws_stand_in.renew()
 
@@ -62,7 +62,7 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def lambdas(aws: StandIn, clock: Clock) -> Lambdas:  # noqa: ARG001 - it lies under boto3
+def lambdas(aws: StandIn, clock: Clock) -> Lambdas:  # noqa: ARG001 - it lies under the clients
     """Return a warm process of each trigger."""
     return Lambdas(clock)
 

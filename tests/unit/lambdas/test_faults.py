@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import SimpleNamespace
 
-import boto3
 import pytest
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, ReadTimeoutError
 
@@ -21,7 +20,15 @@ from lambdas.email_otp.ledger import Ledger
 from lambdas.email_otp.mailer import Mailer
 from tests.support.aws_stand_in import COUNT_MAIL, COUNT_MAILBOX, SECRET_ARN, TABLE, StandIn, refuse
 from tests.support.clock import Clock, Passing
-from tests.support.triggers import ADA, EVENTS_ISSUED_AT, NEWCOMER, Lambdas, aws_clients, wrong
+from tests.support.triggers import (
+    ADA,
+    EVENTS_ISSUED_AT,
+    NEWCOMER,
+    Lambdas,
+    aws_clients,
+    real_session,
+    wrong,
+)
 
 SERVICE = r"^AUTH_SERVICE_ERROR$"
 DELIVERY = r"^ERR_EMAIL_DELIVERY_FAILED$"
@@ -56,7 +63,7 @@ def hang(lambdas: Lambdas, hanging_endpoint: str, clock: Clock) -> Callable[[str
     def with_hanging(service: str) -> Lambdas:
         dynamodb, ses, secrets_manager, _ = aws_clients(short_cut=False)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(boto3, "DEFAULT_SESSION", boto3.Session())
+            patch.setattr(clients, "session", real_session)
             patch.setenv("AWS_ENDPOINT_URL", hanging_endpoint)
             match service:
                 case "dynamodb":
@@ -142,7 +149,7 @@ def test_sign_in_succeeds_in_time_when_marking_the_address_hangs(
     lambdas: Lambdas, aws: StandIn, hanging_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     created = lambdas.create(ADA.first_round())
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session())
+    monkeypatch.setattr(clients, "session", real_session)
     monkeypatch.setenv("AWS_ENDPOINT_URL", hanging_endpoint)
     monkeypatch.setattr(clients, "cognito", clients.cognito.__wrapped__)
     correct: list[bool] = []

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
 from infra.local.ministack import ROOT
+from lambdas.email_otp import clients
 from lambdas.email_otp.forgetting import NotAllForgottenError
 from lambdas.email_otp.observability import count
 from lambdas.email_otp.settings import SettingsError
@@ -28,7 +28,7 @@ ENVIRONMENT = {
 
 @pytest.fixture
 def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", aws_session())
+    monkeypatch.setattr(clients, "session", aws_session)
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     sys.modules.pop(NAME, None)

@@ -9,7 +9,7 @@ from tests.support.triggers import KEY, aws_clients
 
 
 @pytest.fixture
-def keys(aws: StandIn) -> CodeKeys:  # noqa: ARG001 - it lies under boto3
+def keys(aws: StandIn) -> CodeKeys:  # noqa: ARG001 - it lies under the clients
     """Return a cold process's keys."""
     return CodeKeys(aws_clients(short_cut=False)[2], SECRET_ARN)
 

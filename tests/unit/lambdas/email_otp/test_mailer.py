@@ -48,7 +48,7 @@ NAMES = [
 
 
 @pytest.fixture
-def mailer(aws: StandIn) -> Mailer:  # noqa: ARG001 - it lies under boto3
+def mailer(aws: StandIn) -> Mailer:  # noqa: ARG001 - it lies under the clients
     """Return a mailer with a name that wants escaping."""
     _, ses, _, _ = aws_clients(short_cut=False)
     return Mailer(

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ConnectionClosedError
 
@@ -137,13 +136,14 @@ def test_client_that_updates_users_is_made_once_a_process(
 ) -> None:
     clients.cognito.cache_clear()
     made: list[str] = []
-    make: Any = boto3.client
+    session = clients.session()
+    make: Any = session.create_client
 
     def counting(service: str, **options: Any) -> Any:
         made.append(service)
         return make(service, **options)
 
-    monkeypatch.setattr(boto3, "client", counting)
+    monkeypatch.setattr(session, "create_client", counting)
     for _ in range(2):
         created = lambdas.create(NEWCOMER.first_round())
         assert lambdas.verify(NEWCOMER.answer(created, aws.mails[-1].code)) is True
