@@ -180,6 +180,7 @@ def _packages(group: str, platform: str, cache: Path, prepare: Callable[[Path], 
             "(`make setup` does) and check the connection to the package index",
             UV_COMPILE_BYTECODE="0",  # uv's own bytecode is dated, see _compile
             UV_SYSTEM_CERTS="1",  # as in the Makefile, which `npx cdk deploy` does not read
+            UV_LINK_MODE="copy",  # or `prepare` would change what other environments have, too
         )
         prepare(folder)
         # Scripts name this machine's Python, and RECORD lists them.

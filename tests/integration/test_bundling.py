@@ -300,6 +300,13 @@ def test_agents_bundle_runs_on_arm64_alone_and_may_be_read_by_anybody(agent_bund
     assert machines == {0xB7}  # EM_AARCH64
 
 
+def test_packages_are_no_links_to_those_of_other_environments(tmp_path: Path) -> None:
+    """Some of their files are changed."""
+    bundling.build_function(CREATE, cache=tmp_path)
+    files = [path for path in tmp_path.glob("packages-*/**/*") if path.is_file()]
+    assert {path.stat().st_nlink for path in files} == {1}
+
+
 def test_modes_do_not_follow_this_machines_mask(tmp_path: Path) -> None:
     mask = os.umask(0o077)
     try:
