@@ -8,6 +8,7 @@ time.
 import asyncio
 import os
 import random
+import re
 import statistics
 import subprocess
 import sys
@@ -46,6 +47,8 @@ _LAMBDA_PYTHON = ROOT / ".local" / "emulator" / "bin" / "python"
 _GUESTS_AT_ONCE = 20
 _CHATTING, _SIGNING_IN = 200, 50
 _FIRST_ROUNDS = 200
+_FEW, _MANY, _USERS = 10, 100_000, 1000
+_RETURNS = 20
 _BARE_CLIENTS = "import boto3\nfor name in {names}: boto3.client(name)"
 _HANDLERS = {
     "define_auth_challenge": (),
@@ -80,6 +83,12 @@ def main() -> None:
             stack = Deployment(outputs)
             for row in _rows(stack, directory, url):
                 print(row, flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="email-otp-bench-") as folder,
+        deployment.deployed(Path(folder)) as outputs,
+    ):
+        for row in _growth(Deployment(outputs)):
+            print(row, flush=True)
 
 
 def _rows(stack: Deployment, directory: Path, url: str) -> Iterator[Row]:
@@ -355,6 +364,70 @@ def _chat(url: str, over: threading.Event, failures: list[str]) -> list[float]:
 
 def _p95(times: list[float]) -> float:
     return statistics.quantiles(times, n=20)[-1]
+
+
+def _growth(stack: Deployment) -> Iterator[Row]:
+    """One guest comes back among few others, and among many.
+
+    The pool gets fewer of them: MiniStack looks through all its users to find one.
+    """
+    guest = stack.new_user()
+    with ThreadPoolExecutor(4) as pool:
+        few, many = (_billed_among(stack, guest, pool, known=known) for known in (_FEW, _MANY))
+    for trigger, seconds in many.items():
+        yield Row(
+            f"{trigger} as billed, {_MANY:,} known guests, {_USERS:,} of them in the pool",
+            seconds,
+            f"{_FEW} known guests: {_shown(few[trigger])}",
+            few[trigger],
+        )
+
+
+def _billed_among(
+    stack: Deployment, guest: str, pool: ThreadPoolExecutor, *, known: int
+) -> dict[str, float]:
+    """Have so many known, and a guest come back; returns what each trigger's calls took."""
+    _sign_in_anew(stack, guest)
+    item = stack.ledger_item(guest)
+    table = stack.outputs["OtpLedgerTableName"]
+
+    def note(batch: range) -> None:
+        others = [item | {"sub": {"S": f"other-{number}"}} for number in batch]
+        left: Any = {table: [{"PutRequest": {"Item": other}} for other in others]}
+        while left:
+            left = stack.dynamodb.batch_write_item(RequestItems=left)["UnprocessedItems"]
+
+    list(pool.map(note, (range(known)[first : first + 25] for first in range(0, known, 25))))
+    list(pool.map(lambda _: stack.new_user(), range(min(known, _USERS))))
+    began_at = int(time.time() * 1000)
+    for _ in range(_RETURNS):
+        _sign_in_anew(stack, guest)
+    return {
+        trigger: _billed(stack, trigger, began_at)
+        for trigger in ("DefineAuthChallenge", "CreateAuthChallenge", "VerifyAuthChallengeResponse")
+    }
+
+
+def _sign_in_anew(stack: Deployment, guest: str) -> None:
+    challenge = stack.initiate(guest)
+    stack.respond(challenge, stack.code_mailed_to(guest))
+    stack.age_ledger(guest, 3600)
+
+
+def _billed(stack: Deployment, trigger: str, began_at: int) -> float:
+    """Return the median of what Lambda reports of a trigger's calls since then, epoch ms."""
+    pages = stack.client("logs").get_paginator("filter_log_events")
+    group = stack.function(trigger)["LoggingConfig"]["LogGroup"]
+    lines = [
+        event["message"]
+        for page in pages.paginate(logGroupName=group, startTime=began_at)
+        for event in page["events"]
+    ]
+    return statistics.median(
+        int(billed) / 1000
+        for line in lines
+        for billed in re.findall(r"Billed Duration: (\d+)", line)
+    )
 
 
 def _many_at_once(stack: Deployment, url: str) -> Row:
