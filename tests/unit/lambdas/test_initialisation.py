@@ -1,0 +1,56 @@
+"""What a process does before its first event, while Lambda gives it a full core."""
+
+import importlib
+import sys
+from types import ModuleType
+
+import pytest
+
+from tests.support.aws_stand_in import StandIn, refuse
+from tests.support.triggers import ADA, CONTEXT
+
+CREATE, VERIFY = "lambdas.create_auth_challenge", "lambdas.verify_auth_challenge_response"
+
+
+def started(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Import a handler anew, as a process that starts does."""
+    monkeypatch.delitem(sys.modules, name)
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", [CREATE, VERIFY])
+def test_key_and_connection_are_there_before_the_first_event(
+    name: str, aws: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started(name, monkeypatch)
+    assert aws.calls == ["GetSecretValue", "UpdateItem"]
+    assert aws.items == {}
+
+
+def test_first_round_reads_no_key(aws: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    create = started(CREATE, monkeypatch)
+    aws.calls.clear()
+    create.handler(ADA.first_round(), CONTEXT)
+    assert len(aws.mails) == 1
+    assert "GetSecretValue" not in aws.calls
+
+
+@pytest.mark.parametrize("operation", ["GetSecretValue", "UpdateItem"])
+def test_what_fails_then_is_done_by_the_first_event(
+    operation: str, aws: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws.faults[operation] = refuse("InternalServerError", 500)
+    create = started(CREATE, monkeypatch)
+    del aws.faults[operation]
+    create.handler(ADA.first_round(), CONTEXT)
+    assert len(aws.mails) == 1
+
+
+def test_answer_to_a_code_of_the_current_key_reads_none(
+    aws: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    created = started(CREATE, monkeypatch).handler(ADA.first_round(), CONTEXT)["response"]
+    verify = started(VERIFY, monkeypatch)
+    aws.calls.clear()
+    verify.handler(ADA.answer(created, aws.mails[0].code), CONTEXT)
+    assert aws.calls == ["UpdateItem"]
