@@ -62,7 +62,7 @@ def models_of(sources: Iterable[Path], botocore_data: Path) -> dict[str, str]:
         botocore_data: The folder `botocore/data`.
 
     Returns:
-        JSON, by the files' names in the bundle; nothing where no client is made.
+        JSON, by the files' names in the bundle; nothing where nothing is called.
     """
     code = "\n".join(path.read_text("utf-8") for path in sources)
     services = sorted(set(re.findall(r'_client\(\s*"([a-z0-9-]+)"', code)))
@@ -71,14 +71,14 @@ def models_of(sources: Iterable[Path], botocore_data: Path) -> dict[str, str]:
     prefixes = set()
     for service in services:
         newest = max(path.parent for path in (botocore_data / service).glob("*/service-2.json.gz"))
-        model = _read(newest / "service-2.json.gz")
-        prefixes.add(model["metadata"]["endpointPrefix"])
-        name = newest.relative_to(botocore_data).as_posix()
-        models[f"models/{name}/service-2.json"] = _cut(model, methods)
-        models[f"models/{name}/endpoint-rule-set-1.json"] = _read(
-            newest / "endpoint-rule-set-1.json.gz"
-        )
-    if services:
+        model = _cut(_read(newest / "service-2.json.gz"), methods)
+        if model["operations"]:
+            prefixes.add(model["metadata"]["endpointPrefix"])
+            place = f"models/{newest.relative_to(botocore_data).as_posix()}"
+            models[f"{place}/service-2.json"] = model
+            rules = _read(newest / "endpoint-rule-set-1.json.gz")
+            models[f"{place}/endpoint-rule-set-1.json"] = rules
+    if models:
         endpoints = json.loads((botocore_data / "endpoints.json").read_text("utf-8"))
         for partition in endpoints["partitions"]:
             known = partition["services"]

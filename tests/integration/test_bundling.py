@@ -84,7 +84,9 @@ def told(shape, seen=()):
         {name: told(member, below) for name, member in members.items()},
     ]
 
-for service in clients.session().get_component("data_loader").list_available_services(""):
+for service in os.listdir("models"):
+    if service == "endpoints.json":
+        continue
     both = [session.create_client(service, region_name="us-east-1")
             for session in (clients.session(), get_session())]
     cut, whole = (client.meta.service_model for client in both)
