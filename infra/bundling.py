@@ -217,7 +217,7 @@ def _compile(folder: Path, *parts: Path, without_sources: bool = False) -> None:
         without_sources: Whether the bytecode takes the sources' place.
     """
     if sys.version_info[:2] != (3, 13):
-        raise BundlingError("the bundles are Python 3.13's: run with `.venv/bin` first on PATH")
+        raise BundlingError("what runs in AWS is built by Python 3.13 alone: run CDK with it")
     command = ["compileall", "-q", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", "/var/task", *["-b"] * without_sources]
     command += [str(part) for part in parts]

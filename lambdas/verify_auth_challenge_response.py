@@ -27,7 +27,7 @@ ledger = Ledger(
 )
 keys = CodeKeys(clients.secrets_manager(), resources.code_key_secret_arn)
 answerer = Answerer(ledger, keys, code_ttl_seconds=settings.code_ttl_seconds)
-ahead(keys.current, ledger.connect, clients.cognito)
+ahead(clients.cognito, keys.current, ledger.connect)
 
 
 @trigger(VerifyAuthChallengeResponseTriggerEvent)

@@ -48,10 +48,10 @@ def ahead(*calls: Callable[[], object]) -> None:
     """Make calls before there is a trigger, while Lambda gives a process that starts a full core.
 
     They open connections, and botocore builds on the first call what the next ones use. One that
-    fails is for the trigger to make again.
+    fails leaves the rest to the trigger: Cognito may be waiting already.
     """
-    for call in calls:
-        with contextlib.suppress(BotoCoreError, ClientError, OutOfTimeError):
+    with contextlib.suppress(BotoCoreError, ClientError):
+        for call in calls:
             call()
 
 

@@ -388,7 +388,7 @@ def test_another_python_is_named(
     bundling.build_function(CREATE, cache=cache)
     (sources / "email_otp" / "changed.py").write_text("NUMBER = 'by another Python'\n")
     monkeypatch.setattr(sys, "version_info", (3, 12, 11))
-    with pytest.raises(bundling.BundlingError, match=r"Python 3\.13's"):
+    with pytest.raises(bundling.BundlingError, match=r"by Python 3\.13 alone"):
         bundling.build_function(CREATE, sources=sources, cache=cache)
 
 

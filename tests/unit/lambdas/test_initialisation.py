@@ -41,6 +41,7 @@ def test_what_fails_then_is_done_by_the_first_event(
 ) -> None:
     aws.faults[operation] = refuse("InternalServerError", 500)
     create = started(CREATE, monkeypatch)
+    assert aws.calls[-1] == operation
     del aws.faults[operation]
     create.handler(ADA.first_round(), CONTEXT)
     assert len(aws.mails) == 1
