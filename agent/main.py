@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
+import boto3
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 from bedrock_agentcore.runtime.context import RequestContext
 from botocore.config import Config
@@ -63,7 +64,8 @@ def create_app(
             but one in a stream. Otherwise it answers programs and pages of this machine alone.
     """
     pin_library_loggers()
-    email_otp = email_otp or EmailOtp.connect(settings)
+    session = boto3.Session(region_name=settings.region)  # one: each reads botocore's data anew
+    email_otp = email_otp or EmailOtp.connect(settings, session)
     admission = Admission(
         verifier or TokenVerifier.connect(settings, clock=clock),
         is_signed_in or email_otp.is_signed_in,
@@ -71,7 +73,7 @@ def create_app(
     )
     conversations = Conversations(
         email_otp,
-        _agents(settings, model or _model(settings)),
+        _agents(settings, model or _model(settings, session)),
         session_manager=session_manager,
         clock=clock,
     )
@@ -122,7 +124,7 @@ def _agents(settings: ServiceSettings, model: Model) -> Callable[[bool], Agent]:
     )
 
 
-def _model(settings: ServiceSettings) -> Model:
+def _model(settings: ServiceSettings, session: boto3.Session) -> Model:
     if settings.model_id == OFFLINE:
         return OfflineModel()
     # Slow to import, and most runs need none.
@@ -130,7 +132,7 @@ def _model(settings: ServiceSettings) -> Model:
 
     return BedrockModel(
         model_id=settings.model_id,
-        region_name=settings.region,
+        boto_session=session,
         boto_client_config=Config(
             read_timeout=DEFAULT_READ_TIMEOUT, max_pool_connections=TURNS_AT_ONCE
         ),

@@ -4,8 +4,10 @@ import asyncio
 import json
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
+import boto3
 import pytest
 from bedrock_agentcore.runtime import BedrockAgentCoreApp
 
@@ -271,6 +273,22 @@ def test_service_listens_on_loopback_alone_unless_hosted_and_logs_once(
         monkeypatch.setenv(name, value)
     assert main(hosted=hosted) == 0
     assert started == [(host, 8123, [])]
+
+
+def test_all_clients_come_from_one_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each session reads botocore's data, and asks for credentials, anew."""
+    sessions: list[boto3.Session] = []
+
+    class Counted(boto3.Session):
+        def __init__(self, **arguments: Any) -> None:
+            super().__init__(**arguments)
+            sessions.append(self)
+
+    monkeypatch.setattr(boto3, "Session", Counted)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    create_app(replace(SETTINGS, model_id="example.model-v1"))
+    assert [session.region_name for session in sessions] == [SETTINGS.region]
 
 
 def test_missing_settings_end_the_start_with_their_names(
