@@ -1,6 +1,7 @@
 """Builds what runs in AWS: sources, the packages they need, and the bytecode of both."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -17,7 +18,8 @@ _ROOT = Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / ".local" / "bundles"
 _KEPT = 3
 _ARM64 = "aarch64-manylinux_2_28"  # what Lambda and AgentCore run
-# Of the packages that the agent's depend on; each is for MCP, which it does not speak.
+# Of the packages that the agent's depend on: for MCP, which it does not speak, or, as Starlette's
+# parser of forms, of use only where they are there.
 _UNUSED_BY_AGENT = [
     "httpcore",
     "httpcore2",
@@ -26,8 +28,26 @@ _UNUSED_BY_AGENT = [
     "mcp",
     "mcp-types",
     "pycparser",
+    "python-multipart",
     "sse-starlette",
     "truststore",
+]
+# Of packages that stay: AgentCore's services beside the runtime, descriptions for `boto3.resource`,
+# and PyYAML's second parser, in C, which it does without.
+_UNUSED_PARTS = [
+    "_yaml",
+    "bedrock_agentcore/evaluation",
+    "bedrock_agentcore/gateway",
+    "bedrock_agentcore/identity",
+    "bedrock_agentcore/knowledge_base",
+    "bedrock_agentcore/memory",
+    "bedrock_agentcore/payments",
+    "bedrock_agentcore/policy",
+    "bedrock_agentcore/services",
+    "bedrock_agentcore/tools",
+    "boto3/data",
+    "boto3/examples",
+    "yaml/_yaml.*.so",
 ]
 _SHIPPED = {".py", ".md"}  # modules and prompts
 _NOT_HOSTED = {
@@ -203,8 +223,18 @@ def _trim_agent(folder: Path) -> None:
     for service in (folder / "botocore" / "data").iterdir():
         if service.is_dir() and service.name not in _CALLED_BY_AGENT:
             shutil.rmtree(service)
-    for tests in folder.glob("*/tests"):
-        shutil.rmtree(tests)
+    # It is read at every start.
+    endpoints = folder / "botocore" / "data" / "endpoints.json"
+    described = json.loads(endpoints.read_text("utf-8"))
+    for partition in described["partitions"]:
+        services = partition["services"]
+        partition["services"] = {
+            name: services[name] for name in services if name in _CALLED_BY_AGENT
+        }
+    endpoints.write_text(json.dumps(described), "utf-8")
+    for part in ("*/tests", *_UNUSED_PARTS):
+        for path in folder.glob(part):
+            path.unlink() if path.is_file() else shutil.rmtree(path)
     _compile(folder, folder)
 
 

@@ -1,18 +1,21 @@
 """The agent's bundle as AgentCore starts it: `main.py`, with nothing else on the path."""
 
+import ast
 import json
 import platform
-import re
 import shutil
 import socket
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from infra import bundling
+from infra.local.ministack import ROOT
 from infra.local.serving import agent_environment
 from tests.support.agent_process import Chat, running_agent, sign_in
 from tests.support.chunks import outputs_of
@@ -22,8 +25,24 @@ from tests.support.deployment import Deployment, http, new_address
 _ALONE = ("-S", "-E")
 _HERE = {"linux": f"{platform.machine()}-manylinux_2_28", "darwin": "macos"}
 _OTHER_LOOPBACK = "127.0.0.2"
-_NAMES = re.compile(r"^import time: .*\| +(\w+)", re.MULTILINE)
-_PARTS = {"_yaml", "cffi", "multipart"}  # of PyYAML, cryptography, python-multipart
+_PARTS = {"cffi"}  # of cryptography
+# For the type checker, or of use to another package only where they are there.
+_MAY_BE_MISSING = ("jsonpointer", "multipart", "python_multipart", "types_boto3_")
+# Runs `main.py` up to where it would serve, and tells what is there by then.
+_START = """
+import json, runpy, sys
+main_py = sys.argv.pop()
+sys.path.insert(0, main_py.rpartition("/")[0])
+import uvicorn
+
+def tell(*_, **__):
+    print(json.dumps({
+        "loaded": sorted(sys.modules),
+    }))
+
+uvicorn.run = tell
+runpy.run_path(main_py, run_name="__main__")
+"""
 # What is no module, but its description or its types.
 _DESCRIPTIONS = ("*.dist-info", "*-stubs", "__pycache__")
 
@@ -84,25 +103,70 @@ def test_agent_answers_on_all_interfaces_only_when_hosted(
     assert not answers_on_another_interface(agent_url)
 
 
-def test_bundle_has_no_package_that_the_agent_does_not_import(
-    stack: Deployment, main_py: Path, tmp_path: Path
-) -> None:
-    """With a Bedrock model, as most are hosted."""
-    settings = agent_environment(tmp_path, stack.outputs) | {"MODEL_ID": "example.model-v1"}
-    code = (
-        f"import sys; sys.path.insert(0, {str(main_py.parent)!r}); sys.argv = ['main.py'];"
-        "from agent import main; main.serve = lambda *_, **__: None;"
-        "main.main(hosted=True); import uvicorn"
-    )
+@pytest.fixture(scope="module")
+def start(
+    stack: Deployment, main_py: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """Start with a Bedrock model, as most are hosted; returns what is there when it would serve."""
+    directory = tmp_path_factory.mktemp("start")
+    settings = agent_environment(directory, stack.outputs) | {"MODEL_ID": "example.model-v1"}
     done = subprocess.run(
-        [sys.executable, *_ALONE, "-X", "importtime", "-c", code],
+        [sys.executable, *_ALONE, "-c", _START, str(main_py)],
         env=settings,
-        cwd=tmp_path,
+        cwd=directory,
         capture_output=True,
         text=True,
         check=True,
     )
+    return dict(json.loads(done.stdout))
+
+
+def test_bundle_has_no_package_that_the_agent_does_not_import(
+    main_py: Path, start: dict[str, Any]
+) -> None:
     described = {path for pattern in _DESCRIPTIONS for path in main_py.parent.glob(pattern)}
     there = {path.name.partition(".")[0] for path in set(main_py.parent.iterdir()) - described}
+    loaded = {name.partition(".")[0] for name in start["loaded"]}
     # What runs, what serves, and parts of packages that are imported.
-    assert there - set(_NAMES.findall(done.stderr)) == {"main", "h11"} | _PARTS
+    assert there - loaded == {"main", "h11"} | _PARTS
+
+
+def test_bundle_has_all_that_its_modules_import_later(main_py: Path, start: dict[str, Any]) -> None:
+    """An import in a function fails no earlier than in a guest's turn."""
+    here = (ROOT, Path(sysconfig.get_path("purelib")))
+    imported = {
+        name for module in start["loaded"] for name in imports_of(module, main_py.parent)
+    } - set(start["loaded"])
+    assert {"bedrock_agentcore.runtime.a2a", "bedrock_agentcore.runtime.ag_ui"} <= imported
+    assert not {
+        name
+        for name in imported
+        if any(has(folder, name) for folder in here)
+        and not has(main_py.parent, name)
+        and not name.startswith(_MAY_BE_MISSING)
+    }
+
+
+def has(folder: Path, module: str) -> bool:
+    """Tell whether a folder has a module or a package of this name."""
+    path = folder.joinpath(*module.split("."))
+    return path.is_dir() or any(path.parent.glob(f"{path.name}.*"))
+
+
+def imports_of(module: str, folder: Path) -> set[str]:
+    """Return what a folder's module imports, also inside functions: modules, and names in them."""
+    path = folder.joinpath(*module.split("."))
+    is_package = (path / "__init__.py").is_file()
+    source = path / "__init__.py" if is_package else path.with_name(f"{path.name}.py")
+    if not source.is_file():  # Python's own, or in C
+        return set()
+    package = module.split(".") if is_package else module.split(".")[:-1]
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names |= {base} | {f"{base}.{alias.name}" for alias in node.names}
+    return names

@@ -107,6 +107,25 @@ for service in os.listdir("models"):
             differences.append([service, one.endpoint_url, other.endpoint_url])
 print(json.dumps(differences))
 """
+# Where botocore is, then what it would call in some regions of three partitions.
+_ENDPOINTS = """
+import json, sys
+import botocore.session
+from botocore.config import Config
+
+print(botocore.__file__)
+session = botocore.session.Session()
+for region in ("us-east-1", "us-west-1", "eu-central-1", "us-gov-west-1", "cn-north-1"):
+    for service in ("bedrock-runtime", "cognito-idp", "dynamodb", "sts"):
+        client = session.create_client(
+            service,
+            region,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(**json.loads(sys.argv[1])),
+        )
+        print(region, client.meta.endpoint_url)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -335,9 +354,37 @@ def test_nothing_of_this_machine_is_in_the_bundles(
             assert not any(place in content for place in here), path
 
 
-def test_zipped_agents_bundle_is_at_most_25_mb(agent_bundle: Path, tmp_path: Path) -> None:
+def test_agents_bundle_is_at_most_56_mb_and_3300_files_unpacked(agent_bundle: Path) -> None:
+    sizes = [path.stat().st_size for path in agent_bundle.rglob("*") if path.is_file()]
+    assert sum(sizes) <= 56_000_000
+    assert len(sizes) <= 3300
+
+
+@pytest.mark.parametrize(
+    "variant", [{}, {"use_fips_endpoint": True}, {"use_dualstack_endpoint": True}]
+)
+def test_agents_bundle_calls_aws_where_the_whole_botocore_does(
+    agent_bundle: Path, variant: dict[str, bool]
+) -> None:
+    def endpoints(environment: dict[str, str]) -> list[str]:
+        done = subprocess.run(
+            [sys.executable, "-c", _ENDPOINTS, json.dumps(variant)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return done.stdout.splitlines()
+
+    whole, bundled = endpoints({}), endpoints({"PYTHONPATH": str(agent_bundle)})
+    assert bundled[0].startswith(str(agent_bundle))
+    assert len(bundled) == 1 + 5 * 4
+    assert bundled[1:] == whole[1:]
+
+
+def test_zipped_agents_bundle_is_at_most_20_5_mb(agent_bundle: Path, tmp_path: Path) -> None:
     zipped = shutil.make_archive(str(tmp_path / "agent"), "zip", agent_bundle)
-    assert Path(zipped).stat().st_size <= 25_000_000
+    assert Path(zipped).stat().st_size <= 20_500_000
 
 
 def test_define_imports_no_aws_client(bundles: dict[str, Path]) -> None:
