@@ -4,6 +4,7 @@ AgentCore starts it by `agent/hosted.py`, on all interfaces.
 """
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -20,11 +21,11 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from strands import Agent
 from strands.models import Model
+from strands.models.bedrock import DEFAULT_READ_TIMEOUT, BedrockModel
 from strands.session.session_manager import SessionManager
 
 from agent.service.conversations import Conversations
 from agent.service.loopback import LoopbackOnly
-from agent.service.offline_model import OfflineModel
 from agent.service.refusal_streams import RefusalsAsStreams
 from agent.service.requests import Admission, BoundedJsonBody, ChatRequest, refusal_of
 from agent.service.settings import OFFLINE, ServiceSettings
@@ -126,10 +127,10 @@ def _agents(settings: ServiceSettings, model: Model) -> Callable[[bool], Agent]:
 
 def _model(settings: ServiceSettings, session: boto3.Session) -> Model:
     if settings.model_id == OFFLINE:
-        return OfflineModel()
-    # Slow to import, and most runs need none.
-    from strands.models.bedrock import DEFAULT_READ_TIMEOUT, BedrockModel
+        # An agent that guests talk to asks Bedrock, whose model Strands imports in any case.
+        from agent.service.offline_model import OfflineModel
 
+        return OfflineModel()
     return BedrockModel(
         model_id=settings.model_id,
         boto_session=session,
@@ -169,6 +170,8 @@ def main(*, hosted: bool = False) -> int:
         return 2
     log_to_stderr(logging.INFO)
     app = create_app(settings, hosted=hosted)
+    gc.freeze()  # what is there by now stays: no collection need look at it
+    gc.enable()
     serve(app, settings.port, host=ALL_INTERFACES if hosted else LOOPBACK)
     return 0
 

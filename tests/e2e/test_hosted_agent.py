@@ -30,17 +30,24 @@ _PARTS = {"cffi"}  # of cryptography
 _MAY_BE_MISSING = ("jsonpointer", "multipart", "python_multipart", "types_boto3_")
 # Runs `main.py` up to where it would serve, and tells what is there by then.
 _START = """
-import json, runpy, sys
+import gc, json, runpy, sys
 main_py = sys.argv.pop()
 sys.path.insert(0, main_py.rpartition("/")[0])
 import uvicorn
 
+def collections():
+    return sum(generation["collections"] for generation in gc.get_stats())
+
 def tell(*_, **__):
     print(json.dumps({
         "loaded": sorted(sys.modules),
+        "collections": collections() - before,
+        "collects": gc.isenabled(),
+        "frozen": gc.get_freeze_count(),
     }))
 
 uvicorn.run = tell
+before = collections()
 runpy.run_path(main_py, run_name="__main__")
 """
 # What is no module, but its description or its types.
@@ -137,7 +144,7 @@ def test_bundle_has_all_that_its_modules_import_later(main_py: Path, start: dict
     imported = {
         name for module in start["loaded"] for name in imports_of(module, main_py.parent)
     } - set(start["loaded"])
-    assert {"bedrock_agentcore.runtime.a2a", "bedrock_agentcore.runtime.ag_ui"} <= imported
+    assert {"agent.service.offline_model", "bedrock_agentcore.runtime.a2a"} <= imported
     assert not {
         name
         for name in imported
@@ -145,6 +152,20 @@ def test_bundle_has_all_that_its_modules_import_later(main_py: Path, start: dict
         and not has(main_py.parent, name)
         and not name.startswith(_MAY_BE_MISSING)
     }
+
+
+def test_start_loads_nothing_of_another_model_and_no_parser_that_no_request_needs(
+    start: dict[str, Any],
+) -> None:
+    assert "strands.models.bedrock" in start["loaded"]
+    never = {"agent.service.offline_model", "python_multipart", "multipart", "yaml._yaml", "mcp"}
+    assert not never & set(start["loaded"])
+
+
+def test_garbage_is_collected_while_serving_but_not_while_starting(start: dict[str, Any]) -> None:
+    assert start["collections"] <= 5  # else 60, mostly in vain
+    assert start["collects"] is True
+    assert start["frozen"] > 100_000
 
 
 def has(folder: Path, module: str) -> bool:
