@@ -19,12 +19,14 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import jwt
 
+from agent.service.settings import OFFLINE
 from agent.sign_in.identity import KeySet, TokenVerifier, fetch_jwks
 from agent.sign_in.stream import ui_message_chunks
 from infra import bundling
@@ -40,7 +42,7 @@ from lambdas.email_otp.mailer import Mailer
 from lambdas.email_otp.pretence import Pretence
 from lambdas.email_otp.settings import CreateSettings, Resources
 from lambdas.email_otp.user import User
-from tests.support.agent_process import Chat, running_agent
+from tests.support.agent_process import ALONE, THIS_PLATFORM, Chat, running_agent
 from tests.support.chunks import outputs_of
 from tests.support.deployment import Deployment, http, new_address
 
@@ -320,9 +322,14 @@ def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
             libraries,
         )
 
-    def agent_start() -> float:
+    bundle = bundling.build_agent(platform=THIS_PLATFORM)
+    program = (*ALONE, str(bundle / "main.py"))
+
+    def agent_start(model_id: str) -> float:
         started_at = time.perf_counter()
-        with running_agent(directory, stack.outputs):
+        with running_agent(
+            directory, stack.outputs, program=program, environment={"MODEL_ID": model_id}
+        ):
             return time.perf_counter() - started_at
 
     environment = agent_environment(directory, stack.outputs)
@@ -334,12 +341,10 @@ def _starts(stack: Deployment, directory: Path) -> Iterator[Row]:
         ROOT,
         environment,
     )
-    yield Row(
-        "start to ready: agent",
-        _median(agent_start, times=5),
-        f"boto3 with the same clients: {_shown(bare)}, and its libraries: {_shown(libraries)}",
-        libraries,
-    )
+    beside = f"boto3 with the same clients: {_shown(bare)}, and its libraries: {_shown(libraries)}"
+    for model, model_id in (("a Bedrock model", "example.model-v1"), ("the offline one", OFFLINE)):
+        ready = _median(partial(agent_start, model_id), times=7)
+        yield Row(f"start to ready: hosted agent with {model}", ready, beside, libraries)
 
 
 def _start(python: Path, code: str, folder: Path, environment: dict[str, str]) -> float:

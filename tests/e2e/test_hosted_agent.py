@@ -2,7 +2,6 @@
 
 import ast
 import json
-import platform
 import shutil
 import socket
 import subprocess
@@ -17,13 +16,10 @@ import pytest
 from infra import bundling
 from infra.local.ministack import ROOT
 from infra.local.serving import agent_environment
-from tests.support.agent_process import Chat, running_agent, sign_in
+from tests.support.agent_process import ALONE, THIS_PLATFORM, Chat, running_agent, sign_in
 from tests.support.chunks import outputs_of
 from tests.support.deployment import Deployment, http, new_address
 
-# Neither this environment's packages nor variables that lead to others.
-_ALONE = ("-S", "-E")
-_HERE = {"linux": f"{platform.machine()}-manylinux_2_28", "darwin": "macos"}
 _OTHER_LOOPBACK = "127.0.0.2"
 _PARTS = {"cffi"}  # of cryptography
 # For the type checker, or of use to another package only where they are there.
@@ -59,7 +55,7 @@ def main_py(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Unpack what is deployed, but for packages that run on this machine."""
     folder = tmp_path_factory.mktemp("hosted")
     archive = shutil.make_archive(
-        str(folder / "bundle"), "zip", bundling.build_agent(platform=_HERE[sys.platform])
+        str(folder / "bundle"), "zip", bundling.build_agent(platform=THIS_PLATFORM)
     )
     shutil.unpack_archive(archive, folder / "unpacked")
     return folder / "unpacked" / "main.py"
@@ -75,7 +71,7 @@ def answers_on_another_interface(url: str) -> bool:
 def test_hosted_agent_signs_a_guest_in_and_shows_their_record(
     stack: Deployment, main_py: Path, tmp_path: Path
 ) -> None:
-    with running_agent(tmp_path, stack.outputs, program=(*_ALONE, str(main_py))) as url:
+    with running_agent(tmp_path, stack.outputs, program=(*ALONE, str(main_py))) as url:
         tokens = sign_in(stack, Chat(url), new_address())
         member = Chat(url, access_token=tokens["access_token"])
         (output,) = outputs_of(member.say("Show me my profile"))
@@ -89,7 +85,7 @@ def test_t24_no_text_of_a_caller_reaches_the_hosted_agents_log(
     stack: Deployment, main_py: Path, tmp_path: Path
 ) -> None:
     """T24: AgentCore's library warns of a header that it cannot read, and quotes it."""
-    with running_agent(tmp_path, stack.outputs, program=(*_ALONE, str(main_py))) as url:
+    with running_agent(tmp_path, stack.outputs, program=(*ALONE, str(main_py))) as url:
         chat = Chat(url)
         answer = http.post(
             f"{url}/invocations",
@@ -105,7 +101,7 @@ def test_agent_answers_on_all_interfaces_only_when_hosted(
     stack: Deployment, agent_url: str, main_py: Path, tmp_path: Path
 ) -> None:
     """T36."""
-    with running_agent(tmp_path, stack.outputs, program=(*_ALONE, str(main_py))) as url:
+    with running_agent(tmp_path, stack.outputs, program=(*ALONE, str(main_py))) as url:
         assert answers_on_another_interface(url)
     assert not answers_on_another_interface(agent_url)
 
@@ -118,7 +114,7 @@ def start(
     directory = tmp_path_factory.mktemp("start")
     settings = agent_environment(directory, stack.outputs) | {"MODEL_ID": "example.model-v1"}
     done = subprocess.run(
-        [sys.executable, *_ALONE, "-c", _START, str(main_py)],
+        [sys.executable, *ALONE, "-c", _START, str(main_py)],
         env=settings,
         cwd=directory,
         capture_output=True,

@@ -1,6 +1,7 @@
 """The agent as its users reach it: a process on loopback, spoken to over HTTP."""
 
 import contextlib
+import platform
 import subprocess
 import sys
 import time
@@ -18,6 +19,11 @@ from tests.support.chunks import chunks_in, outputs_of, text_of
 from tests.support.deployment import Deployment, http
 
 SESSION_HEADER = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
+
+# Neither this environment's packages nor variables that lead to others.
+ALONE = ("-S", "-E")
+THIS_PLATFORM = {"linux": f"{platform.machine()}-manylinux_2_28"}.get(sys.platform, "macos")
+"""What a hosted agent's bundle is built for to run here."""
 
 _START_SECONDS = 30
 
