@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
-from importlib.util import cache_from_source
 from pathlib import Path
 
 from infra import function_contents
@@ -17,6 +18,7 @@ from infra.function_contents import empty_gathering_modules, models_of, modules_
 _ROOT = Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / ".local" / "bundles"
 _KEPT = 3
+_LONGEST_BUILD_SECONDS = 3600
 _ARM64 = "aarch64-manylinux_2_28"  # what Lambda and AgentCore run
 # Of the packages that the agent's depend on: for MCP, which it does not speak, or, as Starlette's
 # parser of forms, of use only where they are there.
@@ -49,7 +51,6 @@ _UNUSED_PARTS = [
     "boto3/examples",
     "yaml/_yaml.*.so",
 ]
-_SHIPPED = {".py", ".md"}  # modules and prompts
 _NOT_HOSTED = {
     "agent/deployment.py",
     "agent/forget.py",
@@ -85,7 +86,7 @@ def build_function(
         BundlingError: There are no sources, they are not whole, or the packages cannot be
             installed.
     """
-    files = _files_of(sources, "lambdas")
+    files = _files_of(sources, "lambdas", ".py")
     packages = _packages("lambdas", _ARM64, cache, prepare=empty_gathering_modules)
 
     def fill(folder: Path) -> None:
@@ -96,8 +97,10 @@ def build_function(
         except ModuleNotFoundError as error:
             raise BundlingError(str(error)) from error
         for name in files.keys() - modules.keys():
-            (folder / name).unlink()
-            Path(cache_from_source(str(folder / name), optimization="")).unlink()
+            source = folder / name
+            source.unlink()
+            bytecode = f"{source.stem}.{sys.implementation.cache_tag}.pyc"
+            (source.parent / "__pycache__" / bytecode).unlink()
         imported = {name: modules[name] for name in modules.keys() - files.keys()}
         _copy(imported, folder)
         tops = sorted({folder / name.split("/")[0] for name in imported})
@@ -125,7 +128,7 @@ def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
     Raises:
         BundlingError: The packages cannot be installed.
     """
-    files = _files_of(_ROOT / "agent", "agent")
+    files = _files_of(_ROOT / "agent", "agent", ".py", ".md")  # modules and prompts
     kept = {
         name: path
         for name, path in files.items()
@@ -145,14 +148,12 @@ def build_agent(*, platform: str = _ARM64, cache: Path = _CACHE) -> Path:
     return bundle
 
 
-def _files_of(sources: Path, package: str) -> dict[str, Path]:
+def _files_of(sources: Path, package: str, *kinds: str) -> dict[str, Path]:
     """Return the files that ship, by their names in the bundle.
 
-    Only those of our kinds: a `.env` that somebody keeps beside them is not for AWS to read.
+    Only those of these kinds: a `.env` that somebody keeps beside them is not for AWS to read.
     """
-    files = sorted(
-        path for path in sources.rglob("*") if path.is_file() and path.suffix in _SHIPPED
-    )
+    files = sorted(path for path in sources.rglob("*") if path.is_file() and path.suffix in kinds)
     if not files:
         raise BundlingError(f"{sources} has no sources: restore the folder")
     return {f"{package}/{path.relative_to(sources)}": path for path in files}
@@ -248,10 +249,16 @@ def _compile(folder: Path, *parts: Path, without_sources: bool = False) -> None:
     """
     if sys.version_info[:2] != (3, 13):
         raise BundlingError("what runs in AWS is built by Python 3.13 alone: run CDK with it")
-    command = ["compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command = ["compileall", "-q", "-o", "0", "--invalidation-mode", "unchecked-hash"]
     command += ["-s", str(folder), "-p", "/var/task", *["-b"] * without_sources]
     command += [str(part) for part in parts]
-    _run(command, "a source does not compile:", PYTHONHASHSEED="0")
+    _run(
+        command,
+        "a source does not compile:",
+        PYTHONHASHSEED="0",
+        PYTHONNODEBUGRANGES="",
+        PYTHONPYCACHEPREFIX="",
+    )
     if without_sources:
         for part in parts:
             for source in [part] if part.is_file() else part.rglob("*.py"):
@@ -302,12 +309,22 @@ def _build(folder: Path, fill: Callable[[Path], None]) -> None:
         except OSError:
             if not folder.exists():  # otherwise another synth was faster
                 raise
-    name = folder.name.rpartition("-")[0]
-    # Of builds that were killed, the youngest may be under way.
-    for kind in (f"{name}-*", "unfinished-*"):
-        siblings = sorted(folder.parent.glob(kind), key=lambda path: path.stat().st_mtime)
-        for outdated in siblings[:-_KEPT]:
-            shutil.rmtree(outdated, ignore_errors=True)
+    kind = folder.name.rpartition("-")[0]
+    outdated = sorted(folder.parent.glob(f"{kind}-*"), key=_changed_at)[:-_KEPT]
+    # Of builds that were killed; the others may be under way.
+    began_before = time.time() - _LONGEST_BUILD_SECONDS
+    outdated += [
+        path for path in folder.parent.glob("unfinished-*") if _changed_at(path) < began_before
+    ]
+    for path in outdated:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _changed_at(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:  # another synth has just removed it
+        return math.inf
 
 
 def _report(line: str) -> None:

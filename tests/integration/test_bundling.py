@@ -179,6 +179,16 @@ def test_two_builds_are_the_same_to_the_byte(
     assert content(first) == content(again)
 
 
+def test_settings_of_this_machines_python_change_nothing(
+    bundles: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONNODEBUGRANGES", "1")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "bytecode"))
+    again = bundling.build_function(CREATE, cache=tmp_path / "cache")
+    assert content(again) == content(bundles[CREATE])
+
+
 def run(bundle: Path, code: str, python: str = RUNTIME) -> Any:
     """Run code as Lambda does, where nobody answers; returns what it prints as JSON."""
     done = subprocess.run(
@@ -294,7 +304,7 @@ def test_cut_models_say_what_whole_ones_say(bundles: dict[str, Path], handler: s
 def test_what_lies_beside_the_sources_is_not_in_the_bundle(sources: Path, cache: Path) -> None:
     """Who keeps keys there does not upload them."""
     before = bundling.build_function(CREATE, sources=sources, cache=cache)
-    for name in (".env", "notes.txt", "email_otp/key.pem", ".challenge.py.swp"):
+    for name in (".env", ".user.py.swp", "README.md", "email_otp/challenge.md", "key.pem"):
         (sources / name).write_text("secret")
     assert bundling.build_function(CREATE, sources=sources, cache=cache) == before
 
@@ -439,12 +449,33 @@ def test_another_python_is_named(
         bundling.build_function(CREATE, sources=sources, cache=cache)
 
 
-def test_few_builds_that_were_killed_are_kept(cache: Path, sources: Path) -> None:
-    for number in range(5):
-        (cache / f"unfinished-{number}").mkdir()
+def test_builds_that_were_killed_are_removed_and_others_left_alone(
+    cache: Path, sources: Path
+) -> None:
+    """As many synths may be under way as there are."""
+    under_way = [cache / f"unfinished-{number}" for number in range(5)]
+    killed = cache / "unfinished-killed"
+    for folder in (*under_way, killed):
+        folder.mkdir()
+    os.utime(killed, (0, 0))
     (sources / "email_otp" / "changed.py").write_text("NUMBER = 'another'\n")
     bundling.build_function(CREATE, sources=sources, cache=cache)
-    assert len(list(cache.glob("unfinished-*"))) == 3
+    assert sorted(cache.glob("unfinished-*")) == under_way
+
+
+def test_build_that_another_synth_removes_meanwhile_is_no_error(
+    cache: Path, sources: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    glob = Path.glob
+
+    def glob_late(folder: Path, pattern: Any, **more: Any) -> list[Path]:
+        gone = [cache / "unfinished-gone"] if pattern == "unfinished-*" else []
+        return [*glob(folder, pattern, **more), *gone]
+
+    (sources / "email_otp" / "changed.py").write_text("NUMBER = 'a third'\n")
+    bundling.build_function(DEFINE, cache=cache)
+    monkeypatch.setattr(Path, "glob", glob_late)
+    assert bundling.build_function(CREATE, sources=sources, cache=cache).is_dir()
 
 
 def test_missing_sources_are_named(tmp_path: Path) -> None:
