@@ -48,9 +48,10 @@ def ahead(*calls: Callable[[], object]) -> None:
     """Make calls before there is a trigger, while Lambda gives a process that starts a full core.
 
     They open connections, and botocore builds on the first call what the next ones use. One that
-    fails leaves the rest to the trigger: Cognito may be waiting already.
+    fails, however it does, is the last, since Cognito is waiting; the trigger makes it again, and
+    says how it failed.
     """
-    with contextlib.suppress(BotoCoreError, ClientError):
+    with contextlib.suppress(Exception):
         for call in calls:
             call()
 
