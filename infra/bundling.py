@@ -70,9 +70,9 @@ def build_function(
 ) -> Path:
     """Build a function's bundle, or find the one built before from the same sources.
 
-    It holds what the handler imports and no more, as each file costs time when a process starts.
-    Sources of ours are in it to be read; of packages, bytecode alone. The same sources give the
-    same files byte for byte, so that CDK deploys only what changed.
+    It holds what the handler imports and no more, as each file costs time when a process starts:
+    sources of ours, to be read, with their bytecode; the bytecode of packages; and AWS's models.
+    The same sources give the same files byte for byte, so that CDK deploys only what changed.
 
     Args:
         handler: Its module in `lambdas`.

@@ -10,9 +10,9 @@ from typing import Any
 
 # Lambda's runtime brings boto3, and these are its parts.
 _BROUGHT_BY_LAMBDA = ["botocore", "dateutil", "jmespath", "six", "urllib3"]
-# Powertools' logger reads models of pydantic with it; events are none.
+# Needed to log pydantic's models alone, and we log none.
 _NEVER_REACHED = ["aws_lambda_powertools.event_handler"]
-# They import all there is to name it shortly; we name each thing by where it is defined.
+# They import all there is, to offer it under short names; we use none of those.
 _ONLY_GATHERING = [
     "aws_lambda_powertools/__init__.py",
     "aws_lambda_powertools/utilities/data_classes/__init__.py",
@@ -28,7 +28,7 @@ def empty_gathering_modules(packages: Path) -> None:
 def modules_of(handler: str, *places: Path) -> dict[str, Path]:
     """Find what a handler imports, by the files' names in the bundle.
 
-    What is imported within a function, or for types alone, is there too: nothing is missed.
+    What is imported within a function, or for types alone, is there too.
 
     Args:
         handler: The module.
@@ -56,6 +56,8 @@ def modules_of(handler: str, *places: Path) -> dict[str, Path]:
 
 def models_of(sources: Iterable[Path], botocore_data: Path) -> dict[str, str]:
     """Cut AWS's models to the services of which sources make clients, and the operations they call.
+
+    Calls are found as they are written, `.update_item(`; one made in another way would be missing.
 
     Args:
         sources: The function's sources.

@@ -25,6 +25,7 @@ MAIL_SECONDS = CONNECT_TIMEOUT_SECONDS + MAIL_READ_TIMEOUT_SECONDS
 """What handing a mail to SES takes at worst."""
 
 _FIRST_PAUSE_SECONDS = 0.05
+_QUICK_SECONDS = 0.2
 _THROTTLED = {
     "ProvisionedThroughputExceededException",
     "RequestLimitExceeded",
@@ -48,12 +49,15 @@ def ahead(*calls: Callable[[], object]) -> None:
     """Make calls before there is a trigger, while Lambda gives a process that starts a full core.
 
     They open connections, and botocore builds on the first call what the next ones use. One that
-    fails, however it does, is the last, since Cognito is waiting; the trigger makes it again, and
-    says how it failed.
+    is slow, or fails, however it does, is the last, since Cognito is waiting; the trigger makes
+    it again, and says how it failed.
     """
     with contextlib.suppress(Exception):
         for call in calls:
+            began_at = time.monotonic()
             call()
+            if time.monotonic() - began_at > _QUICK_SECONDS:
+                return
 
 
 def in_time[Reply](

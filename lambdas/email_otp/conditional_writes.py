@@ -30,7 +30,7 @@ class Table:
     def connect(self) -> None:
         """Open the connection, by a write that is never made: its condition holds of no item."""
         never = "attribute_not_exists(expires_at) AND expires_at=:now"
-        self.try_to("SET expires_at=:now", "nobody", condition=never, now=0, values={}, once=True)
+        self.try_to("SET expires_at=:now", "nobody", condition=never, now=0, values={})
 
     def try_to(
         self,

@@ -1,5 +1,6 @@
 """Logs and metrics of the triggers: fixed messages, fixed keys, and no text of an exception."""
 
+import logging
 import re
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from aws_lambda_powertools.utilities.data_classes.common import DictWrapper
 
 from lambdas.email_otp import deadline
 from lambdas.email_otp.errors import TriggerError
+
+# At DEBUG it logs its own steps; a function's log level sets the root's.
+logging.getLogger("aws_lambda_powertools").setLevel(logging.WARNING)
 
 logger = Logger()
 metrics = Metrics()

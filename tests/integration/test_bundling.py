@@ -22,6 +22,7 @@ from infra import bundling
 from infra.local.ministack import ROOT
 
 SOURCES = ROOT / "lambdas"
+EVENT = ROOT / "tests" / "events" / "define_first_round.json"
 DEFINE, CREATE = "define_auth_challenge", "create_auth_challenge"
 VERIFY, FORGET = "verify_auth_challenge_response", "forget_unanswered"
 CALLED = {
@@ -263,6 +264,28 @@ def imported(code: CodeType) -> Iterator[str]:
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
             yield from imported(constant)
+
+
+def test_packages_log_nothing_of_their_own(bundles: dict[str, Path]) -> None:
+    """Whatever the function's log level: the package that would keep its parts quiet is emptied."""
+    code = f"""
+import json, logging, sys
+from pathlib import Path
+names = set()
+class Named(logging.Handler):
+    def emit(self, record):
+        names.add(record.name)
+logging.basicConfig(level=logging.DEBUG, handlers=[Named()])
+sys.stdout = sys.stderr
+from lambdas import {DEFINE}
+event = json.loads(Path({str(EVENT)!r}).read_text())
+context = type("Context", (), dict.fromkeys(
+    ["function_name", "memory_limit_in_mb", "invoked_function_arn", "aws_request_id"], ""))
+{DEFINE}.handler(event, context)
+sys.stdout = sys.__stdout__
+print(json.dumps(sorted(names)))
+"""
+    assert run(bundles[DEFINE], code) == []  # our own logger does not hand on to the root
 
 
 def test_bundle_has_our_sources_and_of_packages_bytecode_alone(bundle: Path) -> None:

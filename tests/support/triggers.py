@@ -130,6 +130,12 @@ def handler_modules() -> tuple[ModuleType, ModuleType, ModuleType]:
         return define, create, verify
 
 
+def started(trigger: str, patch: pytest.MonkeyPatch) -> ModuleType:
+    """Import a handler anew, as a process that starts does."""
+    patch.delitem(sys.modules, f"lambdas.{trigger}")
+    return importlib.import_module(f"lambdas.{trigger}")
+
+
 class Lambdas:
     """One warm process of each trigger. Several may stand side by side, each with its key cache."""
 

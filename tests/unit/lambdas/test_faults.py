@@ -22,11 +22,13 @@ from tests.support.aws_stand_in import COUNT_MAIL, COUNT_MAILBOX, SECRET_ARN, TA
 from tests.support.clock import Clock, Passing
 from tests.support.triggers import (
     ADA,
+    CONTEXT,
     EVENTS_ISSUED_AT,
     NEWCOMER,
     Lambdas,
     aws_clients,
     real_session,
+    started,
     wrong,
 )
 
@@ -211,6 +213,19 @@ def test_create_stays_in_time_when_every_service_only_just_answers(
     """T11, T12: the sum of all time-outs."""
     services = slow()
     Lambdas(Clock(EVENTS_ISSUED_AT)).create(NEWCOMER.first_round())
+    assert len(aws.mails) == 1
+    assert START_SECONDS + services.elapsed < DEADLINE_SECONDS
+
+
+@pytest.mark.parametrize("quick", ["", "GetSecretValue"])
+def test_new_process_stays_in_time_when_services_only_just_answer(
+    quick: str, aws: StandIn, slow: Callable[[], Slow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T11, T12: with what it calls before the first event."""
+    services = slow()
+    aws.faults.pop(quick, None)
+    create = started("create_auth_challenge", monkeypatch)
+    create.handler(NEWCOMER.first_round(), CONTEXT)
     assert len(aws.mails) == 1
     assert START_SECONDS + services.elapsed < DEADLINE_SECONDS
 

@@ -1,22 +1,12 @@
 """What a process does before its first event, while Lambda gives it a full core."""
 
-import importlib
-import sys
-from types import ModuleType
-
 import pytest
 
 from lambdas.email_otp.errors import TriggerError
 from tests.support.aws_stand_in import StandIn, refuse
-from tests.support.triggers import ADA, CONTEXT
+from tests.support.triggers import ADA, CONTEXT, started
 
-CREATE, VERIFY = "lambdas.create_auth_challenge", "lambdas.verify_auth_challenge_response"
-
-
-def started(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Import a handler anew, as a process that starts does."""
-    monkeypatch.delitem(sys.modules, name)
-    return importlib.import_module(name)
+CREATE, VERIFY = "create_auth_challenge", "verify_auth_challenge_response"
 
 
 @pytest.mark.parametrize("name", [CREATE, VERIFY])
