@@ -14,7 +14,7 @@ WRITE_UNIT_BYTES = 1024
 
 
 @pytest.fixture
-def lambdas(aws: StandIn, clock: Clock) -> Lambdas:  # noqa: ARG001 - it lies under boto3
+def lambdas(aws: StandIn, clock: Clock) -> Lambdas:  # noqa: ARG001 - it lies under the clients
     """Return a process of Create and of Verify that have read the key, for many calls."""
     lambdas = Lambdas(clock, short_cut=True)
     lambdas.verify(BOB.answer(lambdas.create(BOB.first_round()), "0"))
