@@ -1,6 +1,7 @@
 """What a function's bundle holds: the modules it imports, and AWS's models cut to what it calls."""
 
 import gzip
+import io
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -25,10 +26,22 @@ def empty_gathering_modules(packages: Path) -> None:
         (packages / name).write_text("")
 
 
+class _Finder(ModuleFinder):
+    """Finds what is imported, but for what is for types alone and so never is."""
+
+    def load_module(
+        self, fqname: str, fp: Any, pathname: str, file_info: tuple[str, str, str]
+    ) -> Any:
+        """Load a module's code, without the blocks that only a type checker reads."""
+        if fp:
+            fp = io.BytesIO(fp.read().replace(b"if TYPE_CHECKING:", b"if False:"))
+        return super().load_module(fqname, fp, pathname, file_info)
+
+
 def modules_of(handler: str, *places: Path) -> dict[str, Path]:
     """Find what a handler imports, by the files' names in the bundle.
 
-    What is imported within a function, or for types alone, is there too.
+    What is imported within a function is there too.
 
     Args:
         handler: The module.
@@ -37,7 +50,7 @@ def modules_of(handler: str, *places: Path) -> dict[str, Path]:
     Raises:
         ModuleNotFoundError: A module of ours is in none either.
     """
-    finder = ModuleFinder(
+    finder = _Finder(
         path=[str(place) for place in places], excludes=_BROUGHT_BY_LAMBDA + _NEVER_REACHED
     )
     finder.import_hook(handler)

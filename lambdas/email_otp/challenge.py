@@ -7,7 +7,8 @@ import unicodedata
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:  # it calls AWS, and Define, which needs the rest, does not
+# It calls AWS; Define, which needs the rest, does not.
+if TYPE_CHECKING:
     from lambdas.email_otp.code_key import CodeKey
 
 LONG_CODE_DIGITS = 16
