@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra import function_contents
-from infra.function_contents import empty_gathering_modules, models_of, modules_of
+from infra.function_contents import empty_gathering_modules, endpoints_of, models_of, modules_of
 
 _ROOT = Path(__file__).resolve().parents[1]
 _CACHE = _ROOT / ".local" / "bundles"
@@ -221,18 +221,12 @@ def _trim_agent(folder: Path) -> None:
         ["uv", "pip", "uninstall", "--quiet", "--target", str(folder), *_UNUSED_BY_AGENT],
         "unused packages could not be taken out of the agent's bundle:",
     )
-    for service in (folder / "botocore" / "data").iterdir():
+    data = folder / "botocore" / "data"
+    for service in data.iterdir():
         if service.is_dir() and service.name not in _CALLED_BY_AGENT:
             shutil.rmtree(service)
-    # It is read at every start.
-    endpoints = folder / "botocore" / "data" / "endpoints.json"
-    described = json.loads(endpoints.read_text("utf-8"))
-    for partition in described["partitions"]:
-        services = partition["services"]
-        partition["services"] = {
-            name: services[name] for name in services if name in _CALLED_BY_AGENT
-        }
-    endpoints.write_text(json.dumps(described), "utf-8")
+    endpoints = endpoints_of(_CALLED_BY_AGENT, data)
+    (data / "endpoints.json").write_text(json.dumps(endpoints), "utf-8")
     for part in ("*/tests", *_UNUSED_PARTS):
         for path in folder.glob(part):
             path.unlink() if path.is_file() else shutil.rmtree(path)

@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from modulefinder import ModuleFinder
 from pathlib import Path
 from typing import Any
@@ -94,12 +94,22 @@ def models_of(sources: Iterable[Path], botocore_data: Path) -> dict[str, str]:
             rules = _read(newest / "endpoint-rule-set-1.json.gz")
             models[f"{place}/endpoint-rule-set-1.json"] = rules
     if models:
-        endpoints = json.loads((botocore_data / "endpoints.json").read_text("utf-8"))
-        for partition in endpoints["partitions"]:
-            known = partition["services"]
-            partition["services"] = {name: known[name] for name in known if name in prefixes}
-        models["models/endpoints.json"] = endpoints
+        models["models/endpoints.json"] = endpoints_of(prefixes, botocore_data)
     return {name: json.dumps(model, separators=(",", ":")) for name, model in models.items()}
+
+
+def endpoints_of(services: Collection[str], botocore_data: Path) -> dict[str, Any]:
+    """Cut `endpoints.json`, which botocore reads at every start, to services.
+
+    Args:
+        services: Their endpoint prefixes.
+        botocore_data: The folder `botocore/data`.
+    """
+    endpoints: dict[str, Any] = json.loads((botocore_data / "endpoints.json").read_text("utf-8"))
+    for partition in endpoints["partitions"]:
+        known = partition["services"]
+        partition["services"] = {name: known[name] for name in known if name in services}
+    return endpoints
 
 
 def _cut(model: dict[str, Any], methods: set[str]) -> dict[str, Any]:

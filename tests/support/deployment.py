@@ -68,9 +68,9 @@ class Deployment:
         """Set how AWS behaves until it is set again; without arguments, back to the defaults."""
         http.put(f"{self.outputs['endpoint_url']}/_aws_rules", json=switches).raise_for_status()
 
-    def new_user(self, **attributes: str) -> str:
-        """Make an unverified user with an address of its own; returns the address."""
-        address = new_address()
+    def new_user(self, address: str | None = None, **attributes: str) -> str:
+        """Make an unverified user, with an address of its own by default; returns the address."""
+        address = address or new_address()
         self.cognito.admin_create_user(
             UserPoolId=self.outputs["UserPoolId"],
             Username=address,
